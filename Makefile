@@ -1,0 +1,61 @@
+# Everything a person or a CI needs. `make` alone lists it.
+#   make test PYTHON=python3.13 VENV=.venv-3.13     with another Python, beside the first
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt localstack-test pins build clean
+
+PYTHON ?= python3 python3.13 python3.12 python3.11 python
+VENV ?= .venv
+TESTS ?=
+BIN := $(VENV)/bin
+
+help:  ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.local  ## the whole job on real data, with a worker killed half-way; no AWS account needed
+	@$(BIN)/streamkit demo
+
+test: $(VENV)/.dev  ## all tests but the LocalStack tier; TESTS=... chooses
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)
+
+check: $(VENV)/.dev  ## format, lint and types, as CI checks them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+fmt: $(VENV)/.dev  ## format, and fix what can be fixed safely
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalStack: running, or started here without Docker
+	$(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
+
+pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
+	$(BIN)/python .ci/pins.py
+
+build: $(BIN)/python  ## the wheel, into dist/
+	@.ci/pip $(VENV) 'building a wheel' wheel --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean:  ## remove everything that was made, the virtual environment included
+	rm -rf $(VENV) build dist .cache .hypothesis .localstack .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two environments in one place: the demo waits for nothing that only developers need.
+$(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
+	@.ci/pip $(VENV) 'installing streamkit[local]' install --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@.ci/pip $(VENV) 'installing streamkit[dev,local,zstd]' install --editable '.[dev,local,zstd]'
+	@touch $(VENV)/.local $@
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    && exec "$$python" -m venv $(VENV); \
+	done; \
+	echo "expected Python 3.11 or newer with its venv module, got none of: $(PYTHON). Try: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1

@@ -1,0 +1,30 @@
+"""Consume Kinesis Data Streams in Python: nothing lost, order kept, one bad record costs one dead letter."""
+
+from streamkit.consumer import Consumer, Kinesis, Sqs, consumer
+from streamkit.core.letters import Letter
+from streamkit.core.policy import Checkpoint, Outage, Retry
+from streamkit.core.records import Batch, Record
+from streamkit.errors import ConfigurationError, StreamkitError
+from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "ConfigurationError",
+    "Consumer",
+    "Failed",
+    "Kinesis",
+    "Letter",
+    "Outage",
+    "Partial",
+    "Poison",
+    "Record",
+    "Retry",
+    "Sqs",
+    "StreamkitError",
+    "Unavailable",
+    "Undecodable",
+    "consumer",
+]

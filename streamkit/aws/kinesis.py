@@ -1,0 +1,107 @@
+"""A Kinesis data stream as a `Source`: its identity, its shards, and readers that poll them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from streamkit.aws.backoff import Backoff, persist
+from streamkit.aws.call import Call
+from streamkit.aws.errors import Rejected
+from streamkit.aws.pace import Pacing
+from streamkit.aws.reader import KinesisReader
+from streamkit.aws.shapes import epoch, listed_shard, stream_name
+from streamkit.core.lineage import Shard, Stream
+from streamkit.core.positions import Place
+from streamkit.core.records import Compression, Origin
+from streamkit.errors import Denied, Missing
+from streamkit.ports import Chance, Clock
+
+if TYPE_CHECKING:
+    from streamkit.ports import Report
+
+MAX_PAGES = 1_000
+"""Of one listing: at 1,000 shards a page more than any stream has."""
+
+
+class KinesisSettings(msgspec.Struct, frozen=True):
+    """How a stream is read."""
+
+    pacing: Pacing = Pacing()
+    backoff: Backoff = Backoff()
+    limit: int = 10_000
+    """Most records of one answer."""
+    max_record_bytes: int = 10 * 1024 * 1024
+    """A record over it gets a defect, which makes it a dead letter."""
+    iterator_seconds: float = 285.0
+    """An iterator older than this is not used any more; the service forgets it after 300 s."""
+
+
+class KinesisSource:
+    """One Kinesis data stream, by name or ARN."""
+
+    def __init__(  # noqa: PLR0913 - each is a port or a value of its own
+        self,
+        call: Call,
+        *,
+        stream: str,
+        clock: Clock,
+        chance: Chance,
+        report: Report,
+        compression: Compression | None = None,
+        settings: KinesisSettings | None = None,
+    ) -> None:
+        self.call = call
+        self.name = stream_name(stream)
+        self.address = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+        self.settings = settings or KinesisSettings()
+        self.clock = clock
+        self.chance = chance
+        self.report = report
+        self._compression: Compression | None = compression
+
+    def __repr__(self) -> str:
+        return f"<Kinesis stream {self.name}>"
+
+    async def identify(self) -> Stream:
+        """Return the identity of the stream as it is now. Raises `Missing`, `Denied`."""
+        answer = await self._ask("DescribeStreamSummary", **self.address)
+        summary = answer["StreamDescriptionSummary"]
+        if summary["StreamStatus"] == "DELETING":
+            raise Missing(f"stream {self.name} is being deleted: create it anew, or read another one")
+        return Stream(
+            name=self.name,
+            arn=summary["StreamARN"],
+            incarnation=str(round(epoch(summary["StreamCreationTimestamp"]) * 1000)),
+            retention=timedelta(hours=summary["RetentionPeriodHours"]),
+        )
+
+    async def shards(self) -> Sequence[Shard]:
+        """Return one complete listing, closed shards that still hold records included."""
+        found: list[Shard] = []
+        question: Mapping[str, str] = self.address
+        for _ in range(MAX_PAGES):
+            answer = await self._ask("ListShards", **question)
+            found.extend(listed_shard(entry) for entry in answer["Shards"])
+            if not answer.get("NextToken"):
+                return found
+            question = {"NextToken": answer["NextToken"]}
+        raise Rejected(f"expected at most {MAX_PAGES} pages of shards of {self.name}, got more")
+
+    def reader(self, shard: Shard, place: Place) -> KinesisReader:
+        """Return a reader; nothing is asked of the service before its first `read`."""
+        origin = Origin(stream=self.name, shard=shard.id, compression=self._compression)
+        return KinesisReader(self, origin, place)
+
+    async def _ask(self, operation: str, **parameters: str) -> dict[str, Any]:
+        """Ask a few times before a passing error is the caller's."""
+        backoff = msgspec.structs.replace(self.settings.backoff, tries=5)
+        try:
+            return await persist(
+                lambda: self.call(operation, **parameters), backoff=backoff, chance=self.chance
+            )
+        except (Missing, Denied) as error:
+            raise type(error)(f"stream {self.name}: {error}") from error

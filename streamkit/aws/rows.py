@@ -1,0 +1,301 @@
+"""The rows of the checkpoint table: how each value is laid out in an item, and read back.
+
+    pk                            sk                row
+    meta                          registration      what the table belongs to (rule 10)
+    shard#<incarnation>#<bucket>  <shard id>        one shard (rule 1)
+    worker#<bucket>               <incarnation>     heartbeat of one worker (rule 2)
+    key#<sha-256 of the key>      claim             a claimed business key (rule 26)
+
+Attributes that a row may lack are left out where they are None or empty; every other must be there.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from datetime import timedelta
+from hashlib import sha256
+from typing import cast
+
+import msgspec
+
+from streamkit.aws.attributes import Attributes, Item
+from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.lineage import Shard, Stream
+from streamkit.core.positions import Position, Since, Start
+from streamkit.errors import ConfigurationError
+from streamkit.ports import Registration
+
+VERSION = 1
+"""Of this layout; a row of a later one is refused."""
+META = {"pk": {"S": "meta"}, "sk": {"S": "registration"}}
+MAX_DONE_BYTES = 64 * 1024
+"""Of unpacked done bits: half a million records ahead of the frontier."""
+MAX_HASH_KEY = 2**128 - 1
+
+_RANGE = re.compile(r"([0-9]{1,39})-([0-9]{1,39})")
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Where the rows of one stream lie in one table. Bucketing spreads them: no hot partition (rule 9)."""
+
+    table: str
+    incarnation: str
+    """Digest of the stream's ARN and creation."""
+    buckets: int
+
+    @classmethod
+    def of(cls, table: str, stream: Stream, *, buckets: int) -> Layout:
+        """Lay out the rows of a stream."""
+        return cls(table, _digest(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
+
+    def shard_partitions(self) -> list[str]:
+        """Return every partition key of shard rows."""
+        return [f"shard#{self.incarnation}#{bucket}" for bucket in range(self.buckets)]
+
+    def worker_partitions(self) -> list[str]:
+        """Return every partition key of worker rows."""
+        return [f"worker#{bucket}" for bucket in range(self.buckets)]
+
+    def shard_key(self, shard: str) -> Item:
+        """Return the key of a shard's row."""
+        return _key(self.shard_partitions()[self._bucket(shard)], shard)
+
+    def worker_key(self, worker: str) -> Item:
+        """Return the key of a worker's row."""
+        return _key(self.worker_partitions()[self._bucket(worker)], worker)
+
+    def _bucket(self, name: str) -> int:
+        return int(_digest(name)[:8], 16) % self.buckets
+
+
+def claim_key(key: str) -> Item:
+    """Return the key of a ledger row: a digest, nothing of the business key itself."""
+    return _key(f"key#{_digest(key)}", "claim")
+
+
+def shard_item(row: ShardRow) -> Item:
+    """Lay out a shard's row, key aside."""
+    progress = row.progress
+    item: Item = {
+        "v": _number(VERSION),
+        "start": _start(row.start),
+        "epoch": _number(row.epoch),
+        "revision": _number(row.revision),
+        "token": {"S": row.token},
+        "decoding": _number(progress.decoding),
+        "state": {"S": row.state},
+        "parents": _list(row.shard.parents),
+        "range": row.shard.hash_range and {"S": "{}-{}".format(*row.shard.hash_range)},
+        "owner": _text(row.owner),
+        "frontier": _position(progress.frontier),
+        "first": _position(progress.first),
+        "done": {"B": _packed(progress.done)} if progress.done else None,
+        "halted": _text(row.halted),
+        "prefers": _text(row.prefers),
+        "parked": _list(row.parked),
+        "arrived": _moment(row.frontier_arrived),
+        "caught_up": _moment(row.caught_up_at),
+    }
+    return _present(item)
+
+
+SHARD_ATTRIBUTES = (
+    "v",
+    "start",
+    "epoch",
+    "revision",
+    "token",
+    "decoding",
+    "state",
+    "parents",
+    "range",
+    "owner",
+    "frontier",
+    "first",
+    "done",
+    "halted",
+    "prefers",
+    "parked",
+    "arrived",
+    "caught_up",
+)
+"""Every attribute of a shard's row that is ours; others on the item are left alone."""
+
+
+def shard_row(table: str, item: Item) -> ShardRow:
+    """Read a shard's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
+    found = _of_this_version(table, item)
+    state = found.text("state")
+    if state not in {"open", "ended", "halted"}:
+        found.refuse("state", "open, ended or halted", state)
+    hash_range = found.read("range", "S", _hash_range, expected="two hash keys") if "range" in found else None
+    return ShardRow(
+        shard=Shard(found.text("sk"), found.texts("parents"), hash_range),
+        start=_read_start(found),
+        owner=found.text_or_none("owner"),
+        epoch=found.whole("epoch"),
+        revision=found.whole("revision"),
+        token=found.text("token"),
+        progress=_read_progress(found),
+        state=state,  # type: ignore[arg-type] # checked above
+        halted=found.text_or_none("halted"),
+        prefers=found.text_or_none("prefers"),
+        parked=found.texts("parked"),
+        frontier_arrived=found.real_or_none("arrived"),
+        caught_up_at=found.real_or_none("caught_up"),
+    )
+
+
+def member_item(member: Member) -> Item:
+    """Lay out a worker's row, key aside."""
+    return {
+        "v": _number(VERSION),
+        "counter": _number(member.counter),
+        "state": {"S": member.state},
+        "holds": {"L": [{"S": shard} for shard in member.holds]},
+        "started": _moment(member.started),
+    }
+
+
+def member_row(table: str, item: Item) -> Member:
+    """Read a worker's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
+    found = _of_this_version(table, item)
+    state = found.text("state")
+    if state not in {"alive", "left", "dead"}:
+        found.refuse("state", "alive, left or dead", state)
+    return Member(
+        worker=found.text("sk"),
+        counter=found.whole("counter"),
+        state=state,  # type: ignore[arg-type] # checked above
+        holds=found.texts("holds"),
+        started=found.real("started"),
+    )
+
+
+def registration_item(registration: Registration, *, buckets: int) -> Item:
+    """Lay out the table's own row, key aside."""
+    stream = registration.stream
+    return {
+        "v": _number(VERSION),
+        "consumer": {"S": registration.consumer},
+        "stream": {"S": stream.name},
+        "arn": {"S": stream.arn},
+        "incarnation": {"S": stream.incarnation},
+        "retention_seconds": _moment(stream.retention.total_seconds()),
+        "start": _start(registration.start),
+        "buckets": _number(buckets),
+    }
+
+
+def registration_row(table: str, item: Item) -> tuple[Registration, int]:
+    """Read the table's own row and its number of buckets. Raises `CorruptRow`, `ConfigurationError`."""
+    found = _of_this_version(table, item)
+    stream = Stream(
+        name=found.text("stream"),
+        arn=found.text("arn"),
+        incarnation=found.text("incarnation"),
+        retention=timedelta(seconds=found.real("retention_seconds")),
+    )
+    buckets = found.whole("buckets")
+    if buckets < 1:
+        found.refuse("buckets", "at least 1", buckets)
+    return Registration(found.text("consumer"), stream, _read_start(found)), buckets
+
+
+def _of_this_version(table: str, item: Item) -> Attributes:
+    """Open an item, if it is not of a later layout."""
+    found = Attributes(table, item)
+    version = found.whole("v")
+    if version > VERSION:
+        raise ConfigurationError(
+            f"table {table}: expected rows of layout {VERSION}, got {version}: written by a newer streamkit, upgrade"
+        )
+    if version != VERSION:
+        found.refuse("v", str(VERSION), version)
+    return found
+
+
+def _read_progress(found: Attributes) -> Progress:
+    """Read how far a shard is settled."""
+    frontier, first = (
+        found.read(name, "S", Position.parse, expected="a position like '056:4959...'")
+        if name in found
+        else None
+        for name in ("frontier", "first")
+    )
+    done = found.read("done", "B", _unpacked, expected="deflated bits") if "done" in found else b""
+    if bool(done) != (first is not None):
+        found.refuse("first", "the position of the first done bit, if there are any", first)
+    return Progress(frontier, first, done, found.whole("decoding"))
+
+
+def _read_start(found: Attributes) -> Start:
+    """Read where a shard without a frontier begins."""
+    if found.holds("start", "N"):
+        return Since(found.real("start"))
+    start = found.text("start")
+    if start != "TRIM_HORIZON":
+        found.refuse("start", "TRIM_HORIZON or seconds since the epoch", start)
+    return cast("Start", start)
+
+
+def _hash_range(text: str) -> tuple[int, int]:
+    parts = _RANGE.fullmatch(text)
+    low, high = (int(part) for part in parts.groups()) if parts else (1, 0)
+    if not low <= high <= MAX_HASH_KEY:
+        raise ValueError(text)
+    return low, high
+
+
+def _packed(bits: bytes) -> bytes:
+    """Deflate done bits: a stuck key's gaps among thousands shrink to a tenth, and rows are billed by the KB."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(bits) + packer.flush()
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        bits = unpacker.decompress(bytes(packed), MAX_DONE_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not unpacker.eof or unpacker.unused_data or not bits:
+        raise ValueError(f"no end within {MAX_DONE_BYTES} bytes")
+    return bits
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _key(partition: str, sort: str) -> Item:
+    return {"pk": {"S": partition}, "sk": {"S": sort}}
+
+
+def _number(value: int) -> Item:
+    return {"N": str(value)}
+
+
+def _moment(value: float | None) -> Item | None:
+    return None if value is None else {"N": repr(value)}
+
+
+def _text(value: str | None) -> Item | None:
+    return None if value is None else {"S": value}
+
+
+def _list(values: tuple[str, ...]) -> Item | None:
+    return {"L": [{"S": value} for value in values]} if values else None
+
+
+def _position(position: Position | None) -> Item | None:
+    return None if position is None else {"S": position.stored()}
+
+
+def _start(start: Start) -> Item:
+    return {"N": repr(start.epoch)} if isinstance(start, Since) else {"S": start}
+
+
+def _present(item: Item) -> Item:
+    return {name: value for name, value in item.items() if value is not None}

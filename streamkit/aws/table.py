@@ -1,0 +1,269 @@
+"""The checkpoint table on DynamoDB: its identity, the rows of shards, the rows of workers.
+
+A checkpoint is one request, a take is one, a heartbeat is one. Every write is sent exactly once: what a lost
+answer means, the caller finds out (rules 1, 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from streamkit.aws import rows
+from streamkit.aws.attributes import Item
+from streamkit.aws.call import Call
+from streamkit.aws.errors import Busy, ConditionFailed, Rejected, TransactionCancelled
+from streamkit.aws.expressions import (
+    MISSING_ROW,
+    Expression,
+    assign,
+    conditional,
+    fill,
+    matches,
+    unconditional,
+)
+from streamkit.aws.rows import SHARD_ATTRIBUTES, Layout
+from streamkit.core.leasing import Member, ShardRow
+from streamkit.core.lineage import Stream
+from streamkit.errors import ConfigurationError, DeclaredDead, Refused, Throttled, WorldError
+from streamkit.ports import Registration
+
+AT_ONCE = 16
+"""Requests under way when many rows are made."""
+MAX_PAGES = 10_000
+"""Of one query: 1 MB each."""
+MAX_TOKEN = 36
+"""Characters of a transaction's idempotency token."""
+
+
+class TableRegistry:
+    """The table's own identity row: a `Registry`."""
+
+    def __init__(self, call: Call, table: str, *, buckets: int = 1) -> None:
+        self._call = call
+        self._table = table
+        self._buckets = buckets
+
+    async def register(self, wanted: Registration) -> Registration:
+        """Record `wanted` unless there is a registration already; return what is recorded, durably."""
+        item = {**rows.META, **rows.registration_item(wanted, buckets=self._buckets)}
+        try:
+            await self._call("PutItem", **_new_row(self._table, item))
+        except ConditionFailed as refused:
+            return rows.registration_row(self._table, refused.item or {})[0]
+        return wanted
+
+    async def recorded(self) -> tuple[Registration, int]:
+        """Return what is recorded, and over how many buckets rows are spread. Raises `ConfigurationError`."""
+        answer = await self._call("GetItem", TableName=self._table, Key=rows.META, ConsistentRead=True)
+        if not answer.get("Item"):
+            raise ConfigurationError(
+                f"expected a registration in table {self._table}, got none: no worker has started on it yet"
+            )
+        return rows.registration_row(self._table, answer["Item"])
+
+    async def layout(self, stream: Stream) -> Layout:
+        """Return where the rows of `stream` lie, by the number of buckets recorded."""
+        _, buckets = await self.recorded()
+        return Layout.of(self._table, stream, buckets=buckets)
+
+
+class TableLeases:
+    """The rows of one stream's shards: `Leases`."""
+
+    def __init__(self, call: Call, layout: Layout) -> None:
+        self._call = call
+        self._layout = layout
+
+    async def rows(self) -> Sequence[ShardRow]:
+        """Return every shard row, read consistently. Raises `CorruptRow`."""
+        items = _items(self._call, self._layout.table, self._layout.shard_partitions())
+        return [self._row(item) async for item in items]
+
+    async def add(self, rows: Sequence[ShardRow]) -> None:
+        """Make each row unless there is one of its id; returning means all exist."""
+        waiting = iter(rows)
+
+        async def make() -> None:
+            for row in waiting:
+                await self._make(row)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(rows))):
+                    group.create_task(make())
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            raise first from first.__cause__
+
+    async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        """Seal and take: set owner, epoch and token if epoch and owner are still those of `seen`.
+
+        Return the whole row as it is from that moment. Raises `Refused`.
+        """
+        update = assign(rows.shard_item(wanted), ("owner", "epoch", "token"))
+        counted = Expression(
+            f"{update.text} ADD #revision :one",
+            {**update.names, "#revision": "revision"},
+            {**update.values, ":one": {"N": "1"}},
+        )
+        condition = matches(rows.shard_item(seen), ("owner", "epoch"))
+        try:
+            answer = await self._call(
+                "UpdateItem", **self._place(seen), **conditional(counted, condition), ReturnValues="ALL_NEW"
+            )
+        except ConditionFailed as refused:
+            raise self._refused(refused.item) from None
+        return self._row(answer["Attributes"])
+
+    async def write(self, held: ShardRow, wanted: ShardRow, *, children: Sequence[ShardRow] = ()) -> None:
+        """Replace `held` by `wanted` if owner, epoch and revision are still those of `held`.
+
+        With `children`, make their rows where missing, in the same transaction. Raises `Refused`, and
+        `ValueError` if later conditions could not tell `wanted` from `held`.
+        """
+        if (wanted.id, wanted.revision) != (held.id, held.revision + 1):
+            expected = f"{held.id} with revision {held.revision + 1}"
+            raise ValueError(f"expected {expected}, got {wanted.id} with revision {wanted.revision}")
+        update = assign(rows.shard_item(wanted), SHARD_ATTRIBUTES)
+        condition = matches(rows.shard_item(held), ("owner", "epoch", "revision"))
+        replacement = {**self._place(held), **conditional(update, condition)}
+        try:
+            if children:
+                await self._transact(replacement, children, token=wanted.token)
+            else:
+                await self._call("UpdateItem", **replacement)
+        except ConditionFailed as refused:
+            raise self._refused(refused.item) from None
+
+    async def _make(self, row: ShardRow) -> None:
+        """Make one row, unless it is there."""
+        item = {**self._layout.shard_key(row.id), **rows.shard_item(row)}
+        try:
+            await self._call("PutItem", **_new_row(self._layout.table, item))
+        except ConditionFailed:
+            return  # it is there
+
+    async def _transact(
+        self, replacement: dict[str, Any], children: Sequence[ShardRow], *, token: str
+    ) -> None:
+        """End a shard and make its children's rows; only the parent's condition can cancel it (rule 12)."""
+        births = [{**self._place(child), **unconditional(fill(rows.shard_item(child)))} for child in children]
+        named = {"ClientRequestToken": token} if 0 < len(token) <= MAX_TOKEN else {}
+        try:
+            await self._call(
+                "TransactWriteItems",
+                TransactItems=[{"Update": update} for update in (replacement, *births)],
+                **named,
+            )
+        except TransactionCancelled as cancelled:
+            raise _why(cancelled) from cancelled
+
+    def _place(self, row: ShardRow) -> dict[str, Any]:
+        return {"TableName": self._layout.table, "Key": self._layout.shard_key(row.id)}
+
+    def _row(self, item: Item) -> ShardRow:
+        return rows.shard_row(self._layout.table, item)
+
+    def _refused(self, item: Item | None) -> Refused:
+        return Refused(self._row(item) if item else None)
+
+
+class TableMembers:
+    """The heartbeat rows of workers: `Members`."""
+
+    def __init__(self, call: Call, layout: Layout) -> None:
+        self._call = call
+        self._layout = layout
+
+    async def members(self) -> Sequence[Member]:
+        """Return every worker row, dead and left ones included, read consistently."""
+        items = _items(self._call, self._layout.table, self._layout.worker_partitions())
+        return [rows.member_row(self._layout.table, item) async for item in items]
+
+    async def join(self, member: Member) -> None:
+        """Make the row of a new incarnation; returning means it is there. Raises `DeclaredDead`."""
+        item = {**self._layout.worker_key(member.worker), **rows.member_item(member)}
+        try:
+            await self._call("PutItem", **_new_row(self._layout.table, item))
+        except ConditionFailed as refused:
+            self._expect_alive(member, refused.item)
+
+    async def beat(self, member: Member) -> None:
+        """Replace the row, if it exists and is neither dead nor left. Raises `DeclaredDead` otherwise."""
+        item = rows.member_item(member)
+        try:
+            await self._update(member, assign(item, item), {"state": {"S": "alive"}})
+        except ConditionFailed as refused:
+            raise _declared_dead(member, refused.item) from None
+
+    async def bury(self, seen: Member) -> bool:
+        """Declare the member dead if its counter is still the one seen. Return whether it is dead now."""
+        condition = {"state": {"S": "alive"}, "counter": {"N": str(seen.counter)}}
+        try:
+            await self._update(seen, assign({"state": {"S": "dead"}}, ("state",)), condition)
+        except ConditionFailed as refused:
+            item = refused.item
+            return item is not None and rows.member_row(self._layout.table, item).state == "dead"
+        return True
+
+    async def _update(self, member: Member, update: Expression, was: Item) -> None:
+        """Update a row if it is there and the given attributes are as they were."""
+        place = {"TableName": self._layout.table, "Key": self._layout.worker_key(member.worker)}
+        await self._call("UpdateItem", **place, **conditional(update, matches(was, was)))
+
+    def _expect_alive(self, member: Member, item: Item | None) -> None:
+        """Take the row of a join whose answer was lost for the join."""
+        if not item or rows.member_row(self._layout.table, item).state != "alive":
+            raise _declared_dead(member, item)
+
+
+def _declared_dead(member: Member, item: Item | None) -> DeclaredDead:
+    state = item["state"]["S"] if item else "gone"
+    return DeclaredDead(f"the heartbeat row of {member.worker} is {state}")
+
+
+def _new_row(table: str, item: Item) -> dict[str, Any]:
+    """Return the parameters that put an item where there is none."""
+    return {
+        "TableName": table,
+        "Item": item,
+        "ConditionExpression": MISSING_ROW,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+async def _items(call: Call, table: str, partitions: Sequence[str]) -> AsyncIterator[Item]:
+    """Read whole partitions, consistently, page by page."""
+    for partition in partitions:
+        start: dict[str, Any] = {}
+        for _ in range(MAX_PAGES):
+            answer = await call(
+                "Query",
+                TableName=table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": partition}},
+                ConsistentRead=True,
+                **start,
+            )
+            for item in answer["Items"]:
+                yield item
+            if not answer.get("LastEvaluatedKey"):
+                break
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        else:
+            raise Rejected(f"expected at most {MAX_PAGES} pages of {partition} in table {table}, got more")
+
+
+def _why(cancelled: TransactionCancelled) -> WorldError:
+    """Return what the end of a transaction means; the first item's condition is the only one there is."""
+    codes = {reason.code for reason in cancelled.reasons}
+    parent = cancelled.reasons[0] if cancelled.reasons else None
+    if parent is not None and parent.code == "ConditionalCheckFailed":
+        return ConditionFailed(parent.item)
+    if "TransactionConflict" in codes:
+        return Busy(str(cancelled))
+    if codes & {"ThrottlingError", "ProvisionedThroughputExceeded"}:
+        return Throttled(str(cancelled))
+    return Rejected(str(cancelled))

@@ -1,0 +1,69 @@
+"""`streamkit local`: the embedded world in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from streamkit.testing.endpoint import Endpoint
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=4566, show_default=True, help="0: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Anyone who reaches it may do anything.")
+@click.option(
+    "--limits/--no-limits",
+    default=False,
+    show_default=True,
+    help="Throttle shards as AWS does: 5 reads and 2 MiB, 1,000 records and 1 MiB written, a second.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides what chance decides.")
+@click.option("--while-stdin-open", is_flag=True, hidden=True)
+def local(*, port: int, host: str, limits: bool, seed: int, while_stdin_open: bool) -> None:
+    """Serve Kinesis, DynamoDB, SQS and S3 on one address of this machine, until interrupted.
+
+    Prints the variables that lead every AWS SDK and the AWS command line there:
+
+        eval "$(streamkit local | head -5)"
+    """
+    from streamkit.testing.endpoint import Endpoint
+    from streamkit.testing.endpoint.moto import MISSING, is_installed
+    from streamkit.testing.kinesis import AS_AWS, UNLIMITED
+
+    if not is_installed():
+        click.echo(f"streamkit local: only Kinesis is served. {MISSING}", err=True)
+    endpoint = Endpoint(host=host, port=port, limits=AS_AWS if limits else UNLIMITED, seed=seed)
+    try:
+        asyncio.run(_serve(endpoint, while_stdin_open=while_stdin_open))
+    except OSError as taken:
+        click.echo(f"streamkit local: expected a free address, got {host}:{port}: {taken.strerror}", err=True)
+        sys.exit(2)
+
+
+async def _serve(endpoint: Endpoint, *, while_stdin_open: bool) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if while_stdin_open:
+        loop.add_reader(sys.stdin, _watch, stopped)
+    async with endpoint:
+        for name, value in endpoint.environment.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo()
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def _watch(stopped: asyncio.Event) -> None:
+    """Stop when whoever started us is gone and the pipe with it."""
+    if not os.read(sys.stdin.fileno(), 1):
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        stopped.set()

@@ -1,0 +1,205 @@
+"""What a consumer is: one value, made by a decorator, that runs unchanged in every runtime.
+
+Importing this opens no socket and imports no AWS SDK.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
+from streamkit.core.records import Batch, Compression, Record
+from streamkit.core.settlement import OnDeadLetter
+from streamkit.engine.handling import Signature
+from streamkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from streamkit.runtimes.oneshot import Settlement
+
+Mode = Literal["at_least_once", "at_most_once", "transactional"]
+RecordHandler = Callable[..., Awaitable[None] | None]
+BatchHandler = Callable[..., Awaitable[None] | None]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kinesis:
+    """A Kinesis data stream, by name or ARN.
+
+    `start` is where a shard begins that has no checkpoint: the oldest record, the time the consumer first saw the
+    stream, or a moment. `compression` says how payloads are compressed; `"auto"` looks at their first bytes.
+    `role` is assumed to read another account's stream. `poll` is the pace of reading an idle shard.
+    """
+
+    stream: str
+    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = field(default="TRIM_HORIZON", kw_only=True)
+    role: str | None = field(default=None, kw_only=True)
+    compression: Compression | None = field(default=None, kw_only=True)
+    poll: timedelta = field(default=timedelta(milliseconds=250), kw_only=True)
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.stream), "Kinesis(stream): expected a name or ARN", self.stream)
+        moment = isinstance(self.start, datetime) and self.start.tzinfo is not None
+        _expect(
+            moment or self.start in ("TRIM_HORIZON", "LATEST"),
+            "Kinesis(start=...): expected 'TRIM_HORIZON', 'LATEST' or a datetime with a time zone",
+            self.start,
+        )
+        _expect(
+            self.compression in (None, "gzip", "zlib", "zstd", "auto"),
+            "Kinesis(compression=...): expected None, 'gzip', 'zlib', 'zstd' or 'auto'",
+            self.compression,
+        )
+        _expect(
+            timedelta(milliseconds=200) <= self.poll <= timedelta(minutes=1),
+            "Kinesis(poll=...): expected 0.2 s (5 reads a second is the service's limit) to 60 s",
+            self.poll,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sqs:
+    """A dead-letter queue, by name, URL or ARN; standard or FIFO."""
+
+    queue: str
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.queue), "Sqs(queue): expected a name, URL or ARN", self.queue)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """A handler with everything said about it. Frozen: change a copy with `using`."""
+
+    name: str
+    handler: RecordHandler | BatchHandler
+    batches: bool
+    source: Kinesis
+    dead_letters: Sqs | None = None
+    concurrency: int = 64
+    retry: Retry = Retry()
+    outage: Outage = Outage()
+    checkpoint: Checkpoint = Checkpoint()
+    mode: Mode = "at_least_once"
+    where: Callable[[Record], object] | None = None
+    dedupe_key: Callable[[Record], str | None] | None = None
+    on_dead_letter: OnDeadLetter = "continue"
+    handler_timeout: timedelta = 60 * SECOND
+    batch_size: int = 100
+    linger: timedelta = timedelta()
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+    parallelization_factor: int | None = None
+    max_record_bytes: int = 10 * MEBIBYTE
+    read_ahead_bytes: int = 64 * MEBIBYTE
+    on_gap: Literal["resume", "halt"] = "resume"
+    code_version: str = ""
+    signature: Signature = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            msg = f"consumer name: expected up to 100 letters, digits, '_', '.' or '-', got {self.name!r}"
+            raise ConfigurationError(msg)
+        for holds, expectation, got in self._expectations():
+            _expect(holds, f"consumer {self.name}: {expectation}", got)
+        object.__setattr__(self, "signature", Signature.of(self.handler))
+
+    def _expectations(self) -> Iterable[tuple[bool, str, object]]:
+        yield isinstance(self.source, Kinesis), "source: expected Kinesis(...)", self.source
+        yield self.dead_letters is None or isinstance(self.dead_letters, Sqs), (
+            "dead_letters: expected Sqs(...) or None"
+        ), self.dead_letters
+        yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
+        yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
+        yield timedelta() <= self.linger <= 300 * SECOND, "linger: expected 0 to 300 s", self.linger
+        yield self.handler_timeout > timedelta(), "handler_timeout: expected more than 0", self.handler_timeout
+        yield self.mode == "at_least_once", (
+            "mode: expected 'at_least_once' (the other modes are not built yet)"
+        ), self.mode
+        yield self.on_dead_letter in ("continue", "park", "halt"), (
+            "on_dead_letter: expected 'continue', 'park' or 'halt'"
+        ), self.on_dead_letter
+        yield self.on_gap in ("resume", "halt"), "on_gap: expected 'resume' or 'halt'", self.on_gap
+        yield self.max_record_bytes >= 1, "max_record_bytes: expected at least 1", self.max_record_bytes
+        yield self.read_ahead_bytes >= MEBIBYTE, "read_ahead_bytes: expected at least 1 MiB", self.read_ahead_bytes
+        factor = self.parallelization_factor
+        yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor  # noqa: PLR2004
+
+    @property
+    def table(self) -> str:
+        """Name of the checkpoint table."""
+        return self.checkpoint.table or f"streamkit-{self.name}"
+
+    def __call__(self, *args: Any, **extras: Any) -> Any:
+        """Run the raw handler: no retry, no dedupe, nothing settled."""
+        return self.handler(*args, **extras)
+
+    def using(self, **changes: Any) -> Consumer:
+        """Return a copy with other settings. Raises `ConfigurationError` for a wrong one, naming it."""
+        known = {each.name for each in fields(self) if each.init}
+        unknown = sorted(changes.keys() - known)
+        if unknown:
+            msg = f"consumer {self.name}: expected settings among {sorted(known)}, got {unknown}"
+            raise ConfigurationError(msg)
+        return replace(self, **changes)
+
+    async def settle(self, payloads_or_records: Iterable[object]) -> Settlement:
+        """Take these records of one shard as far as they settle: the whole engine, without AWS and without waiting.
+
+        A payload may be bytes, text, or anything JSON can hold, and gets a key of its own; pass `Record`s to say more.
+        Retries follow at once. Where the worker would pause (an outage) or halt, the rest comes back `unsettled`.
+        """
+        from streamkit.runtimes.oneshot import settle  # noqa: PLC0415 - the engine loads when it is needed
+
+        return await settle(self, payloads_or_records)
+
+
+class _Decorator:
+    """`consumer` and `consumer.batch`."""
+
+    def __call__(
+        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Any
+    ) -> Callable[[RecordHandler], Consumer]:
+        """Make a consumer of an `async def` (or plain `def`, run in a thread) over one `Record`.
+
+        `name` is the identity of its positions. `settings` are the other fields of `Consumer`.
+        Raises `ConfigurationError` for anything that is not what it has to be.
+        """
+        return lambda handler: _make(
+            name=name, handler=handler, batches=False, source=source, dead_letters=dead_letters, **settings
+        )
+
+    def batch(
+        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Any
+    ) -> Callable[[BatchHandler], Consumer]:
+        """Make a consumer of a function over one `Batch`, of up to `batch_size` records.
+
+        A batch that fails without naming a culprit is halved until the culprit stands alone.
+        """
+        return lambda handler: _make(
+            name=name, handler=handler, batches=True, source=source, dead_letters=dead_letters, **settings
+        )
+
+
+consumer = _Decorator()
+
+
+def _make(**settings: Any) -> Consumer:
+    known = {each.name for each in fields(Consumer) if each.init}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        msg = f"consumer {settings['name']}: expected settings among {sorted(known)}, got {unknown}"
+        raise ConfigurationError(msg)
+    return Consumer(**settings)
+
+
+def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion
+    if not holds:
+        msg = f"{expectation}, got {got!r}"
+        raise ConfigurationError(msg)

@@ -1,0 +1,136 @@
+"""Poison or outage? What failures and successes of one shard say about each other (rule 20).
+
+A failure alone proves nothing: the record may be bad, or the world. A success elsewhere, after it, says the world
+works. So a record that has used up its attempts is
+
+- condemned, if something else succeeded since it first failed and no fresh failure speaks against it;
+- a sign of an outage, if other records failed too and nothing succeeded since;
+- kept waiting, while another record could still be tried and tell;
+- condemned, if there is nothing else to try: a lone bad record on a quiet shard.
+
+Attempts made during an outage do not count; each outage survived counts as one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Verdict(Enum):
+    """What to do about a record that failed."""
+
+    RETRY = "retry"
+    WAIT = "wait"
+    CONDEMN = "condemn"
+    OUTAGE = "outage"
+
+
+class Series:
+    """The failures of one record."""
+
+    __slots__ = ("failures", "outages", "total", "witnessed")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        """Since the record came in, or since the last outage."""
+        self.total = 0
+        self.outages = 0
+        """Outages it failed in and others survived."""
+        self.witnessed = False
+        """Whether another record succeeded since the first of `failures`."""
+
+
+SEVERAL = 3
+"""So many different failures without a success are an outage even where some of them are in the queue already."""
+
+
+class Evidence:
+    """Failing records of one shard, by ordinal."""
+
+    def __init__(self, *, attempts: int, early: int) -> None:
+        self._attempts = attempts
+        self._early = early
+        self._failing: dict[int, Series] = {}
+        self._since_success: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._failing)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._failing)
+
+    def __contains__(self, ordinal: int) -> bool:
+        return ordinal in self._failing
+
+    def __len__(self) -> int:
+        return len(self._failing)
+
+    def attempts(self, ordinal: int) -> int:
+        """Return how often the record has failed."""
+        series = self._failing.get(ordinal)
+        return series.total if series else 0
+
+    def failures(self, ordinal: int) -> int:
+        """Return how many failures count at present."""
+        return self._failing[ordinal].failures
+
+    def failed(self, ordinal: int, *, counts: bool) -> None:
+        """Note a failed attempt; during an outage it does not count."""
+        series = self._failing.setdefault(ordinal, Series())
+        series.total += 1
+        if counts:
+            series.failures += 1
+        self._since_success.add(ordinal)
+
+    def exhaust(self, ordinal: int) -> None:
+        """Use up the attempts of a record that is too old for more."""
+        self._failing[ordinal].failures = self._attempts
+
+    def succeeded(self) -> None:
+        """Note that some record succeeded: the world works."""
+        self._since_success.clear()
+        for series in self._failing.values():
+            series.witnessed = True
+
+    def forget(self, ordinal: int) -> None:
+        """The record is settled or condemned; that it failed still counts until something succeeds."""
+        self._failing.pop(ordinal, None)
+
+    def acquit(self, ordinal: int) -> None:
+        """The record succeeded or named itself poison: its failures say nothing about the world."""
+        self._failing.pop(ordinal, None)
+        self._since_success.discard(ordinal)
+
+    def restart(self, *, survived: bool) -> None:
+        """An outage is over (`survived`), or has lasted too long: every failing record gets fresh attempts."""
+        self._since_success.clear()
+        for series in self._failing.values():
+            series.failures = 0
+            series.witnessed = False
+            series.outages += survived
+
+    def exhausted(self, ordinal: int) -> bool:
+        """Say whether the record has no attempts left."""
+        series = self._failing[ordinal]
+        return max(series.failures, series.outages) >= self._attempts
+
+    def is_outage(self) -> bool:
+        """Say whether so many records failed since the last success that no verdict is needed to pause."""
+        return sum(not self._failing[each].witnessed for each in self._since_success if each in self._failing) >= self._early
+
+    def verdict(self, ordinal: int, *, others: bool) -> Verdict:
+        """Judge a failing record. `others` says whether a record that has not failed could still be tried."""
+        if not self.exhausted(ordinal):
+            return Verdict.RETRY
+        mine = self._failing[ordinal]
+        against = any(not series.witnessed for other, series in self._failing.items() if other != ordinal)
+        if mine.outages >= self._attempts or (mine.witnessed and not against):
+            return Verdict.CONDEMN
+        if mine.witnessed or others:
+            return Verdict.WAIT
+        live = sum(each in self._failing for each in self._since_success)
+        return Verdict.OUTAGE if live > 1 or len(self._since_success) >= SEVERAL else Verdict.CONDEMN

@@ -1,0 +1,67 @@
+"""The dead letter: one record that could not be handled, with everything needed to understand and redrive it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Literal
+
+import msgspec
+
+from streamkit.core.records import Record
+
+Condition = Literal["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked"]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """The exception behind a verdict, as text: nothing of it is kept alive."""
+
+    type: str
+    """Qualified name of the exception's class."""
+    message: str
+    traceback: str = ""
+    """Trimmed to the last frames."""
+
+
+_MESSAGE_CHARACTERS = 2048
+_TRACEBACK_CHARACTERS = 8192
+_FRAMES = 20
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Return the exception as text: message and traceback bounded, without locals."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    trace = "".join(traceback.format_exception(error, limit=-_FRAMES))
+    return Cause(type=name, message=str(error)[:_MESSAGE_CHARACTERS], traceback=trace[-_TRACEBACK_CHARACTERS:])
+
+
+class Condemned(msgspec.Struct, frozen=True):
+    """The verdict over one record."""
+
+    record: Record
+    condition: Condition
+    reason: str
+    """Short, for people: the reason a `Poison` gave, or the exception's type and message."""
+    attempts: int
+    cause: Cause | None = None
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One condemned record on its way to the queue."""
+
+    verdict: Condemned
+    consumer: str
+    code_version: str
+    stream_arn: str
+    condemned: float
+    """When: seconds since the epoch."""
+
+    @property
+    def record(self) -> Record:
+        """The record, exactly as it was read."""
+        return self.verdict.record
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words."""
+        return self.verdict.reason

@@ -1,0 +1,67 @@
+"""Places in a shard: where to start, and how far it is settled."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+MAX_DIGITS = 129
+"""AWS allows sequence numbers of up to 129 digits (SequenceNumber pattern of the Kinesis API)."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The place just after a record: everything up to and including it is behind.
+
+    `subsequence` is None where all user records of the sequence number are behind.
+    """
+
+    sequence_number: str
+    subsequence: int | None = None
+
+    def covers(self, sequence: int, subsequence: int) -> bool:
+        """Say whether the (sub)record lies at or below this place."""
+        mine = int(self.sequence_number)
+        if sequence != mine:
+            return sequence < mine
+        return self.subsequence is None or subsequence <= self.subsequence
+
+    def stored(self) -> str:
+        """Return a string that sorts like the number: DynamoDB numbers hold 38 digits only (rule 17)."""
+        significant = self.sequence_number.lstrip("0") or "0"
+        tail = "" if self.subsequence is None else f"+{self.subsequence}"
+        return f"{len(significant):03d}:{self.sequence_number}{tail}"
+
+    @classmethod
+    def parse(cls, stored: str) -> Position:
+        """Read `stored` back. Raises `ValueError` for anything else."""
+        length, _, rest = stored.partition(":")
+        number, plus, subsequence = rest.partition("+")
+        well_formed = number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS
+        if not well_formed or (plus and not (subsequence.isascii() and subsequence.isdigit())):
+            msg = f"expected a position like '056:4959...' or '056:4959...+3', got {stored[:80]!r}"
+            raise ValueError(msg)
+        position = cls(number, int(subsequence) if plus else None)
+        if position.stored() != stored:
+            msg = f"expected the length {len(number.lstrip('0') or '0'):03d} before the number, got {length[:80]!r}"
+            raise ValueError(msg)
+        return position
+
+
+class Since(msgspec.Struct, frozen=True):
+    """Start at the first record that arrived at or after a moment (seconds since the epoch, service's clock)."""
+
+    epoch: float
+
+    @property
+    def at(self) -> datetime:
+        """The moment, in UTC."""
+        return datetime.fromtimestamp(self.epoch, UTC)
+
+
+Start = Literal["TRIM_HORIZON"] | Since
+"""Where a shard without a frontier begins."""
+
+Place = Start | Position
+"""Where a reader is opened."""

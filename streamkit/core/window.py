@@ -1,0 +1,156 @@
+"""The window: which records of one shard are settled.
+
+    settled ......... | frontier | .......... unsettled (some of it done, out of order)
+                        ordinal `_settled`      up to ordinal `_admitted`
+
+Every (sub)record admitted after the inherited frontier has an ordinal: 0, 1, 2 ... The frontier is the end of the
+contiguous settled prefix; what is settled beyond it is the done set, kept as one bit a record (rule 17).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamkit.core.leasing import Progress
+from streamkit.core.positions import Position
+
+if TYPE_CHECKING:
+    from streamkit.core.records import Record
+
+DECODING = 1
+"""Version of the rules by which (sub)records are told apart and counted. Other versions' done bits mean nothing."""
+
+_HISTORY = 2
+"""Settled records kept, so that the frontier and the place before it can be named."""
+_SLACK = 1024
+"""Settled records that may pile up before the lists are cut."""
+_DIGITS = bytes.maketrans(b"\x00\x01", b"01")
+_WHOLE = float("inf")
+
+
+class Window:
+    """Frontier and done set of one shard, from the progress a checkpoint carried."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._inherited = progress.frontier
+        self._first = progress.first
+        self._ahead = _unpack(progress.done) if progress.decoding == DECODING and progress.first else bytearray()
+        self._records: list[Record] = []
+        self._flags = bytearray()
+        self._base = 0
+        self._settled = 0
+        self._admitted = 0
+        self._floor = _floor(progress.frontier)
+
+    def __len__(self) -> int:
+        """Return how many records lie between the frontier and the last one admitted."""
+        return self._admitted - self._settled
+
+    @property
+    def settled(self) -> int:
+        """Return how many records the frontier has passed since this window was opened."""
+        return self._settled
+
+    @property
+    def clear(self) -> bool:
+        """Say whether everything admitted is settled."""
+        return self._settled == self._admitted
+
+    def admit(self, record: Record) -> int | None:
+        """Give the record its ordinal; None if it is a duplicate: at or below the frontier, read before, or done."""
+        place = (record.sequence, record.subsequence)
+        if place <= self._floor:
+            return None
+        self._floor = place
+        ordinal = self._admitted
+        if ordinal == 0 and self._ahead and not self._is_first(record):
+            self._ahead = bytearray()
+        self._admitted += 1
+        self._records.append(record)
+        done = ordinal < len(self._ahead) and self._ahead[ordinal]
+        self._flags.append(0)
+        if not done:
+            return ordinal
+        self.settle(ordinal)
+        return None
+
+    def settle(self, ordinal: int) -> None:
+        """Mark the record; the frontier passes it as soon as everything before it is marked."""
+        self._flags[ordinal - self._base] = 1
+        if ordinal != self._settled:
+            return
+        index = self._flags.find(0, ordinal - self._base)
+        self._settled = self._admitted if index < 0 else self._base + index
+        if self._settled - self._base > _SLACK:
+            cut = self._settled - self._base - _HISTORY
+            del self._records[:cut]
+            del self._flags[:cut]
+            self._base += cut
+
+    def record(self, ordinal: int) -> Record:
+        """Return an admitted record that the frontier has not passed."""
+        return self._records[ordinal - self._base]
+
+    @property
+    def edge(self) -> Record | None:
+        """The record the frontier stands behind, if it was passed by this window."""
+        return self._records[self._settled - 1 - self._base] if self._settled else None
+
+    @property
+    def frontier(self) -> Position | None:
+        """The end of the contiguous settled prefix."""
+        return self._place_before(self._settled)
+
+    def unsettled(self) -> list[Record]:
+        """Return the admitted records that are not settled, in stream order."""
+        start = self._settled - self._base
+        return [
+            record
+            for record, flag in zip(self._records[start:], self._flags[start:], strict=True)
+            if not flag
+        ]
+
+    def progress(self) -> Progress:
+        """Return what a checkpoint has to carry.
+
+        Bits taken over for records not read again yet are kept. They are counted from the first record after the
+        frontier; where that one is not read yet, the frontier named here stays one record behind (never back).
+        """
+        start = self._settled
+        flags = self._flags[start - self._base :] + self._ahead[self._admitted :]
+        if start and start == self._admitted and any(flags):
+            start -= 1
+            flags = bytearray(b"\x01") + flags
+        flags = flags.rstrip(b"\x00")
+        if not flags:
+            return Progress(frontier=self._place_before(start), decoding=DECODING)
+        first = self._first if start == self._admitted else _named(self.record(start))
+        return Progress(frontier=self._place_before(start), first=first, done=_pack(flags), decoding=DECODING)
+
+    def _place_before(self, ordinal: int) -> Position | None:
+        return self._records[ordinal - 1 - self._base].position if ordinal else self._inherited
+
+    def _is_first(self, record: Record) -> bool:
+        return self._first == _named(record)
+
+
+def _named(record: Record) -> Position:
+    return Position(record.sequence_number, record.subsequence)
+
+
+def _floor(frontier: Position | None) -> tuple[int, float]:
+    if frontier is None:
+        return (-1, _WHOLE)
+    return (int(frontier.sequence_number), _WHOLE if frontier.subsequence is None else frontier.subsequence)
+
+
+def _pack(flags: bytearray) -> bytes:
+    bits = int(flags[::-1].translate(_DIGITS), 2)
+    return bits.to_bytes((len(flags) + 7) // 8, "little")
+
+
+def _unpack(done: bytes) -> bytearray:
+    if not done:
+        return bytearray()
+    digits = f"{int.from_bytes(done, 'little'):b}".encode()
+    return bytearray(digits[::-1].translate(bytes.maketrans(b"01", b"\x00\x01")))

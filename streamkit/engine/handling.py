@@ -1,0 +1,75 @@
+"""How a consumer's code is called: async or in a thread, one record or a batch, with its extras."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streamkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
+
+    from streamkit.core.records import Batch, Record
+
+EXTRAS = frozenset({"state"})
+"""Keyword-only parameters a handler may name to be passed them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a handler wants."""
+
+    is_async: bool
+    extras: frozenset[str]
+
+    @classmethod
+    def of(cls, handler: Callable[..., Any]) -> Signature:
+        """Read a handler's signature. Raises `ConfigurationError` if it cannot be a handler."""
+        name = getattr(handler, "__qualname__", repr(handler))
+        parameters = inspect.signature(handler).parameters.values()
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        required = [p for p in positional if p.default is p.empty]
+        extras = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        unknown = sorted(p.name for p in extras if p.name not in EXTRAS and p.default is p.empty)
+        if not positional or len(required) > 1:
+            msg = f"handler {name}: expected one positional parameter, the record or batch, got {len(required)}"
+            raise ConfigurationError(msg)
+        if unknown:
+            msg = f"handler {name}: expected keyword-only parameters among {sorted(EXTRAS)}, got {unknown}"
+            raise ConfigurationError(msg)
+        call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
+        return cls(
+            is_async=inspect.iscoroutinefunction(call),
+            extras=frozenset(p.name for p in extras) & EXTRAS,
+        )
+
+
+def bind(
+    handler: Callable[..., Any], signature: Signature, *, state: object, threads: Executor | None
+) -> Callable[[Record | Batch], Awaitable[None]]:
+    """Return the handler as an async function of its subject alone. A plain `def` runs in `threads`."""
+    extras = {"state": state} if "state" in signature.extras else {}
+    if not signature.is_async:
+        return functools.partial(_in_thread, functools.partial(handler, **extras), threads)
+    return functools.partial(handler, **extras) if extras else handler
+
+
+async def _in_thread(call: Callable[[Record | Batch], Any], threads: Executor | None, subject: Record | Batch) -> None:
+    """Run the call in a thread and wait until the thread has ended, whoever cancels: only then is it over (rule 8)."""
+    context = contextvars.copy_context()
+    future = asyncio.get_running_loop().run_in_executor(threads, context.run, call, subject)
+    while not future.done():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if future.cancelled():
+                raise
+        except BaseException:  # noqa: BLE001, S110 - the handler's own error: raised below, from the future
+            pass
+    future.result()

@@ -1,0 +1,59 @@
+"""From a consumer to what the engine needs: the same for every runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamkit.core.settlement import Batching, Rules
+from streamkit.engine.engine import Handling
+from streamkit.engine.handling import bind
+from streamkit.engine.retry import FullJitter, HalfJitter
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from datetime import timedelta
+
+    from streamkit.consumer import Consumer
+    from streamkit.ports import Chance
+
+_GRACE_SECONDS = 30.0
+"""How long an attempt over its time may take to end before the process has to (rule 8)."""
+
+
+def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rules:
+    """Return how the consumer settles, with jitter drawn from `chance`."""
+    retry, outage = consumer.retry, consumer.outage
+    return Rules(
+        retry=retry,
+        outage=outage,
+        outage_limit=outage.limit_for(retention).total_seconds(),
+        backoff=FullJitter(initial=retry.initial, maximum=retry.maximum, chance=chance).after,
+        pause=HalfJitter(initial=outage.pause, maximum=outage.maximum, chance=chance).after,
+        on_dead_letter=consumer.on_dead_letter,
+        batching=_batching(consumer),
+    )
+
+
+def handling_of(consumer: Consumer, *, state: Any, threads: Executor | None, stream_arn: str) -> Handling:
+    """Return how the consumer's code is called, with the value its lifespan gave."""
+    max_age = consumer.retry.max_age
+    return Handling(
+        call=bind(consumer.handler, consumer.signature, state=state, threads=threads),
+        cancellable=consumer.signature.is_async,
+        batches=consumer.batches,
+        concurrency=1 if consumer.batches else consumer.concurrency,
+        timeout=consumer.handler_timeout.total_seconds(),
+        grace=_GRACE_SECONDS,
+        max_age=max_age.total_seconds() if max_age else None,
+        where=consumer.where,
+        dedupe_key=consumer.dedupe_key,
+        consumer=consumer.name,
+        code_version=consumer.code_version,
+        stream_arn=stream_arn,
+    )
+
+
+def _batching(consumer: Consumer) -> Batching | None:
+    if not consumer.batches:
+        return None
+    return Batching(size=consumer.batch_size, linger=consumer.linger.total_seconds())

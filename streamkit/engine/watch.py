@@ -1,0 +1,79 @@
+"""The time-out of one runner's attempts, at the price of one timer a time-out and none a record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamkit.core.schedule import Attempt
+
+
+class Watch:
+    """Watches the attempts of the task that makes it, one after the other. Times in seconds.
+
+    An attempt over its time is reported and, if it can be, cancelled. If it has not ended `grace` later, `on_stuck` is
+    called: nothing but the end of the process will stop it (rule 8).
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        grace: float,
+        cancellable: bool,
+        on_timeout: Callable[[Attempt], None],
+        on_stuck: Callable[[Attempt], None],
+    ) -> None:
+        self._timeout = timeout
+        self._grace = grace
+        self._cancellable = cancellable
+        self._on_timeout = on_timeout
+        self._on_stuck = on_stuck
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._attempt: Attempt | None = None
+        self._began = 0.0
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, attempt: Attempt) -> None:
+        """An attempt starts."""
+        self._attempt = attempt
+        self._began = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout, self._look)
+
+    def end(self) -> bool:
+        """The attempt has ended. Return whether a cancellation was this watch's doing, and only its own."""
+        self._attempt = None
+        if not self._expired:
+            return False
+        self._expired = False
+        return self._cancellable and self._task is not None and self._task.uncancel() == 0
+
+    def close(self) -> None:
+        """No more attempts."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._attempt is None:
+            return
+        due = self._began + self._timeout + (self._grace if self._expired else 0.0)
+        if self._loop.time() >= due:
+            if self._expired:
+                self._on_stuck(self._attempt)
+                return
+            self._expire(self._attempt)
+            due += self._grace
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _expire(self, attempt: Attempt) -> None:
+        self._expired = True
+        self._on_timeout(attempt)
+        if self._cancellable and self._task is not None:
+            self._task.cancel()

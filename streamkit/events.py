@@ -1,0 +1,275 @@
+"""The catalogue of events: what streamkit says about itself. A contract: names and fields are tested and documented.
+
+Names are `noun.participle`. No event carries payloads, keys, tokens or exception messages (rule 31): a key appears
+as a short digest only, an exception as the name of its class.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened. Fields have units in their names; the docstring says what it means."""
+
+    name: ClassVar[str]
+    level: ClassVar[Level] = "info"
+
+
+class WorkerStarted(Event):
+    """A worker has registered its heartbeat row and begins to look for shards."""
+
+    name = "worker.started"
+    worker: str
+    consumer: str
+    stream: str
+    table: str
+
+
+class WorkerDraining(Event):
+    """The worker was asked to stop: it reads nothing more and finishes what is under way."""
+
+    name = "worker.draining"
+    worker: str
+    cause: str
+
+
+class WorkerStopped(Event):
+    """The worker has stopped. The counters are of this process, from its start."""
+
+    name = "worker.stopped"
+    worker: str
+    received: int
+    handled: int
+    duplicates: int
+    filtered: int
+    dead: int
+    retried: int
+
+
+class WorkerFenced(Event):
+    """No heartbeat was confirmed for 0.9 lease durations, or this worker was declared dead: it touches nothing more."""
+
+    name = "worker.fenced"
+    level = "warning"
+    worker: str
+
+
+class WorkerBuried(Event):
+    """Another worker's heartbeat stood still for longer than its lease: its shards are free."""
+
+    name = "worker.buried"
+    level = "warning"
+    worker: str
+    buried: str
+
+
+class ShardTaken(Event):
+    """This worker owns the shard from now on."""
+
+    name = "shard.taken"
+    shard: str
+    epoch: int
+    previous_owner: str | None
+    frontier: str | None
+
+
+class ShardReleased(Event):
+    """This worker has given the shard back, checkpointed."""
+
+    name = "shard.released"
+    shard: str
+    epoch: int
+    prefers: str | None = None
+
+
+class ShardLost(Event):
+    """Another worker owns the shard: its handlers are stopped and nothing more is written."""
+
+    name = "shard.lost"
+    level = "warning"
+    shard: str
+    epoch: int
+
+
+class ShardEnded(Event):
+    """Every record of a closed shard is settled; its children may start."""
+
+    name = "shard.ended"
+    shard: str
+    children: tuple[str, ...]
+
+
+class ShardPaused(Event):
+    """The circuit breaker is open: everything fails, so nothing is condemned. Holding the lease, probing."""
+
+    name = "shard.paused"
+    level = "warning"
+    shard: str
+    cause: str
+    failing: int
+    probe_after_seconds: float
+    paused_seconds: float
+
+
+class ShardResumed(Event):
+    """A probe succeeded: the shard goes on."""
+
+    name = "shard.resumed"
+    shard: str
+    paused_seconds: float
+
+
+class ShardHalted(Event):
+    """The shard stands still until a person acts."""
+
+    name = "shard.halted"
+    level = "error"
+    shard: str
+    cause: str
+
+
+class ShardFailed(Event):
+    """The loop of a shard broke on an unexpected error. It is released and taken again."""
+
+    name = "shard.failed"
+    level = "error"
+    shard: str
+    error: str
+
+
+class RecordsTrimmed(Event):
+    """The stream dropped records of this shard before they were read. They are lost to this consumer."""
+
+    name = "records.trimmed"
+    level = "error"
+    shard: str
+    after: str
+    """Sequence number of the last record settled before the gap."""
+    until: str | None
+    """Sequence number of the first record read after it, where there is one."""
+
+
+class RecordRetried(Event):
+    """A handler failed on a record; it will be run again."""
+
+    name = "record.retried"
+    level = "warning"
+    shard: str
+    sequence: str
+    subsequence: int
+    attempt: int
+    error: str
+    delay_seconds: float
+
+
+class RecordCondemned(Event):
+    """A record is on its way to the dead-letter queue."""
+
+    name = "record.condemned"
+    level = "warning"
+    shard: str
+    sequence: str
+    subsequence: int
+    condition: str
+    attempts: int
+    error: str | None
+
+
+class HandlerTimedOut(Event):
+    """A handler ran longer than its `handler_timeout` and was cancelled, or, in a thread, is being waited for."""
+
+    name = "handler.timed_out"
+    level = "warning"
+    shard: str
+    sequence: str
+    timeout_seconds: float
+
+
+class HandlerStuck(Event):
+    """A handler neither ended nor could be stopped: the process has to exit."""
+
+    name = "handler.stuck"
+    level = "error"
+    shard: str
+    sequence: str
+
+
+class CheckpointWritten(Event):
+    """The frontier and what ran ahead of it are durable."""
+
+    name = "checkpoint.written"
+    level = "debug"
+    shard: str
+    frontier: str | None
+    ahead: int
+    """Records settled beyond the frontier."""
+
+
+class CheckpointDelayed(Event):
+    """The checkpoint table does not answer; the same write is sent again until it does."""
+
+    name = "checkpoint.delayed"
+    level = "warning"
+    shard: str
+    error: str
+    delay_seconds: float
+
+
+class LettersDelayed(Event):
+    """The dead-letter queue does not take letters; their records stay unsettled and it is tried again."""
+
+    name = "letters.delayed"
+    level = "error"
+    shard: str
+    letters: int
+    error: str
+    delay_seconds: float
+
+
+class LetterTruncated(Event):
+    """A payload is over the queue's limit: its letter holds the position to read it again, not the payload."""
+
+    name = "letter.truncated"
+    level = "error"
+    shard: str
+    sequence: str
+    bytes: int
+    limit_bytes: int
+
+
+class ReadDelayed(Event):
+    """The stream does not answer, or throttles; reading is tried again from the same position."""
+
+    name = "read.delayed"
+    level = "warning"
+    shard: str
+    error: str
+    delay_seconds: float
+
+
+class CoordinationDelayed(Event):
+    """The rows of shards and workers could not be read or written; leases go on, tried again at the next tick."""
+
+    name = "coordination.delayed"
+    level = "warning"
+    worker: str
+    error: str
+
+
+class EndpointOverridden(Event):
+    """An endpoint other than AWS's own is in force."""
+
+    name = "endpoint.overridden"
+    level = "warning"
+    service: str
+    url: str
+
+
+def catalogue() -> dict[str, type[Event]]:
+    """Return every event by its name."""
+    return {event.name: event for event in Event.__subclasses__()}

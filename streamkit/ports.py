@@ -1,0 +1,179 @@
+"""What streamkit needs of the world. Each port is documented by what its return guarantees.
+
+`streamkit.aws` implements them on AWS, `streamkit.testing` in memory; the contract suites of `streamkit.testing`
+certify both. All methods may raise the `WorldError`s of `streamkit.errors`; nothing else unless it says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from streamkit.core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
+
+    from streamkit.core.leasing import Member, ShardRow
+    from streamkit.core.letters import Letter
+    from streamkit.core.lineage import Shard, Stream
+    from streamkit.core.positions import Place, Start
+    from streamkit.events import Event
+
+    Report = Callable[[Event], None]
+
+
+class Clock(Protocol):
+    """The only source of time (rule 32)."""
+
+    def monotonic(self) -> float:
+        """Seconds since some start, running on while the machine is suspended. Decides everything about leases."""
+        ...
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC. For ages and labels; never for a decision about ownership (rule 3)."""
+        ...
+
+
+class Chance(Protocol):
+    """The only source of randomness (rule 32)."""
+
+    def fraction(self) -> float:
+        """Uniform in [0, 1)."""
+        ...
+
+    def token(self) -> str:
+        """32 hexadecimal digits that were never handed out before, anywhere."""
+        ...
+
+
+class Read(msgspec.Struct, frozen=True):
+    """One answer of a shard: physical records in stream order; an empty answer is not the end."""
+
+    records: Sequence[Record]
+    behind: timedelta | None
+    """How far the end of this answer lies behind the tip of the shard, if the service says so."""
+    ended: bool = False
+    """Whether the shard is closed and this was its last answer."""
+    children: tuple[Shard, ...] = ()
+    """At the end: the shards that go on from here, if the service says so."""
+
+
+class Reader(Protocol):
+    """Reads one shard onwards from one place."""
+
+    async def read(self) -> Read:
+        """Return the next answer, as soon as the service's quotas and the pace when idle allow.
+
+        Throttling, expired iterators and passing errors are waited out inside, from the last record returned:
+        no record is skipped or repeated. Raises `Missing` if stream or shard are gone, `Denied`.
+        """
+        ...
+
+
+class Source(Protocol):
+    """One stream."""
+
+    async def identify(self) -> Stream:
+        """Return the identity of the stream as it is now. Raises `Missing`, `Denied`."""
+        ...
+
+    async def shards(self) -> Sequence[Shard]:
+        """Return one complete listing, closed shards that still hold records included."""
+        ...
+
+    def reader(self, shard: Shard, place: Place) -> Reader:
+        """Return a reader; nothing is asked of the service before its first `read`."""
+        ...
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """What the checkpoint table belongs to (rules 10, 15)."""
+
+    consumer: str
+    stream: Stream
+    start: Start
+    """Resolved once, when the consumer first saw the stream; durable."""
+
+
+class Registry(Protocol):
+    """The table's own identity row."""
+
+    async def register(self, wanted: Registration) -> Registration:
+        """Record `wanted` unless there is a registration already; return what is recorded, durably.
+
+        Raises `ConfigurationError` if the table is missing, of another shape, or a newer version's.
+        The caller compares consumer and stream.
+        """
+        ...
+
+
+class Leases(Protocol):
+    """Shard rows. Every write is conditional and is sent exactly once: the caller resolves doubt (rules 1, 5).
+
+    A write raises `Refused` with the row as it stands, `Throttled` (nothing happened) or `Unanswered` (unknown).
+    """
+
+    async def rows(self) -> Sequence[ShardRow]:
+        """Return every shard row, read consistently. Raises `CorruptRow`."""
+        ...
+
+    async def add(self, rows: Sequence[ShardRow]) -> None:
+        """Make each row unless there is one of its id; returning means all exist."""
+        ...
+
+    async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        """Seal and take: set owner, epoch and token of `wanted` if epoch and owner are still those of `seen`.
+
+        Return the whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
+        """
+        ...
+
+    async def write(self, held: ShardRow, wanted: ShardRow, *, children: Sequence[ShardRow] = ()) -> None:
+        """Replace `held` by `wanted` if owner, epoch and revision are still those of `held`.
+
+        With `children`, make their rows where missing, in the same transaction.
+        """
+        ...
+
+
+class Members(Protocol):
+    """Heartbeat rows, one per worker incarnation (rule 2)."""
+
+    async def members(self) -> Sequence[Member]:
+        """Return every worker row, dead and left ones included, read consistently."""
+        ...
+
+    async def join(self, member: Member) -> None:
+        """Make the row of a new incarnation; returning means it is there."""
+        ...
+
+    async def beat(self, member: Member) -> None:
+        """Replace the row, if it exists and is neither dead nor left. Raises `DeclaredDead` otherwise."""
+        ...
+
+    async def bury(self, seen: Member) -> bool:
+        """Declare the member dead if its counter is still the one seen. Return whether it is dead now."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where records go that cannot be handled."""
+
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        ...
+
+
+class Ledger(Protocol):
+    """Memory of business keys (rule 26)."""
+
+    async def claim(self, key: str, *, claimant: str) -> bool:
+        """Return whether the key is this claimant's, durably: new, expired, or claimed by it before."""
+        ...
+
+    async def release(self, key: str, *, claimant: str) -> None:
+        """Forget the claim, if it is this claimant's."""
+        ...

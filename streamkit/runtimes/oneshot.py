@@ -1,0 +1,127 @@
+"""One batch, settled in memory: what tests of a consumer call. No AWS, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamkit.clock import SystemChance, SystemClock
+from streamkit.core.kpl import expand
+from streamkit.core.leasing import Progress
+from streamkit.core.records import Origin, Record
+from streamkit.core.settlement import Outcome, Settling, Tally
+from streamkit.engine.engine import Engine, Surroundings
+from streamkit.engine.setup import handling_of, rules_of
+
+if TYPE_CHECKING:
+    from streamkit.consumer import Consumer
+    from streamkit.core.letters import Letter
+    from streamkit.core.positions import Position
+    from streamkit.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a batch."""
+
+    frontier: Position | None
+    """The end of the contiguous settled prefix: resume after it."""
+    handled: tuple[Record, ...]
+    duplicates: tuple[Record, ...]
+    filtered: tuple[Record, ...]
+    dead: tuple[Letter, ...]
+    """The letters the dead-letter queue would hold."""
+    unsettled: tuple[Record, ...]
+    """What would be tried again: after an outage, or once a halted shard goes on."""
+    events: tuple[Event, ...] = field(default=(), repr=False)
+
+
+class _Letters:
+    """A dead-letter queue in memory."""
+
+    def __init__(self) -> None:
+        self.sent: list[Letter] = []
+
+    async def send(self, letters: Sequence[Letter]) -> None:
+        self.sent += letters
+
+
+class _Claims:
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        self._claimants: dict[str, str] = {}
+
+    async def claim(self, key: str, *, claimant: str) -> bool:
+        return self._claimants.setdefault(key, claimant) == claimant
+
+    async def release(self, key: str, *, claimant: str) -> None:
+        if self._claimants.get(key) == claimant:
+            del self._claimants[key]
+
+
+async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> Settlement:
+    """Settle in memory; see `Consumer.settle`."""
+    events: list[Event] = []
+    rules = rules_of(consumer, chance=SystemChance(), retention=timedelta(days=1))
+    settling = Settling(
+        _SHARD,
+        replace(rules, backoff=lambda _: 0.0),
+        progress=Progress(),
+        tally=Tally(),
+        report=events.append,
+    )
+    outcomes: dict[Outcome, list[Record]] = {outcome: [] for outcome in Outcome}
+    settling.listener = lambda record, outcome: outcomes[outcome].append(record)
+    letters = _Letters()
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
+        threads = stack.enter_context(ThreadPoolExecutor(min(consumer.concurrency, 32), "streamkit-settle"))
+        engine = Engine(
+            handling_of(consumer, state=state, threads=threads, stream_arn=""),
+            settling,
+            Surroundings(
+                clock=SystemClock(),
+                report=events.append,
+                dead_letters=letters if consumer.dead_letters else None,
+                ledger=_Claims(),
+                may_start=lambda: True,
+                delay=lambda _: 0.0,
+                on_stuck=lambda: None,
+            ),
+        )
+        engine.feed(each for record in _records(consumer, payloads_or_records) for each in expand(record))
+        await engine.run(until=lambda: settling.clear or settling.paused or settling.halted is not None)
+    return Settlement(
+        frontier=settling.frontier,
+        handled=tuple(outcomes[Outcome.HANDLED]),
+        duplicates=tuple(outcomes[Outcome.DUPLICATE]),
+        filtered=tuple(outcomes[Outcome.FILTERED]),
+        dead=tuple(letters.sent),
+        unsettled=tuple(settling.unsettled()),
+        events=tuple(events),
+    )
+
+
+_SHARD = "shardId-000000000000"
+
+
+def _records(consumer: Consumer, payloads: Iterable[object]) -> Iterable[Record]:
+    origin = Origin(consumer.source.stream, _SHARD, consumer.source.compression)
+    for n, payload in enumerate(payloads, 1):
+        if isinstance(payload, Record):
+            yield payload
+        else:
+            yield Record(_encoded(payload), f"key-{n}", str(n), origin, arrived=0.0)
+
+
+def _encoded(payload: object) -> bytes:
+    if isinstance(payload, bytes | bytearray):
+        return bytes(payload)
+    return payload.encode() if isinstance(payload, str) else msgspec.json.encode(payload)

@@ -1,0 +1,91 @@
+"""Test consumers without AWS and without sleeping: a world in memory, virtual time, builders, contracts.
+
+Names load when they are used, so this import costs nothing. What needs more than streamkit itself says so:
+`streamkit.testing.contracts` needs pytest and pytest-asyncio, `streamkit.testing.strategies` hypothesis,
+`streamkit.testing.endpoint` the extra `streamkit[local]`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamkit.testing.kinesis import KinesisWorld
+    from streamkit.testing.memory import (
+        MemoryDeadLetters,
+        MemoryLedger,
+        MemorySource,
+        MemoryStream,
+        MemoryTable,
+        Recorder,
+        World,
+    )
+    from streamkit.testing.records import aggregate, letter, payload, record
+    from streamkit.testing.threads import Gate, StuckThread
+    from streamkit.testing.time import (
+        START,
+        Deadlock,
+        ManualClock,
+        SeededChance,
+        VirtualClock,
+        VirtualLoop,
+        run_virtual,
+    )
+
+__all__ = [
+    "START",
+    "Deadlock",
+    "Gate",
+    "KinesisWorld",
+    "ManualClock",
+    "MemoryDeadLetters",
+    "MemoryLedger",
+    "MemorySource",
+    "MemoryStream",
+    "MemoryTable",
+    "Recorder",
+    "SeededChance",
+    "StuckThread",
+    "VirtualClock",
+    "VirtualLoop",
+    "World",
+    "aggregate",
+    "letter",
+    "payload",
+    "record",
+    "run_virtual",
+]
+
+_HOMES = {
+    "kinesis": ("KinesisWorld",),
+    "memory": (
+        "MemoryDeadLetters",
+        "MemoryLedger",
+        "MemorySource",
+        "MemoryStream",
+        "MemoryTable",
+        "Recorder",
+        "World",
+    ),
+    "records": ("aggregate", "letter", "payload", "record"),
+    "threads": ("Gate", "StuckThread"),
+    "time": (
+        "START",
+        "Deadlock",
+        "ManualClock",
+        "SeededChance",
+        "VirtualClock",
+        "VirtualLoop",
+        "run_virtual",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,119 @@
+"""Everything but Kinesis: moto's server, in this process and without a port of its own.
+
+moto keeps its state in module globals, so one process can run one of these at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import msgspec
+
+from streamkit.testing.endpoint import transactions
+from streamkit.testing.endpoint.tokens import Mismatch, Tokens
+from streamkit.testing.endpoint.wsgi import Answered, Application, Asked, call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MISSING: Final = 'DynamoDB, SQS and S3 need moto, which is not installed: pip install "streamkit[local]"'
+_TRANSACT: Final = "DynamoDB_20120810.TransactWriteItems"
+_THREADS: Final = 8
+_ANSWERED_OK: Final = 200
+
+
+def is_installed() -> bool:
+    """Whether `Moto` can run."""
+    return all(importlib.util.find_spec(name) for name in ("moto", "flask", "flask_cors"))
+
+
+class _Applications(NamedTuple):
+    dynamodb: Mapping[str, Application]
+    """By the first part of a request's target; they share their tables."""
+    others: Application
+
+
+class Moto:
+    """moto behind two queues: one thread for DynamoDB and its streams, a few for all else (SQS polls wait in theirs).
+
+    moto is imported with the first request, which takes about a second.
+    """
+
+    _running = False
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._tokens: Tokens[Answered] = Tokens(clock)
+        self._dynamodb = ThreadPoolExecutor(1, thread_name_prefix="dynamodb")
+        self._others = ThreadPoolExecutor(_THREADS, thread_name_prefix="moto")
+        self._applications: _Applications | None = None
+        self._installed = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Claim moto's globals. Raises RuntimeError if they are in use."""
+        if Moto._running:
+            raise RuntimeError("expected one endpoint with moto in a process, got a second: pass moto=False to one")
+        Moto._running = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Wait for calls under way, and leave moto as it was."""
+        loop = asyncio.get_running_loop()
+        for executor in (self._others, self._dynamodb):
+            await loop.run_in_executor(None, executor.shutdown)
+        self._installed.close()
+        Moto._running = False
+
+    async def answer(self, asked: Asked, *, region: str) -> Answered:
+        """Answer a request of any AWS service but Kinesis."""
+        loop = asyncio.get_running_loop()
+        if self._applications is None:
+            self._applications = await loop.run_in_executor(self._dynamodb, self._load)
+        target = asked.header("X-Amz-Target")
+        dynamodb = self._applications.dynamodb.get(target.partition(".")[0])
+        if dynamodb is None:
+            return await loop.run_in_executor(self._others, call, self._applications.others, asked)
+        if target != _TRANSACT:
+            return await loop.run_in_executor(self._dynamodb, call, dynamodb, asked)
+        return await loop.run_in_executor(self._dynamodb, self._transact, dynamodb, asked, region)
+
+    def _load(self) -> _Applications:
+        if self._applications is not None:
+            return self._applications
+        os.environ.setdefault("MOTO_ALLOW_NONEXISTENT_REGION", "true")  # moto refuses regions younger than itself
+        from moto.moto_api._internal.models import moto_api_backend
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        self._installed.enter_context(transactions.installed())
+        moto_api_backend.reset()
+        dynamodb: dict[str, Application] = {
+            "DynamoDB_20120810": create_backend_app("dynamodb"),
+            "DynamoDBStreams_20120810": create_backend_app("dynamodbstreams"),
+        }
+        return _Applications(dynamodb, DomainDispatcherApplication(create_backend_app))
+
+    def _transact(self, application: Application, asked: Asked, region: str) -> Answered:
+        """Answer TransactWriteItems, or repeat the answer its token had before."""
+
+        def run() -> tuple[bool, Answered]:
+            answered = call(application, asked)
+            return answered.status == _ANSWERED_OK, answered
+
+        try:
+            return self._tokens.once(region, asked.body, run)
+        except Mismatch:
+            return _refused(
+                "com.amazonaws.dynamodb.v20120810#IdempotentParameterMismatchException",
+                "The request uses the same client token as a previous, but non-identical request.",
+            )
+        except msgspec.DecodeError as wrong:
+            return _refused("com.amazon.coral.service#SerializationException", str(wrong))
+
+
+def _refused(kind: str, message: str) -> Answered:
+    body = msgspec.json.encode({"__type": kind, "message": message})
+    return Answered(400, [("Content-Type", "application/x-amz-json-1.0")], body)

@@ -1,0 +1,22 @@
+"""All the world in memory: every port of `streamkit.ports`, exact in its conditions, with troubles to order.
+
+`World` holds one of each. Workers share it as they would share AWS: each with a clock of its own.
+"""
+
+from streamkit.testing.memory.ledger import MemoryLedger
+from streamkit.testing.memory.letters import MemoryDeadLetters
+from streamkit.testing.memory.recorder import Recorder
+from streamkit.testing.memory.stream import MemorySource, MemoryStream
+from streamkit.testing.memory.table import MemoryTable, Trouble
+from streamkit.testing.memory.world import World
+
+__all__ = [
+    "MemoryDeadLetters",
+    "MemoryLedger",
+    "MemorySource",
+    "MemoryStream",
+    "MemoryTable",
+    "Recorder",
+    "Trouble",
+    "World",
+]

@@ -1,0 +1,212 @@
+"""The checkpoint table in memory: rows of shards and workers, every write conditional (rules 1, 2, 12).
+
+A request travels to the table, takes effect at one moment, and its answer travels back; a task cancelled on
+the way does not know what happened, as in life. Troubles hit the writes sent next:
+
+    throttled   nothing happens                          -> Throttled
+    lost        it takes effect, the answer is lost      -> Unanswered
+    late        it is still under way                    -> Unanswered; `land` lets it arrive
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from msgspec.structs import replace
+
+from streamkit.core.leasing import Member, ShardRow
+from streamkit.errors import CorruptRow, DeclaredDead, Refused, Throttled, Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamkit.errors import StreamkitError
+    from streamkit.ports import Registration
+
+T = TypeVar("T")
+
+Trouble = Literal["throttled", "lost", "late"]
+Write = Literal["register", "add", "take", "write", "join", "beat", "bury"]
+
+
+class MemoryTable:
+    """`Registry`, `Leases` and `Members` over one set of rows.
+
+    `requests` counts calls by method. `outage`, where set, is raised by every request. `corrupt` names rows
+    that do not read. `latency` returns the seconds of one way.
+    """
+
+    def __init__(self, *, latency: Callable[[], float] = float) -> None:
+        self.shard_rows: dict[str, ShardRow] = {}
+        self.worker_rows: dict[str, Member] = {}
+        self.registration: Registration | None = None
+        self.requests: Counter[str] = Counter()
+        self.outage: StreamkitError | None = None
+        self.corrupt: set[str] = set()
+        self._latency = latency
+        self._troubles: deque[tuple[Trouble, Write | None]] = deque()
+        self._late: deque[Callable[[], object]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<MemoryTable, {len(self.shard_rows)} shards, {len(self.worker_rows)} workers>"
+
+    # -- situations
+
+    def inject(self, trouble: Trouble, *, on: Write | None = None, times: int = 1) -> None:
+        """Let the next writes, of this kind if given, run into trouble."""
+        self._troubles.extend((trouble, on) for _ in range(times))
+
+    def land(self) -> int:
+        """Let the writes that are late arrive, in the order of sending. Return how many took effect."""
+        landed = sum(_took_effect(effect) for effect in self._late)
+        self._late.clear()
+        return landed
+
+    def steal(self, shard: str, *, by: str) -> ShardRow:
+        """Give a shard to another owner, as its take would."""
+        row = self.shard_rows[shard]
+        return self._take(row, replace(row, owner=by, epoch=row.epoch + 1, token=f"stolen by {by}"))
+
+    # -- Registry
+
+    async def register(self, wanted: Registration) -> Registration:
+        """Record the first registration; return it ever after."""
+        return await self._written("register", lambda: self._register(wanted))
+
+    def _register(self, wanted: Registration) -> Registration:
+        if self.registration is None:
+            self.registration = wanted
+        return self.registration
+
+    # -- Leases
+
+    async def rows(self) -> Sequence[ShardRow]:
+        """Return every shard row, by id."""
+        await self._asked("rows")
+        for shard in sorted(self.corrupt & self.shard_rows.keys()):
+            msg = f"expected the row of a shard, got something else: {shard}"
+            raise CorruptRow(msg)
+        answer = [row for _, row in sorted(self.shard_rows.items())]
+        await self._travel()
+        return answer
+
+    async def add(self, rows: Sequence[ShardRow]) -> None:
+        """Make the rows that are missing."""
+        await self._written("add", lambda: self._add(rows))
+
+    def _add(self, rows: Sequence[ShardRow]) -> None:
+        for row in rows:
+            self.shard_rows.setdefault(row.id, row)
+
+    async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        """Set owner, epoch and token, if owner and epoch are those seen; count the revision on."""
+        return await self._written("take", lambda: self._take(seen, wanted))
+
+    def _take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        row = self.shard_rows.get(seen.id)
+        if row is None or (row.owner, row.epoch) != (seen.owner, seen.epoch):
+            raise Refused(row)
+        taken = replace(
+            row, owner=wanted.owner, epoch=wanted.epoch, token=wanted.token, revision=row.revision + 1
+        )
+        self.shard_rows[row.id] = taken
+        return taken
+
+    async def write(self, held: ShardRow, wanted: ShardRow, *, children: Sequence[ShardRow] = ()) -> None:
+        """Replace the row and make the children, if owner, epoch and revision are those held.
+
+        Raises `ValueError` if later conditions could not tell `wanted` from `held`: a slip of the caller.
+        """
+        if (wanted.id, wanted.revision) != (held.id, held.revision + 1):
+            expected = f"{held.id} with revision {held.revision + 1}"
+            raise ValueError(f"expected {expected}, got {wanted.id} with revision {wanted.revision}")
+        await self._written("write", lambda: self._write(held, wanted, children))
+
+    def _write(self, held: ShardRow, wanted: ShardRow, children: Sequence[ShardRow]) -> None:
+        row = self.shard_rows.get(held.id)
+        if row is None or (row.owner, row.epoch, row.revision) != (held.owner, held.epoch, held.revision):
+            raise Refused(row)
+        self.shard_rows[held.id] = wanted
+        self._add(children)
+
+    # -- Members
+
+    async def members(self) -> Sequence[Member]:
+        """Return every worker row, by worker."""
+        await self._asked("members")
+        answer = [member for _, member in sorted(self.worker_rows.items())]
+        await self._travel()
+        return answer
+
+    async def join(self, member: Member) -> None:
+        """Make the row, unless it is there."""
+        await self._written("join", lambda: self.worker_rows.setdefault(member.worker, member))
+
+    async def beat(self, member: Member) -> None:
+        """Replace the row, if it is alive."""
+        await self._written("beat", lambda: self._beat(member))
+
+    def _beat(self, member: Member) -> None:
+        row = self.worker_rows.get(member.worker)
+        if row is None or row.state != "alive":
+            msg = f"the heartbeat row of {member.worker} is {'gone' if row is None else row.state}"
+            raise DeclaredDead(msg)
+        self.worker_rows[member.worker] = member
+
+    async def bury(self, seen: Member) -> bool:
+        """Declare the member dead, if it is alive and its counter the one seen."""
+        return await self._written("bury", lambda: self._bury(seen))
+
+    def _bury(self, seen: Member) -> bool:
+        row = self.worker_rows.get(seen.worker)
+        if row is None:
+            return False
+        if row.state == "alive" and row.counter == seen.counter:
+            row = self.worker_rows[seen.worker] = replace(row, state="dead")
+        return row.state == "dead"
+
+    # -- the way to the table and back
+
+    async def _asked(self, method: str) -> None:
+        self.requests[method] += 1
+        await self._travel()
+        if self.outage is not None:
+            raise self.outage
+
+    async def _written(self, method: Write, effect: Callable[[], T]) -> T:
+        trouble = self._next_trouble(method)
+        await self._asked(method)
+        if trouble == "throttled":
+            msg = f"{method} came too fast"
+            raise Throttled(msg)
+        if trouble is not None:
+            if trouble == "late":
+                self._late.append(effect)
+            else:
+                _took_effect(effect)
+            msg = f"no answer to {method}"
+            raise Unanswered(msg)
+        answer = effect()
+        await self._travel()
+        return answer
+
+    def _next_trouble(self, method: Write) -> Trouble | None:
+        for index, (trouble, on) in enumerate(self._troubles):
+            if on in (None, method):
+                del self._troubles[index]
+                return trouble
+        return None
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self._latency())
+
+
+def _took_effect(effect: Callable[[], object]) -> bool:
+    """Carry out a write whose answer nobody gets. Return whether its condition held."""
+    try:
+        effect()
+    except (Refused, DeclaredDead):
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Builders: records as they would be read, from as little as a test cares to say.
+
+Payloads are bytes, or Python values that become JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamkit.core.letters import Condemned, Letter
+from streamkit.core.records import Origin, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streamkit.core.letters import Condition
+
+STREAM = "stream"
+SHARD = "shardId-000000000000"
+ARN = f"arn:aws:kinesis:us-east-1:123456789012:stream/{STREAM}"
+ARRIVED = 1_356_998_400.0
+"""2013-01-01T00:00:00Z, when a built record arrived unless told otherwise."""
+
+_MAGIC = b"\xf3\x89\x9a\xc2"
+_VARINT_BITS = 7
+
+
+def payload(value: object) -> bytes:
+    """Return bytes as they are, and anything else as JSON."""
+    return value if isinstance(value, bytes) else msgspec.json.encode(value)
+
+
+def record(
+    data: object = b"",
+    *,
+    key: str = "k",
+    sequence: int = 1,
+    shard: str = SHARD,
+    stream: str = STREAM,
+    arrived: float = ARRIVED,
+) -> Record:
+    """Build one record; what else it has is set by `msgspec.structs.replace`."""
+    return Record(
+        data=payload(data),
+        key=key,
+        sequence_number=str(sequence),
+        origin=Origin(stream, shard),
+        arrived=arrived,
+    )
+
+
+def records(
+    n: int, *, keys: Sequence[str] = ("k",), first: int = 1, shard: str = SHARD, stream: str = STREAM
+) -> list[Record]:
+    """Build `n` records numbered from `first`, keys taken in turn, each with its number as payload."""
+    return [
+        record(sequence, key=keys[index % len(keys)], sequence=sequence, shard=shard, stream=stream)
+        for index, sequence in enumerate(range(first, first + n))
+    ]
+
+
+def letter(
+    of: Record, *, reason: str = "no arrival delay", condition: Condition = "Poison", attempts: int = 1
+) -> Letter:
+    """Build the dead letter of a record."""
+    verdict = Condemned(record=of, condition=condition, reason=reason, attempts=attempts)
+    return Letter(
+        verdict=verdict, consumer="consumer", code_version="1", stream_arn=ARN, condemned=of.arrived + 60
+    )
+
+
+def aggregate(parts: Iterable[tuple[str, object]]) -> bytes:
+    """Return (key, payload) pairs as one KPL aggregate, the data of a single physical record.
+
+    Magic number, protocol buffer, MD5: aggregation-format.md of github.com/awslabs/amazon-kinesis-producer.
+    """
+    pairs = list(parts)
+    keys = list(dict.fromkeys(key for key, _ in pairs))
+    body = b"".join(_field(1, key.encode()) for key in keys)
+    for key, data in pairs:
+        body += _field(3, b"\x08" + _varint(keys.index(key)) + _field(3, payload(data)))
+    return _MAGIC + body + hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Write a length-delimited field of a protocol buffer."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Write an integer seven bits at a time, lowest first."""
+    head = bytearray()
+    while value >> _VARINT_BITS:
+        head.append(value & 0x7F | 0x80)
+        value >>= _VARINT_BITS
+    return bytes([*head, value])

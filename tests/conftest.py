@@ -1,0 +1,26 @@
+"""What holds in every test run: nobody's AWS account is touched, and a busy machine is not judged."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("streamkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("streamkit")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_account() -> Iterator[None]:
+    """Give the SDK, here and in every process a test starts, made-up credentials and nobody's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"):
+            patch.delenv(name, raising=False)
+        yield

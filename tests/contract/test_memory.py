@@ -1,0 +1,158 @@
+"""The in-memory adapters keep every promise of the ports."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from streamkit.ports import DeadLetters, Leases, Ledger, Members, Registry, Source
+from streamkit.testing import (
+    KinesisWorld,
+    ManualClock,
+    MemoryDeadLetters,
+    MemoryLedger,
+    MemorySource,
+    MemoryStream,
+    MemoryTable,
+)
+from streamkit.testing.contracts import (
+    DeadLettersContract,
+    LeasesContract,
+    LedgerContract,
+    MembersContract,
+    QueueDriver,
+    RefusalsContract,
+    RegistryContract,
+    SourceContract,
+    StreamDriver,
+)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves."""
+    return ManualClock()
+
+
+class TestLeases(LeasesContract):
+    """Leases."""
+
+    @pytest.fixture
+    def leases(self) -> Leases:
+        """An empty table."""
+        return MemoryTable()
+
+
+class TestMembers(MembersContract):
+    """Members."""
+
+    @pytest.fixture
+    def members(self) -> Members:
+        """An empty table."""
+        return MemoryTable()
+
+
+class TestRegistry(RegistryContract):
+    """Registry."""
+
+    @pytest.fixture
+    def registry(self) -> Registry:
+        """An empty table."""
+        return MemoryTable()
+
+
+class TestLedger(LedgerContract):
+    """Ledger."""
+
+    @pytest.fixture
+    def ledger(self, clock: ManualClock) -> Ledger:
+        """A ledger that keeps claims for an hour."""
+        return MemoryLedger(clock, keep=timedelta(hours=1))
+
+    @pytest.fixture
+    def expire(self, clock: ManualClock) -> Callable[[], None]:
+        """Let the hour pass."""
+        return lambda: clock.advance(timedelta(hours=1))
+
+
+class MemoryQueue:
+    """Looks into the queue and lets it refuse."""
+
+    def __init__(self, letters: MemoryDeadLetters) -> None:
+        self.letters = letters
+
+    async def delivered(self) -> list[tuple[str, bytes]]:
+        """Look into the queue."""
+        return [(letter.record.id, letter.record.data) for letter in self.letters.letters]
+
+    def refuse(self, letters: int) -> None:
+        """Let it refuse."""
+        self.letters.refuse(letters)
+
+
+class TestDeadLetters(DeadLettersContract, RefusalsContract):
+    """Dead letters, refusals included."""
+
+    @pytest.fixture
+    def dead_letters(self) -> DeadLetters:
+        """An empty queue."""
+        return MemoryDeadLetters()
+
+    @pytest.fixture
+    def queue(self, dead_letters: MemoryDeadLetters) -> QueueDriver:
+        """The other side of it."""
+        return MemoryQueue(dead_letters)
+
+
+class MemoryProducer:
+    """Puts and reshards; a second passes with each step, so that arrivals differ."""
+
+    def __init__(self, stream: MemoryStream, clock: ManualClock) -> None:
+        self.stream = stream
+        self.clock = clock
+
+    async def put(self, key: str, data: bytes) -> tuple[str, str]:
+        """Put a second later."""
+        self.clock.advance(timedelta(seconds=1))
+        record = self.stream.put(key, data)
+        return record.shard, record.sequence_number
+
+    async def split(self, shard: str) -> None:
+        """Split in the middle."""
+        self.stream.split(shard)
+
+    async def merge(self, shard: str, adjacent: str) -> None:
+        """Merge."""
+        self.stream.merge(shard, adjacent)
+
+    async def delete(self) -> None:
+        """Delete."""
+        self.stream.delete()
+
+    async def create(self) -> None:
+        """Make it a second later."""
+        self.clock.advance(timedelta(seconds=1))
+        self.stream.create(shards=2)
+
+
+class TestSource(SourceContract):
+    """Source and reader."""
+
+    @pytest.fixture
+    def memory(self, clock: ManualClock) -> MemoryStream:
+        """A new stream."""
+        kinesis = KinesisWorld(clock=lambda: clock.now().timestamp(), chance=random.Random(0))
+        return MemoryStream(kinesis, clock, shards=2)
+
+    @pytest.fixture
+    def stream(self, memory: MemoryStream, clock: ManualClock) -> StreamDriver:
+        """The side of its producer."""
+        return MemoryProducer(memory, clock)
+
+    @pytest.fixture
+    def source(self, memory: MemoryStream) -> Source:
+        """The side of its consumer, impatient."""
+        return MemorySource(memory, idle=timedelta())

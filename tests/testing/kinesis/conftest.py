@@ -1,0 +1,34 @@
+"""A world whose time stands still until a test moves it."""
+
+import random
+
+import pytest
+
+from streamkit.testing.kinesis import KinesisWorld
+
+
+class StoppedClock:
+    """Epoch seconds that only a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture
+def world(clock: StoppedClock) -> KinesisWorld:
+    """One stream `s` of one shard, no limits, no faults."""
+    world = KinesisWorld(clock=clock, chance=random.Random(7))
+    world.create_stream(stream_name="s", shard_count=1)
+    return world
