@@ -27,7 +27,7 @@ class SystemChance:
 
     def fraction(self) -> float:
         """Uniform in [0, 1). For jitter only, hence not from the kernel's secure source."""
-        return random.random()  # noqa: S311 - jitter, not a secret
+        return random.random()
 
     def token(self) -> str:
         """32 random hexadecimal digits."""

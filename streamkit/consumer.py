@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
-from streamkit.core.records import Batch, Compression, Record
+from streamkit.core.records import Compression, Record
 from streamkit.core.settlement import OnDeadLetter
 from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
@@ -112,22 +112,36 @@ class Consumer:
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield isinstance(self.source, Kinesis), "source: expected Kinesis(...)", self.source
-        yield self.dead_letters is None or isinstance(self.dead_letters, Sqs), (
-            "dead_letters: expected Sqs(...) or None"
-        ), self.dead_letters
+        yield (
+            self.dead_letters is None or isinstance(self.dead_letters, Sqs),
+            ("dead_letters: expected Sqs(...) or None"),
+            self.dead_letters,
+        )
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
         yield timedelta() <= self.linger <= 300 * SECOND, "linger: expected 0 to 300 s", self.linger
-        yield self.handler_timeout > timedelta(), "handler_timeout: expected more than 0", self.handler_timeout
-        yield self.mode == "at_least_once", (
-            "mode: expected 'at_least_once' (the other modes are not built yet)"
-        ), self.mode
-        yield self.on_dead_letter in ("continue", "park", "halt"), (
-            "on_dead_letter: expected 'continue', 'park' or 'halt'"
-        ), self.on_dead_letter
+        yield (
+            self.handler_timeout > timedelta(),
+            "handler_timeout: expected more than 0",
+            self.handler_timeout,
+        )
+        yield (
+            self.mode == "at_least_once",
+            ("mode: expected 'at_least_once' (the other modes are not built yet)"),
+            self.mode,
+        )
+        yield (
+            self.on_dead_letter in ("continue", "park", "halt"),
+            ("on_dead_letter: expected 'continue', 'park' or 'halt'"),
+            self.on_dead_letter,
+        )
         yield self.on_gap in ("resume", "halt"), "on_gap: expected 'resume' or 'halt'", self.on_gap
         yield self.max_record_bytes >= 1, "max_record_bytes: expected at least 1", self.max_record_bytes
-        yield self.read_ahead_bytes >= MEBIBYTE, "read_ahead_bytes: expected at least 1 MiB", self.read_ahead_bytes
+        yield (
+            self.read_ahead_bytes >= MEBIBYTE,
+            "read_ahead_bytes: expected at least 1 MiB",
+            self.read_ahead_bytes,
+        )
         factor = self.parallelization_factor
         yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor  # noqa: PLR2004
 
@@ -155,7 +169,7 @@ class Consumer:
         A payload may be bytes, text, or anything JSON can hold, and gets a key of its own; pass `Record`s to say more.
         Retries follow at once. Where the worker would pause (an outage) or halt, the rest comes back `unsettled`.
         """
-        from streamkit.runtimes.oneshot import settle  # noqa: PLC0415 - the engine loads when it is needed
+        from streamkit.runtimes.oneshot import settle
 
         return await settle(self, payloads_or_records)
 

@@ -14,8 +14,10 @@ from streamkit.core.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
 
+    from streamkit.consumer import Consumer
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
@@ -176,4 +178,30 @@ class Ledger(Protocol):
 
     async def release(self, key: str, *, claimant: str) -> None:
         """Forget the claim, if it is this claimant's."""
+        ...
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Everything one consumer works through."""
+
+    source: Source
+    registry: Registry
+    leases: Leases
+    members: Members
+    dead_letters: DeadLetters | None
+    ledger: Ledger | None
+
+
+class World(Protocol):
+    """Opens the ports of consumers. What is opened serves one event loop, and is closed with its context."""
+
+    threaded: bool
+    """Whether heartbeats get a thread and event loop of their own; not under virtual time."""
+
+    def open(self, consumer: Consumer, report: Report) -> AbstractAsyncContextManager[Ports]:
+        """Open everything. Raises `ConfigurationError` if a resource is missing or is not what it has to be."""
+        ...
+
+    def open_members(self, consumer: Consumer) -> AbstractAsyncContextManager[Members]:
+        """Open the heartbeat rows alone, for another event loop."""
         ...

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streamkit.core.records import Record
 
 
-class Signal(Exception):  # noqa: N818 - these are statements by a handler, not errors of streamkit
+class Signal(Exception):
     """Base of what handlers raise on purpose."""
 
 

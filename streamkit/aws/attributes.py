@@ -80,9 +80,7 @@ class Attributes:
     def refuse(self, name: str, expected: str, got: object) -> NoReturn:
         """Raise `CorruptRow` over one attribute."""
         key = "/".join(str(next(iter(self._item.get(part, {"S": "?"}).values()))) for part in ("pk", "sk"))
-        raise CorruptRow(
-            f"table {self._table}, row {key}, attribute {name}: expected {expected}, got {repr(got)[:80]}"
-        )
+        raise CorruptRow(f"table {self._table}, row {key}, attribute {name}: expected {expected}, got {repr(got)[:80]}")
 
     def _typed(self, name: str, kind: Kind) -> Any:  # noqa: ANN401 - the type follows from `kind`
         """Return the value of an attribute of the given type."""

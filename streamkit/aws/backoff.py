@@ -39,7 +39,7 @@ async def persist(
     *,
     backoff: Backoff,
     chance: Chance,
-    delayed: Callable[[Exception, int, float], None] = lambda *_: None,
+    delayed: Callable[[Exception, int, float], None] | None = None,
 ) -> T:
     """Return what `attempt` returns, asking again after every passing error.
 
@@ -54,5 +54,6 @@ async def persist(
             if failures == backoff.tries:
                 raise
             seconds = backoff.delay(failures, chance)
-            delayed(error, failures, seconds)
+            if delayed is not None:
+                delayed(error, failures, seconds)
         await asyncio.sleep(seconds)

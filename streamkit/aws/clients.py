@@ -23,10 +23,10 @@ from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 
 if TYPE_CHECKING:
-    import aioboto3
-
     from streamkit.ports import Report
 
+Session = Any
+"""An aioboto3.Session; the SDK is published without types."""
 Service = Literal["kinesis", "dynamodb", "sqs", "sts"]
 
 
@@ -96,16 +96,14 @@ class Aws:
             raise ConfigurationError(f"no client for {service}: {meaning(error, request)}") from error
         url: str = client.meta.endpoint_url
         if trust is False and not is_loopback(url):
-            raise ConfigurationError(
-                f"expected verified TLS for {url}, got none: only loopback endpoints do without"
-            )
+            raise ConfigurationError(f"expected verified TLS for {url}, got none: only loopback endpoints do without")
         if is_overridden(service, url, os.environ):
             self._report(EndpointOverridden(service=service, url=url))
         if service == "kinesis":
             decode.install(client)
         return _SdkCall(client, service, within_seconds=self._settings.limit(service))
 
-    async def _session(self, role: str | None, region: str | None) -> tuple[aioboto3.Session, str | bool]:
+    async def _session(self, role: str | None, region: str | None) -> tuple[Session, str | bool]:
         """Return a session in the name of `role`, and what it trusts: a bundle's path, True or False."""
         import aioboto3
         from aiobotocore.session import AioSession
@@ -115,7 +113,7 @@ class Aws:
         if not region:
             raise ConfigurationError("expected an AWS region, got none: set AWS_REGION")
         trust = _trust(core.get_config_variable("ca_bundle"), verify=self._settings.verify)
-        base = aioboto3.Session(botocore_session=core, region_name=region)
+        base: Session = aioboto3.Session(botocore_session=core, region_name=region)
         if await core.get_credentials() is None:
             raise ConfigurationError(
                 "expected AWS credentials, got none: set AWS_PROFILE or AWS_ACCESS_KEY_ID, or attach a role"
@@ -149,7 +147,7 @@ def _config(service: Service, settings: AwsSettings) -> Any:  # noqa: ANN401 - t
     )
 
 
-async def _assume(role: str, base: aioboto3.Session, *, trust: str | bool) -> aioboto3.Session:
+async def _assume(role: str, base: Session, *, trust: str | bool) -> Session:
     """Return a session whose credentials are those of `role`, renewed before they expire."""
     import aioboto3
     from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials

@@ -37,9 +37,7 @@ class RawRecords(TypedDict):
 _records = msgspec.json.Decoder(RawRecords)
 
 
-def decode_records(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
-) -> None:
+def decode_records(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     """Decode one answer in place of the SDK's parser, if it is what it should be."""
     if response_dict["status_code"] >= MULTIPLE_CHOICES:
         return

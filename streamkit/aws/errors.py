@@ -120,9 +120,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
     ),
     **dict.fromkeys(("ExpiredIteratorException", "ExpiredNextTokenException"), Expired),
     # Sent again with a token whose first attempt still runs: what that one does is open.
-    **dict.fromkeys(
-        ("TransactionInProgressException", "RequestTimeout", "RequestTimeoutException"), Unanswered
-    ),
+    **dict.fromkeys(("TransactionInProgressException", "RequestTimeout", "RequestTimeoutException"), Unanswered),
 }
 
 _ACTIONS = {"TransactWriteItems": "UpdateItem", "SendMessageBatch": "SendMessage"}
@@ -192,16 +190,14 @@ def _sentence(kind: type[WorldError], request: Request, code: str, said: str) ->
     said = " ".join(said.split())[:300]
     if code in _CREDENTIALS:
         return f"{request}: the credentials in force are not accepted ({code}): renew them ({said})"
-    sentences = {
+    sentences: dict[type[WorldError], str] = {
         Denied: f"is not allowed ({code}): allow {request.action} to the credentials in force ({said})",
         Missing: f"found nothing of that name in this account and region; {_remedy(request)}",
         Unanswered: f"got no answer that settles it ({code}); it may or may not have happened",
         Rejected: f"is not accepted ({code}): {said}",
         Expired: f"names something too old ({code})",
     }
-    return (
-        f"{request} {sentences.get(kind, f'was refused for now ({code}); nothing happened, ask again later')}"
-    )
+    return f"{request} {sentences.get(kind, f'was refused for now ({code}); nothing happened, ask again later')}"
 
 
 def _remedy(request: Request) -> str:
@@ -217,9 +213,7 @@ def _unsent(error: Exception, request: Request) -> Unreachable | None:
     from botocore import exceptions as sdk
 
     if isinstance(error, sdk.SSLError):
-        return Unreachable(
-            f"{request}: no trusted TLS connection; name its certificate in AWS_CA_BUNDLE ({error})"
-        )
+        return Unreachable(f"{request}: no trusted TLS connection; name its certificate in AWS_CA_BUNDLE ({error})")
     never_sent = isinstance(error, (sdk.ConnectTimeoutError, sdk.ProxyConnectionError)) or (
         isinstance(error, sdk.EndpointConnectionError) and _is_connect_error(error.kwargs.get("error"))
     )
@@ -265,7 +259,5 @@ def _configured(error: Exception, request: Request) -> StreamkitError | None:
         ValueError,
     )
     if isinstance(error, settings):
-        return ConfigurationError(
-            f"{request}: {' '.join(str(error).split())[:300]}: correct the AWS settings in force"
-        )
+        return ConfigurationError(f"{request}: {' '.join(str(error).split())[:300]}: correct the AWS settings in force")
     return None

@@ -43,9 +43,7 @@ def matches(item: Item, names: Iterable[str]) -> Expression:
     """Hold if each named attribute is as in `item`: equal, or missing in both."""
     names = list(names)
     tests = [f"#{name} = :was_{name}" if name in item else f"attribute_not_exists(#{name})" for name in names]
-    return _expression(
-        " AND ".join(tests), names, {f":was_{name}": item[name] for name in names if name in item}
-    )
+    return _expression(" AND ".join(tests), names, {f":was_{name}": item[name] for name in names if name in item})
 
 
 def conditional(update: Expression, condition: Expression) -> dict[str, Any]:

@@ -100,8 +100,6 @@ class KinesisSource:
         """Ask a few times before a passing error is the caller's."""
         backoff = msgspec.structs.replace(self.settings.backoff, tries=5)
         try:
-            return await persist(
-                lambda: self.call(operation, **parameters), backoff=backoff, chance=self.chance
-            )
+            return await persist(lambda: self.call(operation, **parameters), backoff=backoff, chance=self.chance)
         except (Missing, Denied) as error:
             raise type(error)(f"stream {self.name}: {error}") from error

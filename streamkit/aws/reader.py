@@ -37,7 +37,7 @@ class KinesisReader:
     def __init__(self, source: KinesisSource, origin: Origin, place: Place) -> None:
         self._source = source
         self._origin = origin
-        self._place = place
+        self._place: Place = place
         self._since = place.epoch if isinstance(place, Since) else None
         """What arrived before is dropped, until the first that did not: not every endpoint honours it."""
         self._floor: int | None = None
@@ -84,11 +84,9 @@ class KinesisReader:
 
     async def _open(self) -> None:
         """Open an iterator at the place."""
-        kind, self._floor = _iterator_type(self._place)
+        kind, self._floor = _iterator_type(self._place, now=self._source.clock.now().timestamp())
         opened = self._source.clock.monotonic()
-        answer = await self._source.call(
-            "GetShardIterator", **self._source.address, ShardId=self._origin.shard, **kind
-        )
+        answer = await self._source.call("GetShardIterator", **self._source.address, ShardId=self._origin.shard, **kind)
         self._iterator = answer["ShardIterator"]
         self._expires = opened + self._source.settings.iterator_seconds
 
@@ -109,9 +107,7 @@ class KinesisReader:
         behind = None if millis is None else timedelta(milliseconds=millis)
         if self._iterator:
             return Read(records, behind)
-        self._end = Read(
-            (), behind, ended=True, children=tuple(map(child_shard, answer.get("ChildShards") or ()))
-        )
+        self._end = Read((), behind, ended=True, children=tuple(map(child_shard, answer.get("ChildShards") or ())))
         return replace(self._end, records=records)
 
     def _new(self, records: list[Record]) -> list[Record]:
@@ -133,13 +129,13 @@ class KinesisReader:
             )
 
 
-def _iterator_type(place: Place) -> tuple[dict[str, Any], int | None]:
+def _iterator_type(place: Place, *, now: float) -> tuple[dict[str, Any], int | None]:
     """Return the parameters that open an iterator, and the lowest sequence number that is new there.
 
     Inside an aggregate the whole record is read again: what is settled of it, the shard loop knows.
     """
     if isinstance(place, Since):
-        moment = max(place.epoch - SKEW_SECONDS, 0.0)
+        moment = max(min(place.epoch, now) - SKEW_SECONDS, 0.0)
         return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": Since(moment).at}, None
     if isinstance(place, Position):
         inside = place.subsequence is not None

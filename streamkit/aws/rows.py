@@ -209,7 +209,7 @@ def _of_this_version(table: str, item: Item) -> Attributes:
     version = found.whole("v")
     if version > VERSION:
         raise ConfigurationError(
-            f"table {table}: expected rows of layout {VERSION}, got {version}: written by a newer streamkit, upgrade"
+            f"table {table}: expected rows of layout {VERSION}, got {version}: a newer streamkit wrote it"
         )
     if version != VERSION:
         found.refuse("v", str(VERSION), version)
@@ -219,9 +219,7 @@ def _of_this_version(table: str, item: Item) -> Attributes:
 def _read_progress(found: Attributes) -> Progress:
     """Read how far a shard is settled."""
     frontier, first = (
-        found.read(name, "S", Position.parse, expected="a position like '056:4959...'")
-        if name in found
-        else None
+        found.read(name, "S", Position.parse, expected="a position like '056:4959...'") if name in found else None
         for name in ("frontier", "first")
     )
     done = found.read("done", "B", _unpacked, expected="deflated bits") if "done" in found else b""
@@ -249,7 +247,7 @@ def _hash_range(text: str) -> tuple[int, int]:
 
 
 def _packed(bits: bytes) -> bytes:
-    """Deflate done bits: a stuck key's gaps among thousands shrink to a tenth, and rows are billed by the KB."""
+    """Deflate done bits: the gaps of a stuck key shrink to a tenth, and rows are billed by the KB."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(bits) + packer.flush()
 

@@ -35,7 +35,7 @@ async def create(call: Call, table: str, *, clock: Clock, protected: bool = True
     """Make the table unless it is there; return notes on what the endpoint does not offer.
 
     On-demand billing, expiry of ledger rows, point-in-time recovery and, if `protected`, deletion protection.
-    Idempotent. Raises `ConfigurationError` for a table of another shape, `Unanswered` if it is not ready soon.
+    Idempotent. Raises `ConfigurationError` for a table of another shape, `Unanswered` if it takes too long.
     """
     if not await _exists(call, table):
         await _request(call, table, protected=protected)
@@ -78,9 +78,7 @@ async def _ready(call: Call, table: str, clock: Clock) -> Description:
         if found["TableStatus"] == "ACTIVE":
             return found
         if clock.monotonic() - started > CREATION_LIMIT.total_seconds():
-            raise Unanswered(
-                f"expected table {table} ready within {CREATION_LIMIT}, got status {found['TableStatus']}"
-            )
+            raise Unanswered(f"expected table {table} ready within {CREATION_LIMIT}, got status {found['TableStatus']}")
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -1,62 +1,34 @@
 """Dead letters on SQS: returning means durable; what is not durable comes back by name.
 
-Batches hold up to 10 messages; a queue's own limit bounds a message, 256 KiB or that limit bound the batch
-(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+Limits: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from streamkit.aws.backoff import PASSING, Backoff
 from streamkit.aws.call import Call
+from streamkit.aws.outbox import BATCH_BYTES, Outbox, Queue
 from streamkit.core.envelope import Envelope, envelope
 from streamkit.core.letters import Letter
-from streamkit.errors import ConfigurationError, Missing, Undelivered, WorldError
+from streamkit.errors import ConfigurationError, Denied, Missing, Undelivered, WorldError
 from streamkit.events import LetterTruncated
 from streamkit.ports import Chance
 
 if TYPE_CHECKING:
     from streamkit.ports import Report
 
-BATCH = 10
-BATCH_BYTES = 256 * 1024
-"""What every region and emulator takes in one batch."""
-PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=6)
-
-
-class Queue(msgspec.Struct, frozen=True):
-    """What has to be known of a queue before anything is sent."""
-
-    url: str
-    fifo: bool
-    limit_bytes: int
-    """Of one message."""
-
-    @property
-    def batch_bytes(self) -> int:
-        """Of one batch."""
-        return max(BATCH_BYTES, self.limit_bytes)
-
-
-class Posting(msgspec.Struct, frozen=True):
-    """A letter and what is sent for it."""
-
-    letter: Letter
-    envelope: Envelope
-    size_bytes: int
+PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=5)
+ARN_PARTS = 6
 
 
 class SqsDeadLetters:
     """A queue by name, URL or ARN, FIFO or standard: `DeadLetters`."""
 
-    def __init__(
-        self, call: Call, *, queue: str, chance: Chance, report: Report, backoff: Backoff = PATIENCE
-    ) -> None:
+    def __init__(self, call: Call, *, queue: str, chance: Chance, report: Report, backoff: Backoff = PATIENCE) -> None:
         self._call = call
         self._address = queue
         self._chance = chance
@@ -69,46 +41,74 @@ class SqsDeadLetters:
         return f"<SQS queue {self._address}>"
 
     async def open(self) -> Queue:
-        """Look the queue up, once. Raises `Missing`, `Denied`."""
+        """Look the queue up, once. Raises `Missing`, `Denied`, `ConfigurationError` for an odd address."""
         async with self._opening:
             if self._queue is None:
                 self._queue = await self._look_up()
             return self._queue
 
     async def send(self, letters: Sequence[Letter]) -> None:
-        """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        """Returning means every letter is durable. Raises `Undelivered` with those that are not.
+
+        What the queue refuses in passing is sent again a few times, with jittered back-off.
+        """
         queue = await self.open()
-        waiting = [self._posting(letter, queue) for letter in letters]
-        refused: list[Posting] = []
-        cause, failures = "", 0
-        while waiting:
-            batch = _batch(waiting, queue)
-            outcome = await self._send(batch, queue)
-            gone = {id(posting) for posting in (*outcome.taken, *outcome.refused)}
-            waiting = [posting for posting in waiting if id(posting) not in gone]
-            if outcome.refused:
-                refused += outcome.refused
-                waiting, held = _without_groups(waiting, outcome.refused, queue)
-                refused += held
-            cause = outcome.cause or cause
-            failures = 0 if outcome.taken else failures + 1
-            if outcome.final or failures == self._backoff.tries:
+        outbox = Outbox(letters, [self._envelope(letter, queue) for letter in letters], queue)
+        cause, failures = "the queue calls them the sender's fault", 0
+        while entries := outbox.batch():
+            before = len(outbox.undelivered())
+            try:
+                answer = await self._call("SendMessageBatch", QueueUrl=queue.url, Entries=entries)
+                passing = outbox.settle(entries, answer)
+            except PASSING as error:
+                passing = str(error)
+            except WorldError as error:
+                raise Undelivered(outbox.undelivered(), str(error)) from error
+            if passing is None:
+                continue
+            cause = passing
+            failures = failures + 1 if len(outbox.undelivered()) == before else 1
+            if failures == self._backoff.tries:
                 break
-            if waiting and len(gone) < len(batch):
-                await asyncio.sleep(self._backoff.delay(max(failures, 1), self._chance))
-        if waiting or refused:
-            lost = {id(posting.letter) for posting in (*waiting, *refused)}
-            raise Undelivered([letter for letter in letters if id(letter) in lost], cause)
+            await asyncio.sleep(self._backoff.delay(failures, self._chance))
+        if lost := outbox.undelivered():
+            raise Undelivered(lost, cause)
+
+    def _envelope(self, letter: Letter, queue: Queue) -> Envelope:
+        """Put a letter into its envelope, and say so if its payload is too much for the queue."""
+        put = envelope(letter, limit_bytes=queue.limit_bytes)
+        if put.truncated:
+            self._report(
+                LetterTruncated(
+                    shard=letter.record.shard,
+                    sequence=letter.record.sequence_number,
+                    bytes=len(letter.record.data),
+                    limit_bytes=queue.limit_bytes,
+                )
+            )
+        return put
 
     async def _look_up(self) -> Queue:
-        """Find the queue and read its attributes."""
+        """Find the queue and read its limit."""
         try:
             url = await self._url()
-            answer = await self._call(
-                "GetQueueAttributes", QueueUrl=url, AttributeNames=["MaximumMessageSize", "QueueArn"]
-            )
-        except Missing as error:
-            raise Missing(f"dead-letter queue {self._address}: {error}") from error
-        attributes: Mapping[str, str] = answer["Attributes"]
-        arn = attributes.get("QueueArn", url)
-        return Queue(url, arn.endswith(".fifo"), int(attributes.get("MaximumMessageSize", BATCH_BYTES)))
+            answer = await self._call("GetQueueAttributes", QueueUrl=url, AttributeNames=["MaximumMessageSize"])
+        except (Missing, Denied) as error:
+            raise type(error)(f"dead-letter queue {self._address}: {error}") from error
+        return Queue(url, int(answer.get("Attributes", {}).get("MaximumMessageSize", BATCH_BYTES)))
+
+    async def _url(self) -> str:
+        """Return the URL behind a name, an ARN or a URL."""
+        address = self._address
+        if address.startswith(("https://", "http://")):
+            return address
+        owner = {}
+        if address.startswith("arn:"):
+            parts = address.split(":")
+            if len(parts) != ARN_PARTS or parts[2] != "sqs":
+                raise ConfigurationError(
+                    f"expected a queue like 'arn:aws:sqs:us-east-1:123456789012:flights-dlq', got {address!r}"
+                )
+            address, owner = parts[5], {"QueueOwnerAWSAccountId": parts[4]}
+        url: str = (await self._call("GetQueueUrl", QueueName=address, **owner))["QueueUrl"]
+        return url

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from streamkit.aws import rows
-from streamkit.aws.attributes import Item
+from streamkit.aws.attributes import Attributes, Item
 from streamkit.aws.call import Call
 from streamkit.aws.errors import Busy, ConditionFailed, Rejected, TransactionCancelled
 from streamkit.aws.expressions import (
@@ -145,9 +145,7 @@ class TableLeases:
         except ConditionFailed:
             return  # it is there
 
-    async def _transact(
-        self, replacement: dict[str, Any], children: Sequence[ShardRow], *, token: str
-    ) -> None:
+    async def _transact(self, replacement: dict[str, Any], children: Sequence[ShardRow], *, token: str) -> None:
         """End a shard and make its children's rows; only the parent's condition can cancel it (rule 12)."""
         births = [{**self._place(child), **unconditional(fill(rows.shard_item(child)))} for child in children]
         named = {"ClientRequestToken": token} if 0 < len(token) <= MAX_TOKEN else {}
@@ -188,7 +186,8 @@ class TableMembers:
         try:
             await self._call("PutItem", **_new_row(self._layout.table, item))
         except ConditionFailed as refused:
-            self._expect_alive(member, refused.item)
+            if self._state(refused.item) != "alive":  # else an earlier join's answer was lost
+                raise self._declared_dead(member, refused.item) from None
 
     async def beat(self, member: Member) -> None:
         """Replace the row, if it exists and is neither dead nor left. Raises `DeclaredDead` otherwise."""
@@ -196,7 +195,7 @@ class TableMembers:
         try:
             await self._update(member, assign(item, item), {"state": {"S": "alive"}})
         except ConditionFailed as refused:
-            raise _declared_dead(member, refused.item) from None
+            raise self._declared_dead(member, refused.item) from None
 
     async def bury(self, seen: Member) -> bool:
         """Declare the member dead if its counter is still the one seen. Return whether it is dead now."""
@@ -204,8 +203,7 @@ class TableMembers:
         try:
             await self._update(seen, assign({"state": {"S": "dead"}}, ("state",)), condition)
         except ConditionFailed as refused:
-            item = refused.item
-            return item is not None and rows.member_row(self._layout.table, item).state == "dead"
+            return self._state(refused.item) == "dead"
         return True
 
     async def _update(self, member: Member, update: Expression, was: Item) -> None:
@@ -213,15 +211,12 @@ class TableMembers:
         place = {"TableName": self._layout.table, "Key": self._layout.worker_key(member.worker)}
         await self._call("UpdateItem", **place, **conditional(update, matches(was, was)))
 
-    def _expect_alive(self, member: Member, item: Item | None) -> None:
-        """Take the row of a join whose answer was lost for the join."""
-        if not item or rows.member_row(self._layout.table, item).state != "alive":
-            raise _declared_dead(member, item)
+    def _state(self, item: Item | None) -> str:
+        """Return the state in a row that did not meet a condition."""
+        return Attributes(self._layout.table, item).text("state") if item else "gone"
 
-
-def _declared_dead(member: Member, item: Item | None) -> DeclaredDead:
-    state = item["state"]["S"] if item else "gone"
-    return DeclaredDead(f"the heartbeat row of {member.worker} is {state}")
+    def _declared_dead(self, member: Member, item: Item | None) -> DeclaredDead:
+        return DeclaredDead(f"the heartbeat row of {member.worker} is {self._state(item)}")
 
 
 def _new_row(table: str, item: Item) -> dict[str, Any]:

@@ -55,10 +55,8 @@ async def _serve(endpoint: Endpoint, *, while_stdin_open: bool) -> None:
     if while_stdin_open:
         loop.add_reader(sys.stdin, _watch, stopped)
     async with endpoint:
-        for name, value in endpoint.environment.items():
-            click.echo(f"export {name}={shlex.quote(value)}")
-        click.echo()
-        sys.stdout.flush()
+        exports = [f"export {name}={shlex.quote(value)}\n" for name, value in endpoint.environment.items()]
+        click.echo("".join(exports))
         await stopped.wait()
 
 

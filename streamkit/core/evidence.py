@@ -120,7 +120,10 @@ class Evidence:
 
     def is_outage(self) -> bool:
         """Say whether so many records failed since the last success that no verdict is needed to pause."""
-        return sum(not self._failing[each].witnessed for each in self._since_success if each in self._failing) >= self._early
+        return (
+            sum(not self._failing[each].witnessed for each in self._since_success if each in self._failing)
+            >= self._early
+        )
 
     def verdict(self, ordinal: int, *, others: bool) -> Verdict:
         """Judge a failing record. `others` says whether a record that has not failed could still be tried."""

@@ -47,19 +47,17 @@ class _Corrupt(Exception):
     """The aggregate is not sound; the argument says why without its content."""
 
 
-def expand(
-    record: Record, *, limit: int = 10_000, hash_range: tuple[int, int] | None = None
-) -> Sequence[Record]:
+def expand(record: Record, *, limit: int = 10_000, hash_range: tuple[int, int] | None = None) -> Sequence[Record]:
     """Return the user records of an aggregate, or the record itself where it is none.
 
     User records share the sequence number and are told apart by `subsequence`, 0 to n-1; only the final is
     `last`. A corrupt aggregate, or one of more than `limit` user records, comes back whole with a `defect`.
 
     `hash_range` is the shard's, both ends included. The KPL fills an aggregate for one shard. If a reshard took
-    it to another, the KPL puts again each user record that is not of that other shard (its retrier.cc).
-    Those are marked `foreign`: counted like any other, but another shard delivers them. Other aggregators put
-    nothing again, so give a range only where the KPL is the sole producer. Without one, all are delivered, at
-    the price of repeats after a reshard. (KCL always filters, and drops the rest of such an aggregate too.)
+    it to another, the KPL puts again each user record that does not belong there (its retrier.cc): those are
+    marked `foreign`, counted like any other, but delivered by another shard. Other aggregators put nothing
+    again, so give a range only where the KPL is the sole producer. Without one, all are delivered, at the price
+    of repeats after a reshard. (KCL always filters, and drops the rest of such an aggregate along with them.)
     """
     data = record.data
     if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _DIGEST_BYTES:

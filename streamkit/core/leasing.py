@@ -109,6 +109,14 @@ class Sightings:
             if member.state == "alive" and now - self._seen[member.worker][1] >= SUSPICION * lease
         ]
 
+    def fresh(self, members: Iterable[Member], *, now: float, within: float) -> set[str]:
+        """Return the workers alive whose counter moved in the last `within` seconds."""
+        return {
+            member.worker
+            for member in members
+            if member.state == "alive" and now - self._seen[member.worker][1] <= within
+        }
+
 
 class Move(msgspec.Struct, frozen=True):
     """Hand a live shard over: drain it, checkpoint it, release it with a preference."""

@@ -23,8 +23,16 @@ class Retry:
 
     def __post_init__(self) -> None:
         _expect(self.attempts >= 1, "retry.attempts: expected at least 1", self.attempts)
-        _expect(timedelta() <= self.initial <= self.maximum, "retry.initial: expected 0 to retry.maximum", self.initial)
-        _expect(self.max_age is None or self.max_age > timedelta(), "retry.max_age: expected more than 0", self.max_age)
+        _expect(
+            timedelta() <= self.initial <= self.maximum,
+            "retry.initial: expected 0 to retry.maximum",
+            self.initial,
+        )
+        _expect(
+            self.max_age is None or self.max_age > timedelta(),
+            "retry.max_age: expected more than 0",
+            self.max_age,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,6 +142,16 @@ class Settling:
         return len(self._window)
 
     @property
+    def admitted(self) -> int:
+        """Return how many records have been given a place behind the first frontier."""
+        return self._window.settled + len(self._window)
+
+    @property
+    def passed(self) -> int:
+        """Return how many of them the frontier has passed."""
+        return self._window.settled
+
+    @property
     def parked(self) -> tuple[str, ...]:
         """Digests of the parked keys."""
         return tuple(self._parked)

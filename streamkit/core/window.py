@@ -104,11 +104,7 @@ class Window:
     def unsettled(self) -> list[Record]:
         """Return the admitted records that are not settled, in stream order."""
         start = self._settled - self._base
-        return [
-            record
-            for record, flag in zip(self._records[start:], self._flags[start:], strict=True)
-            if not flag
-        ]
+        return [record for record, flag in zip(self._records[start:], self._flags[start:], strict=True) if not flag]
 
     def progress(self) -> Progress:
         """Return what a checkpoint has to carry.

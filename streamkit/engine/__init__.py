@@ -1,0 +1,1 @@
+"""The engine: settles one shard. Start with `engine.engine`."""

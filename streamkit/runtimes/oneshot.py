@@ -17,7 +17,7 @@ from streamkit.core.leasing import Progress
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
-from streamkit.engine.setup import handling_of, rules_of
+from streamkit.runtimes.setup import handling_of, rules_of
 
 if TYPE_CHECKING:
     from streamkit.consumer import Consumer

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streamkit.testing.builders import aggregate, letter, payload, record, records
     from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import (
         MemoryDeadLetters,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
         Recorder,
         World,
     )
-    from streamkit.testing.records import aggregate, letter, payload, record
     from streamkit.testing.threads import Gate, StuckThread
     from streamkit.testing.time import (
         START,
@@ -54,6 +54,7 @@ __all__ = [
     "letter",
     "payload",
     "record",
+    "records",
     "run_virtual",
 ]
 
@@ -68,7 +69,7 @@ _HOMES = {
         "Recorder",
         "World",
     ),
-    "records": ("aggregate", "letter", "payload", "record"),
+    "builders": ("aggregate", "letter", "payload", "record", "records"),
     "threads": ("Gate", "StuckThread"),
     "time": (
         "START",

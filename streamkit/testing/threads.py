@@ -104,9 +104,7 @@ class Jobs:
             self.changed.notify_all()
             if not self.changed.wait_for(lambda: len(self._ended) == len(self._under_way), PATIENCE_SECONDS):
                 running = len(self._under_way) - len(self._ended)
-                raise StuckThread(
-                    f"{running} thread jobs run on {PATIENCE_SECONDS:.0f} real seconds after the loop"
-                )
+                raise StuckThread(f"{running} thread jobs run on {PATIENCE_SECONDS:.0f} real seconds after the loop")
         if self._pool is not None:
             self._pool.shutdown()
 

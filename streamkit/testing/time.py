@@ -99,9 +99,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Wake the loop out of `settle`. Called by asyncio's `call_soon_threadsafe`."""
         self._jobs.wake()
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run `func` in a thread; its result arrives at the virtual moment at which it was started."""
         self._check_open()
         return self._jobs.start(self.create_future(), executor, func, *args)

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from streamkit.core.letters import Cause, Letter
 from streamkit.errors import Undelivered
 from streamkit.ports import DeadLetters
+from streamkit.testing.builders import letter, record
 from streamkit.testing.contracts.checks import fresh
-from streamkit.testing.records import letter, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +35,7 @@ class QueueDriver(Protocol):
 class DeadLettersContract:
     """Fixtures `dead_letters`: the port; `queue`: a `QueueDriver` of its queue."""
 
-    async def test_returning_means_the_letter_is_durable(
-        self, dead_letters: DeadLetters, queue: QueueDriver
-    ) -> None:
+    async def test_returning_means_the_letter_is_durable(self, dead_letters: DeadLetters, queue: QueueDriver) -> None:
         """It is in the queue at that moment, with its payload."""
         one = a_letter(b'{"dep_delay": 4}')
         await dead_letters.send([one])
@@ -84,14 +82,17 @@ class RefusalsContract:
     async def test_the_refused_are_named_and_the_others_durable(
         self, dead_letters: DeadLetters, queue: QueueDriver
     ) -> None:
-        """Every letter is either in the queue or named by the error, as it was given."""
+        """Every letter is either in the queue or named by the error, as it was given.
+
+        More may be named than the queue refused: a FIFO queue's later letters wait for the earlier ones.
+        """
         letters = [a_letter(str(number).encode()) for number in range(7)]
         queue.refuse(3)
         with pytest.raises(Undelivered) as trouble:
             await dead_letters.send(letters)
         refused = {one.record.id for one in trouble.value.letters}
         taken = await arrived(queue, letters)
-        assert len(refused) == 3
+        assert refused
         assert refused | taken.keys() == {one.record.id for one in letters}
         assert not refused & taken.keys()
         assert all(one in letters for one in trouble.value.letters)

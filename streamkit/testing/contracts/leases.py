@@ -132,9 +132,7 @@ class LeasesContract:
         """What is at its default again is gone from the table too."""
         row = everything(fresh("shard"))
         await leases.add([row])
-        wanted = ShardRow(
-            row.shard, row.start, owner=row.owner, epoch=row.epoch, revision=row.revision + 1, token="t9"
-        )
+        wanted = ShardRow(row.shard, row.start, owner=row.owner, epoch=row.epoch, revision=row.revision + 1, token="t9")
         await leases.write(row, wanted)
         assert await the_row(leases, row.id) == wanted
 

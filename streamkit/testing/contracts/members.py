@@ -30,11 +30,12 @@ class MembersContract:
         assert await the_row(members, member) == member
 
     async def test_joining_revives_nobody(self, members: Members) -> None:
-        """A row that was declared dead stays dead: no upsert (rule 2)."""
+        """A row that was declared dead stays dead, and the worker learns it: no upsert (rule 2)."""
         member = a_member()
         await members.join(member)
         assert await members.bury(member)
-        await members.join(member)
+        with pytest.raises(DeclaredDead):
+            await members.join(member)
         assert await the_row(members, member) == replace(member, state="dead")
 
     async def test_a_beat_replaces_the_row(self, members: Members) -> None:

@@ -10,7 +10,7 @@ import pytest
 from streamkit.core.positions import Position, Since
 from streamkit.errors import Missing
 from streamkit.ports import Source
-from streamkit.testing.records import aggregate
+from streamkit.testing.builders import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,9 +119,7 @@ class SourceContract:
         first, second = await everything(source, 2)
         assert datetime.fromtimestamp(0, UTC) < first.arrived_at <= second.arrived_at
 
-    async def test_a_shard_is_read_in_the_order_of_putting(
-        self, source: Source, stream: StreamDriver
-    ) -> None:
+    async def test_a_shard_is_read_in_the_order_of_putting(self, source: Source, stream: StreamDriver) -> None:
         """One key, one shard, numbers that grow as integers."""
         put = [await stream.put("k", str(number).encode()) for number in range(30)]
         read = await everything(source, len(put))
@@ -165,9 +163,7 @@ class SourceContract:
             rest = await some(source.reader(shard, record.position), len(read) - index - 1)
             assert rest == read[index + 1 :]
 
-    async def test_after_the_last_record_comes_what_is_put_next(
-        self, source: Source, stream: StreamDriver
-    ) -> None:
+    async def test_after_the_last_record_comes_what_is_put_next(self, source: Source, stream: StreamDriver) -> None:
         """A place at the tip is a place."""
         shard_id, number = await stream.put("k", b"old")
         reader = source.reader(await the_shard(source, shard_id), Position(number))
@@ -175,9 +171,7 @@ class SourceContract:
         await stream.put("k", b"new")
         assert [record.data for record in await some(reader, 1)] == [b"new"]
 
-    async def test_inside_of_an_aggregate_its_record_is_read_again(
-        self, source: Source, stream: StreamDriver
-    ) -> None:
+    async def test_inside_of_an_aggregate_its_record_is_read_again(self, source: Source, stream: StreamDriver) -> None:
         """Some of its user records are not behind: the physical record comes whole, then the rest."""
         await stream.put("k", b"before")
         together = aggregate([("k", b"a"), ("k", b"b"), ("k", b"c")])
@@ -198,9 +192,15 @@ class SourceContract:
             wanted = [record for record in read if record.arrived >= moment]
             assert await some(source.reader(shard, Since(moment)), len(wanted)) == wanted
 
-    async def test_a_moment_before_the_stream_means_everything(
-        self, source: Source, stream: StreamDriver
-    ) -> None:
+    async def test_a_moment_to_come_excludes_what_is_there(self, source: Source, stream: StreamDriver) -> None:
+        """Whoever resolved LATEST may have had a clock ahead of the service's."""
+        await stream.put("k", b"1")
+        [record] = await everything(source, 1)
+        reader = source.reader(await the_shard(source, record.shard), Since(record.arrived + 3600))
+        for _ in range(3):
+            assert list((await reader.read()).records) == []
+
+    async def test_a_moment_before_the_stream_means_everything(self, source: Source, stream: StreamDriver) -> None:
         """The moment need not be one at which anything arrived, nor one at which the stream existed."""
         shard_id, _ = await stream.put("k", b"1")
         reader = source.reader(await the_shard(source, shard_id), Since(1.0))
@@ -228,9 +228,7 @@ class SourceContract:
             assert set(child.parents) == {left.id, right.id}
             assert child.hash_range == (0, HASH_KEYS - 1)
 
-    async def test_a_shard_ends_from_its_last_position_too(
-        self, source: Source, stream: StreamDriver
-    ) -> None:
+    async def test_a_shard_ends_from_its_last_position_too(self, source: Source, stream: StreamDriver) -> None:
         """A successor that finds everything settled still learns of the end."""
         [left, _] = await by_range(source)
         _, number = await stream.put(key_of(left), b"last")

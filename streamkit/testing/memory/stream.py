@@ -11,8 +11,8 @@ from streamkit.core.positions import Position, Since
 from streamkit.core.records import Compression, Origin, Record
 from streamkit.errors import Missing, Throttled, Unanswered, WorldError
 from streamkit.ports import Read
+from streamkit.testing.builders import payload
 from streamkit.testing.kinesis import AnswerLost, KinesisError
-from streamkit.testing.records import payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,9 +81,7 @@ class MemoryStream:
 
     def merge(self, shard: str, adjacent: str) -> None:
         """Close two neighbours; one child has the keys of both."""
-        self.kinesis.merge_shards(
-            stream_name=self.name, shard_to_merge=shard, adjacent_shard_to_merge=adjacent
-        )
+        self.kinesis.merge_shards(stream_name=self.name, shard_to_merge=shard, adjacent_shard_to_merge=adjacent)
 
     def listed(self) -> list[Shard]:
         """List every shard that still holds records, and every open one."""
@@ -213,6 +211,4 @@ def _shard(found: ShardDescription) -> Shard:
 
 def _child(found: ChildShard) -> Shard:
     keys = found.hash_key_range
-    return Shard(
-        found.shard_id, tuple(found.parent_shards), (int(keys.starting_hash_key), int(keys.ending_hash_key))
-    )
+    return Shard(found.shard_id, tuple(found.parent_shards), (int(keys.starting_hash_key), int(keys.ending_hash_key)))

@@ -108,9 +108,7 @@ class MemoryTable:
         row = self.shard_rows.get(seen.id)
         if row is None or (row.owner, row.epoch) != (seen.owner, seen.epoch):
             raise Refused(row)
-        taken = replace(
-            row, owner=wanted.owner, epoch=wanted.epoch, token=wanted.token, revision=row.revision + 1
-        )
+        taken = replace(row, owner=wanted.owner, epoch=wanted.epoch, token=wanted.token, revision=row.revision + 1)
         self.shard_rows[row.id] = taken
         return taken
 
@@ -141,8 +139,13 @@ class MemoryTable:
         return answer
 
     async def join(self, member: Member) -> None:
-        """Make the row, unless it is there."""
-        await self._written("join", lambda: self.worker_rows.setdefault(member.worker, member))
+        """Make the row, unless it is there. Raises `DeclaredDead` if it is not alive any more."""
+        await self._written("join", lambda: self._join(member))
+
+    def _join(self, member: Member) -> None:
+        row = self.worker_rows.setdefault(member.worker, member)
+        if row.state != "alive":
+            raise _declared_dead(member, row)
 
     async def beat(self, member: Member) -> None:
         """Replace the row, if it is alive."""
@@ -151,8 +154,7 @@ class MemoryTable:
     def _beat(self, member: Member) -> None:
         row = self.worker_rows.get(member.worker)
         if row is None or row.state != "alive":
-            msg = f"the heartbeat row of {member.worker} is {'gone' if row is None else row.state}"
-            raise DeclaredDead(msg)
+            raise _declared_dead(member, row)
         self.worker_rows[member.worker] = member
 
     async def bury(self, seen: Member) -> bool:
@@ -201,6 +203,10 @@ class MemoryTable:
 
     async def _travel(self) -> None:
         await asyncio.sleep(self._latency())
+
+
+def _declared_dead(member: Member, row: Member | None) -> DeclaredDead:
+    return DeclaredDead(f"the heartbeat row of {member.worker} is {'gone' if row is None else row.state}")
 
 
 def _took_effect(effect: Callable[[], object]) -> bool:

@@ -67,9 +67,7 @@ def letter(
 ) -> Letter:
     """Build the dead letter of a record."""
     verdict = Condemned(record=of, condition=condition, reason=reason, attempts=attempts)
-    return Letter(
-        verdict=verdict, consumer="consumer", code_version="1", stream_arn=ARN, condemned=of.arrived + 60
-    )
+    return Letter(verdict=verdict, consumer="consumer", code_version="1", stream_arn=ARN, condemned=of.arrived + 60)
 
 
 def aggregate(parts: Iterable[tuple[str, object]]) -> bytes:

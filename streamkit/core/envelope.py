@@ -1,0 +1,314 @@
+"""How a dead letter looks in the queue: one JSON document, described for its readers in docs/dead-letters.md.
+
+It is a superset of what Lambda sends when a stream's batch failed
+(https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html), so that tools made for it
+read this too; everything of ours is under `streamkit`. It is ASCII: SQS refuses what XML cannot hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from bisect import bisect_right
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from streamkit.core import codec
+from streamkit.core.letters import Cause, Condemned, Condition, Letter
+from streamkit.core.positions import MAX_DIGITS
+from streamkit.core.records import Compression, Origin, Record
+from streamkit.errors import StreamkitError
+from streamkit.signals import Undecodable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA: Final = 1
+"""Version of what is under `streamkit`; a reader refuses versions it does not know."""
+MAX_BODY: Final = 16 * 2**20
+"""Characters; no more is read. A letter with a record of 10 MiB, the most that Kinesis takes, is shorter."""
+
+_CUTTABLE = ("traceback", "exception_message", "reason", "defect", "key")
+_GROUP = re.compile(r"[!-~]{1,128}")  # what SQS takes as the id of a message group
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Digits = Annotated[str, msgspec.Meta(pattern=rf"\A[0-9]{{1,{MAX_DIGITS}}}\Z")]
+
+
+class Unreadable(StreamkitError):
+    """A message's body is no dead letter of ours. The error quotes nothing of it."""
+
+
+class PayloadOmitted(Unreadable):
+    """The letter was too large for its queue. `letter` is what is left: no payload, texts perhaps cut."""
+
+    def __init__(self, letter: Letter, read_again: str) -> None:
+        super().__init__(f"expected a letter with its payload, got one without; read it by {read_again}")
+        self.letter = letter
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A letter, ready to be sent."""
+
+    body: str
+    """ASCII: as many bytes as characters."""
+    truncated: bool
+    """Whether the payload had to be left out."""
+    deduplication_id: str
+    """For FIFO queues: the same whenever the letter of a record is sent by the same consumer."""
+    group_id: str
+    """For FIFO queues: the same for all records of a key."""
+
+
+class Omission(msgspec.Struct, frozen=True, rename="camel"):
+    """Why there is no payload."""
+
+    bytes: Count
+    limit: Count
+    read_again: str
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is under `streamkit`: a letter, flat."""
+
+    schema: Count
+    id: str
+    consumer: str
+    code_version: str
+    stream: str
+    stream_arn: str
+    shard: str
+    sequence_number: Digits
+    subsequence: Count
+    last: bool
+    key: str
+    arrived: float
+    condition: Condition
+    reason: str
+    attempts: Count
+    condemned: float
+    exception_type: str | None
+    exception_message: str | None
+    traceback: str | None
+    defect: str | None
+    attempt: Count
+    redriven: bool
+    replayed: bool
+    foreign: bool
+    compression: Compression | None
+    encoding: str = "base64"
+    payload: bytes | None
+    payload_omitted: Omission | None = None
+    trimmed: tuple[str, ...] = ()
+    """Names of texts that were cut."""
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """What of a body is ours."""
+
+    streamkit: Document
+
+
+# --------------------------------------------------------------------------------------------- writing
+
+
+def envelope(letter: Letter, *, limit_bytes: int) -> Envelope:
+    """Return the letter with a body of at most `limit_bytes`.
+
+    Texts give way to the payload, which is what a redrive needs: the traceback is cut first. If that does not
+    make room enough, the payload is left out, the letter says how to read it again, and texts are cut as need
+    be: traceback, message, reason, defect, key. Raises `ValueError` if that does not fit either (3 KB do).
+    """
+    for document in _ever_smaller(_document(letter), limit_bytes):
+        body = _body(document)
+        if len(body) <= limit_bytes:
+            deduplication_id = _digest(f"{letter.consumer}\n{letter.record.id}")
+            return Envelope(body, document.payload is None, deduplication_id, _group_id(letter.record.key))
+    raise ValueError(f"expected room for the facts of a dead letter, got a limit of {limit_bytes} bytes")
+
+
+def _document(letter: Letter) -> Document:
+    verdict, record = letter.verdict, letter.record
+    cause = verdict.cause
+    return Document(
+        schema=SCHEMA,
+        id=record.id,
+        consumer=letter.consumer,
+        code_version=letter.code_version,
+        stream=record.stream,
+        stream_arn=letter.stream_arn,
+        shard=record.shard,
+        sequence_number=record.sequence_number,
+        subsequence=record.subsequence,
+        last=record.last,
+        key=_unicode(record.key),
+        arrived=record.arrived,
+        condition=verdict.condition,
+        reason=_unicode(verdict.reason),
+        attempts=verdict.attempts,
+        condemned=letter.condemned,
+        exception_type=None if cause is None else cause.type,
+        exception_message=None if cause is None else _unicode(cause.message),
+        traceback=None if cause is None else _unicode(cause.traceback),
+        defect=record.defect,
+        attempt=record.attempt,
+        redriven=record.redriven,
+        replayed=record.replayed,
+        foreign=record.foreign,
+        compression=record.origin.compression,
+        payload=record.data,
+    )
+
+
+def _unicode(text: str) -> str:
+    """Return the text with lone surrogates spelt out: JSON cannot carry them, exceptions may quote them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _body(document: Document) -> str:
+    """Return the JSON text, ASCII only."""
+    ours = {"streamkit": msgspec.to_builtins(document)}
+    return json.dumps(_as_lambda(document) | ours, separators=(",", ":"))
+
+
+def _as_lambda(document: Document) -> dict[str, object]:
+    """Return Lambda's document. Its conditions are two: what is no matter of age is one of attempts."""
+    aged = document.condition == "RecordAgeExceeded"
+    context: dict[str, object] = {
+        "requestContext": {
+            "requestId": _digest(document.id),
+            "functionArn": document.consumer,
+            "condition": "RecordAgeExceeded" if aged else "RetryAttemptsExhausted",
+            "approximateInvokeCount": document.attempts,
+        }
+    }
+    if not aged:
+        executed = {"statusCode": 200, "executedVersion": document.code_version, "functionError": "Unhandled"}
+        context["responseContext"] = executed
+    return context | {
+        "version": "1.0",
+        "timestamp": _iso(document.condemned),
+        "KinesisBatchInfo": {
+            "shardId": document.shard,
+            "startSequenceNumber": document.sequence_number,
+            "endSequenceNumber": document.sequence_number,
+            "approximateArrivalOfFirstRecord": _iso(document.arrived),
+            "approximateArrivalOfLastRecord": _iso(document.arrived),
+            "batchSize": 1,
+            "streamArn": document.stream_arn,
+        },
+    }
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+
+def _group_id(key: str) -> str:
+    """Return the key where SQS takes it as it is, and otherwise its digest."""
+    return key if _GROUP.fullmatch(key) else f"sha256-{_digest(key)}"
+
+
+# --------------------------------------------------------------------------------------------- making it fit
+
+
+def _ever_smaller(document: Document, limit: int) -> Iterator[Document]:
+    """Yield the document with less and less in it, what matters least going first."""
+    yield document
+    yield _cut(document, ("traceback",), limit)
+    size = len(document.payload or b"")
+    omission = Omission(bytes=size, limit=limit, read_again=_read_again(document))
+    bare = replace(document, payload=None, payload_omitted=omission)
+    yield bare
+    yield _cut(bare, _CUTTABLE, limit)
+
+
+def _read_again(document: Document) -> str:
+    """Return how a person gets the payload from the stream, while the stream still has it."""
+    user_record = "" if document.last and not document.subsequence else f", user record {document.subsequence}"
+    return (
+        f"aws kinesis get-shard-iterator --stream-arn {document.stream_arn} --shard-id {document.shard}"
+        f" --shard-iterator-type AT_SEQUENCE_NUMBER --starting-sequence-number {document.sequence_number}"
+        f", then aws kinesis get-records --limit 1{user_record}"
+    )
+
+
+def _cut(document: Document, names: tuple[str, ...], limit: int) -> Document:
+    """Shorten texts in this order, each by as much as is still too much."""
+    for name in names:
+        text: str | None = getattr(document, name)
+        if not text or len(_body(document)) <= limit:
+            continue
+        document = replace(document, trimmed=(*document.trimmed, name))
+        room = _written(text) - (len(_body(document)) - limit)
+        kept = _tail(text, room) if name == "traceback" else _head(text, room)
+        document = replace(document, **{name: kept})
+    return document
+
+
+def _head(text: str, room: int) -> str:
+    """Return as much of the beginning as is written in `room` bytes."""
+    return text[: bisect_right(range(1, len(text) + 1), room, key=lambda length: _written(text[:length]))]
+
+
+def _tail(text: str, room: int) -> str:
+    """Return as much of the end: the last frames are those that say where it happened."""
+    return _head(text[::-1], room)[::-1]
+
+
+def _written(text: str) -> int:
+    return len(json.dumps(text)) - len('""')
+
+
+# --------------------------------------------------------------------------------------------- reading
+
+
+def read(body: str) -> Letter:
+    """Return the letter. Raises `Unreadable`, and its kind `PayloadOmitted` for a letter without payload."""
+    if len(body) > MAX_BODY:
+        raise Unreadable(f"expected at most {MAX_BODY} characters, got {len(body)}")
+    try:
+        found: _Body = codec.json(body.encode(errors="surrogatepass"), _Body)
+    except Undecodable as fault:
+        raise Unreadable(f"expected a dead letter of streamkit: {fault.reason}") from None
+    document = found.streamkit
+    if document.schema != SCHEMA:
+        raise Unreadable(f"expected a dead letter of schema {SCHEMA}, got schema {document.schema}")
+    letter = _letter(document)
+    if document.payload is None:
+        omission = document.payload_omitted
+        raise PayloadOmitted(letter, omission.read_again if omission else _read_again(document))
+    return letter
+
+
+def _letter(document: Document) -> Letter:
+    cause = None
+    if document.exception_type is not None:
+        cause = Cause(document.exception_type, document.exception_message or "", document.traceback or "")
+    verdict = Condemned(_record(document), document.condition, document.reason, document.attempts, cause)
+    return Letter(verdict, document.consumer, document.code_version, document.stream_arn, document.condemned)
+
+
+def _record(document: Document) -> Record:
+    return Record(
+        data=document.payload or b"",
+        key=document.key,
+        sequence_number=document.sequence_number,
+        origin=Origin(document.stream, document.shard, document.compression),
+        arrived=document.arrived,
+        subsequence=document.subsequence,
+        last=document.last,
+        defect=document.defect,
+        attempt=document.attempt,
+        redriven=document.redriven,
+        replayed=document.replayed,
+        foreign=document.foreign,
+    )

@@ -1,0 +1,194 @@
+"""The coordinator: which shards this worker runs. It looks at the rows, plans, and acts, tick by tick (rule 6).
+
+There is no leader: every worker computes the same plan from the same rows, and conditional writes settle who was
+first. All the deciding is `core.leasing.plan`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, plan
+from streamkit.core.schedule import FOREVER
+from streamkit.errors import WorldError
+from streamkit.events import CoordinationDelayed, ShardTaken, WorkerBuried
+from streamkit.runtimes.lease import take
+from streamkit.runtimes.shard import ShardRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamkit.core.lineage import Shard
+    from streamkit.core.positions import Start
+    from streamkit.ports import Chance, Clock, Leases, Members, Report, Source
+    from streamkit.runtimes.heart import Heart
+
+LISTING_SECONDS = 60.0
+"""How often the shards are listed although nothing points to a change."""
+STALE = 0.6
+"""Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The ports a coordinator works through."""
+
+    source: Source
+    leases: Leases
+    members: Members
+
+
+class Coordinator:
+    """Runs the shards that fall to one worker incarnation."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        heart: Heart,
+        *,
+        start: Start,
+        lease: float,
+        clock: Clock,
+        chance: Chance,
+        report: Report,
+        open_run: Callable[[ShardRow], ShardRun],
+    ) -> None:
+        """`lease` in seconds; `open_run` makes the run of a shard just taken."""
+        self._rows = rows
+        self._heart = heart
+        self._start = start
+        self._lease = lease
+        self._clock = clock
+        self._chance = chance
+        self._report = report
+        self._open_run = open_run
+        self._sightings = Sightings()
+        self._runs: dict[str, ShardRun] = {}
+        self._listed: dict[str, Shard] = {}
+        self._listing_due = 0.0
+        self._looked_at: object = None
+        self._shards: Sequence[ShardRow] = ()
+        self._all_cared_for = False
+
+    @property
+    def runs(self) -> Sequence[ShardRun]:
+        """The shards run at present."""
+        return tuple(self._runs.values())
+
+    def idle_since(self) -> float:
+        """Return since when nothing is left to do, as far as this worker can see; FOREVER while something is."""
+        if not self._all_cared_for:
+            return FOREVER
+        return max((run.idle_since for run in self._runs.values()), default=0.0)
+
+    async def tick(self, group: asyncio.TaskGroup, *, grace: float) -> None:
+        """Look, plan and act once. A table or stream that does not answer is left for the next tick."""
+        try:
+            members = await self._look(self._clock.monotonic())
+            await self._list_shards()
+            steps = plan(
+                self._shards,
+                members,
+                me=self._heart.member.worker,
+                running=frozenset(self._runs),
+                listed=frozenset(self._listed),
+            )
+            await self._act(steps, group, grace=grace)
+        except WorldError as error:
+            self._all_cared_for = False
+            self._report(CoordinationDelayed(worker=self._heart.member.worker, error=type(error).__name__))
+
+    async def children_of(self, shard: str) -> Sequence[Shard]:
+        """Return the shards that go on from this one, by a listing of its own."""
+        self._listed = {each.id: each for each in await self._rows.source.shards()}
+        return [each for each in self._listed.values() if shard in each.parents]
+
+    async def _look(self, now: float) -> Sequence[Member]:
+        """Read the rows, and declare dead who stood still for too long."""
+        members = await self._rows.members.members()
+        self._sightings.note(members, now)
+        suspects = self._sightings.suspects(members, now=now, lease=self._lease)
+        buried = {each.worker for each in suspects if each.worker != self._me and await self._bury(each)}
+        members = [replace(each, state="dead") if each.worker in buried else each for each in members]
+        seen = {(each.worker, each.state, each.holds) for each in members}
+        if seen != self._looked_at or self._unsteady():
+            self._shards = await self._rows.leases.rows()
+            self._looked_at = seen
+        self._note_care(members, now)
+        return members
+
+    @property
+    def _me(self) -> str:
+        return self._heart.member.worker
+
+    async def _bury(self, member: Member) -> bool:
+        dead = await self._rows.members.bury(member)
+        if dead:
+            self._report(WorkerBuried(worker=self._me, buried=member.worker))
+        return dead
+
+    def _unsteady(self) -> bool:
+        """Say whether rows may have changed although no worker's row did."""
+        mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
+        return mine != set(self._runs) or any(row.owner is None and row.state == "open" for row in self._shards)
+
+    def _note_care(self, members: Sequence[Member], now: float) -> None:
+        fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
+        self._all_cared_for = bool(self._shards) and all(
+            row.state != "open" or row.id in self._runs or row.owner in fresh for row in self._shards
+        )
+
+    async def _list_shards(self) -> None:
+        """Make rows for shards that have none: from the first snapshot on, and whenever new ones turn up (rule 15)."""
+        now = self._clock.monotonic()
+        if now < self._listing_due and self._shards:
+            return
+        self._listed = {each.id: each for each in await self._rows.source.shards()}
+        self._listing_due = now + LISTING_SECONDS
+        known = {row.id for row in self._shards}
+        new = [each for each in self._listed.values() if each.id not in known]
+        if new:
+            await self._rows.leases.add([ShardRow(each, self._start_of(each, known)) for each in new])
+            self._shards = await self._rows.leases.rows()
+
+    def _start_of(self, shard: Shard, known: set[str]) -> Start:
+        return "TRIM_HORIZON" if any(parent in known for parent in shard.parents) else self._start
+
+    async def _act(self, steps: Plan, group: asyncio.TaskGroup, *, grace: float) -> None:
+        for seen in steps.take:
+            row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
+            if row is not None and row.id not in self._runs:
+                self._begin(row, seen.owner, group)
+        if steps.move is not None and (run := self._runs.get(steps.move.shard)) is not None:
+            run.drain(grace=grace, prefers=steps.move.to)
+
+    def _begin(self, row: ShardRow, previous: str | None, group: asyncio.TaskGroup) -> None:
+        frontier = row.progress.frontier
+        self._report(
+            ShardTaken(
+                shard=row.id,
+                epoch=row.epoch,
+                previous_owner=previous,
+                frontier=frontier.sequence_number if frontier else None,
+            )
+        )
+        run = self._open_run(row)
+        self._runs[row.id] = run
+        self._tell_heart()
+        group.create_task(self._follow(run))
+
+    async def _follow(self, run: ShardRun) -> None:
+        try:
+            await run.run()
+        finally:
+            del self._runs[run.id]
+            self._tell_heart()
+            self._listing_due = 0.0
+            self._looked_at = None
+
+    def _tell_heart(self) -> None:
+        self._heart.holds = tuple(sorted(self._runs))

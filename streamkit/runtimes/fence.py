@@ -1,0 +1,43 @@
+"""The local fence: what stops a worker that was asleep for longer than its lease (rule 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamkit.core.leasing import FENCE
+
+if TYPE_CHECKING:
+    from streamkit.ports import Clock
+
+
+class Fence:
+    """Whether this worker may still start handlers: shared by the heartbeat's thread and the worker's loop.
+
+    It holds until `FENCE` lease durations after the last confirmed heartbeat was *sent*. Once down, it stays down:
+    the worker has to begin anew, as another incarnation.
+    """
+
+    def __init__(self, *, lease: float, clock: Clock) -> None:
+        """`lease` in seconds; the join of the worker counts as the first heartbeat."""
+        self._reach = FENCE * lease
+        self._clock = clock
+        self._until = clock.monotonic() + self._reach
+        self._down = False
+
+    def confirm(self, sent: float) -> None:
+        """A heartbeat that was sent at this moment (monotonic seconds) is confirmed."""
+        self._until = max(self._until, sent + self._reach)
+
+    def drop(self) -> None:
+        """This worker was declared dead."""
+        self._down = True
+
+    def holds(self) -> bool:
+        """Say whether a handler may start now."""
+        if not self._down and self._clock.monotonic() >= self._until:
+            self._down = True
+        return not self._down
+
+    def __repr__(self) -> str:
+        left = self._until - self._clock.monotonic()
+        return f"<Fence {'down' if self._down else 'up'}, {left:.1f} s left>"

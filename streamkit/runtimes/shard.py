@@ -1,0 +1,259 @@
+"""One shard in a worker, from take to release: read ahead, settle, checkpoint.
+
+Reader --> expand --> Engine(Settling) --> Lease.write
+|  bounded by window and budget            every interval, and at drain, hand-over and end
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamkit.core.kpl import expand
+from streamkit.core.leasing import ShardRow
+from streamkit.core.schedule import FOREVER
+from streamkit.engine.engine import Engine, Handling, Surroundings
+from streamkit.errors import LeaseLost
+from streamkit.events import (
+    CheckpointWritten,
+    RecordsTrimmed,
+    ShardEnded,
+    ShardLost,
+    ShardReleased,
+)
+from streamkit.runtimes.waiting import came
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from streamkit.core.lineage import Shard
+    from streamkit.core.policy import Checkpoint
+    from streamkit.core.positions import Place
+    from streamkit.core.records import Record
+    from streamkit.core.settlement import Settling
+    from streamkit.ports import Reader
+    from streamkit.runtimes.budget import Budget
+    from streamkit.runtimes.lease import Lease
+
+_QUIET_REFRESH_SECONDS = 3600.0
+"""How often a shard that is caught up and quiet says so in its row (rule 14)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a shard's run needs besides its lease."""
+
+    handling: Handling
+    around: Surroundings
+    checkpoint: Checkpoint
+    budget: Budget
+    retention_seconds: float
+    halt_on_gap: bool
+    open_reader: Callable[[Shard, Place], Reader]
+    children_of: Callable[[str], Awaitable[Sequence[Shard]]]
+
+
+class ShardRun:
+    """Runs one shard under one lease. `run` returns when it is ended, drained, halted, or lost."""
+
+    def __init__(self, lease: Lease, settling: Settling, terms: Terms) -> None:
+        self.lease = lease
+        self.idle_since = FOREVER
+        """Since when (monotonic) the shard is caught up and settled; FOREVER while it is not."""
+        self._settling = settling
+        self._terms = terms
+        self._clock = terms.around.clock
+        self._report = terms.around.report
+        self._engine = Engine(terms.handling, settling, terms.around)
+        self._task: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._draining = False
+        self._prefers: str | None = None
+        self._ended = False
+        self._children: Sequence[Shard] = ()
+        self._caught_up_at = lease.row.caught_up_at
+        self._sizes: deque[tuple[int, int]] = deque()
+
+    @property
+    def id(self) -> str:
+        """Id of the shard."""
+        return self.lease.row.id
+
+    def drain(self, *, grace: float, prefers: str | None = None) -> None:
+        """Read nothing more, let attempts end within `grace` seconds, checkpoint and release."""
+        if self._draining:
+            return
+        self._draining = True
+        self._prefers = prefers
+        self._engine.stop()
+        asyncio.get_running_loop().call_later(grace, self._cut_short)
+
+    def give_up(self) -> None:
+        """Stop at once, with whatever is durable: the lease runs out by itself."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> None:
+        """Work; raises nothing but what is a fault of streamkit."""
+        self._task = asyncio.current_task()
+        try:
+            await self._work()
+            if self._engine.fenced:
+                self._report(ShardLost(shard=self.id, epoch=self.lease.row.epoch))
+            else:
+                await self._finish()
+        except* LeaseLost:
+            self._report(ShardLost(shard=self.id, epoch=self.lease.row.epoch))
+        finally:
+            self._terms.budget.free(sum(size for _, size in self._sizes))
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._working = group.create_task(self._engine.run(until=self._over))
+            others = [group.create_task(self._read()), group.create_task(self._save())]
+            await self._worked(self._working)
+            for task in others:
+                task.cancel()
+
+    async def _worked(self, working: asyncio.Task[None]) -> None:
+        """Wait for the engine; that its grace ran out is an end like any other."""
+        try:
+            await working
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if not self._draining or me is None or me.cancelling():
+                raise
+
+    def _over(self) -> bool:
+        return (self._ended and self._settling.clear) or (
+            self._settling.halted is not None and self._terms.around.dead_letters is not None
+        )
+
+    def _cut_short(self) -> None:
+        if self._working is not None:
+            self._working.cancel()
+
+    # Reading
+
+    async def _read(self) -> None:
+        row = self.lease.row
+        place: Place = row.progress.frontier or row.start
+        self._look_for_gap(row)
+        reader = self._terms.open_reader(row.shard, place)
+        while not self._draining:
+            await self._terms.budget.room()
+            read = await reader.read()
+            await self._feed([each for record in read.records for each in expand(record)])
+            if read.behind is None or not read.behind:
+                self._caught_up_at = self._clock.now().timestamp()
+            self._note_idle(caught_up=not read.records and not read.behind)
+            if read.ended:
+                self._children = read.children or await self._terms.children_of(self.id)
+                self._ended = True
+                self._engine.feed(())
+                return
+
+    async def _feed(self, records: Sequence[Record]) -> None:
+        """Hand the records to the engine as its window has room."""
+        if not records:
+            return
+        size = sum(len(record.data) for record in records)
+        self._terms.budget.add(size)
+        share = max(1, self._terms.checkpoint.window // 8)
+        fed = 0
+        while fed < len(records):
+            room = self._terms.checkpoint.window - self._settling.pending
+            if room >= min(share, len(records) - fed):
+                self._engine.feed(records[fed : fed + room])
+                fed += room
+            else:
+                self._engine.settled.clear()
+                await self._engine.settled.wait()
+        self._sizes.append((self._settling.admitted, size))
+
+    def _note_idle(self, *, caught_up: bool) -> None:
+        if not (caught_up and self._settling.clear):
+            self.idle_since = FOREVER
+        elif self.idle_since == FOREVER:
+            self.idle_since = self._clock.monotonic()
+
+    def _look_for_gap(self, row: ShardRow) -> None:
+        """Report what the stream may have dropped while nobody read it (rule 14)."""
+        frontier = row.progress.frontier
+        if frontier is None:
+            return
+        seen = max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)
+        if self._clock.now().timestamp() - seen <= self._terms.retention_seconds:
+            return
+        self._report(RecordsTrimmed(shard=self.id, after=frontier.sequence_number, until=None))
+        if self._terms.halt_on_gap:
+            self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
+
+    # Checkpoints
+
+    async def _save(self) -> None:
+        """Write a checkpoint `interval` after the first unwritten record settled, or after `records` of them."""
+        settled = self._engine.settled
+        while True:
+            refreshed = await came(settled, within=_QUIET_REFRESH_SECONDS)
+            if refreshed:
+                await self._until_due()
+            await self._checkpoint()
+
+    async def _until_due(self) -> None:
+        due = self._clock.monotonic() + self._terms.checkpoint.interval.total_seconds()
+        enough = self._settling.passed + self._terms.checkpoint.records
+        while (left := due - self._clock.monotonic()) > 0 and self._settling.passed < enough:
+            self._engine.settled.clear()
+            self._free()
+            await came(self._engine.settled, within=left)
+        self._engine.settled.clear()
+        self._free()
+
+    def _free(self) -> None:
+        """Give back the memory of answers that are settled."""
+        while self._sizes and self._sizes[0][0] <= self._settling.passed:
+            self._terms.budget.free(self._sizes.popleft()[1])
+
+    async def _checkpoint(self) -> None:
+        progress, row = self._settling.progress(), self.lease.row
+        stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS
+        if progress == row.progress and self._settling.parked == row.parked and not stale:
+            return
+        await self._write()
+
+    async def _write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
+        progress, edge = self._settling.progress(), self._settling.edge
+        arrived = edge.arrived if edge is not None else self.lease.row.frontier_arrived
+        changes = {
+            "progress": progress,
+            "parked": self._settling.parked,
+            "frontier_arrived": arrived,
+            "caught_up_at": self._caught_up_at,
+            **changes,
+        }
+        await self.lease.write(children=children, **changes)
+        self._report(
+            CheckpointWritten(
+                shard=self.id,
+                frontier=progress.frontier.sequence_number if progress.frontier else None,
+                ahead=sum(byte.bit_count() for byte in progress.done),
+            )
+        )
+
+    # The end
+
+    async def _finish(self) -> None:
+        """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
+        if self._ended and self._settling.clear:
+            children = [ShardRow(child, "TRIM_HORIZON") for child in self._children]
+            await self._write(state="ended", owner=None, children=children)
+            self._report(ShardEnded(shard=self.id, children=tuple(child.id for child in children)))
+            return
+        if self._settling.halted is not None and self._terms.around.dead_letters is not None:
+            await self._write(state="halted", halted=self._settling.halted, owner=None)
+        else:
+            await self._write(owner=None, prefers=self._prefers)
+        self._report(ShardReleased(shard=self.id, epoch=self.lease.row.epoch, prefers=self._prefers))

@@ -1,0 +1,96 @@
+"""The worker: one process that runs consumers until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from streamkit.core.settlement import Tally
+from streamkit.errors import ConfigurationError
+from streamkit.events import WorkerDraining, WorkerStopped
+from streamkit.runtimes.budget import Budget
+from streamkit.runtimes.crew import Crew, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamkit.consumer import Consumer
+    from streamkit.ports import Chance, Clock, Report, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one worker process runs."""
+
+    until_idle: timedelta | None = None
+    """Stop once every shard is caught up and settled for so long."""
+    grace: timedelta = timedelta(seconds=25)
+    """How long attempts may take to end after the worker was asked to stop."""
+    on_stuck: Callable[[], None] = field(default=lambda: os._exit(70))
+    """What ends the process when an attempt cannot be ended (EX_SOFTWARE)."""
+
+
+class Worker:
+    """Runs consumers in one process. `run` returns after a drain; `drain` may be called from a signal handler."""
+
+    def __init__(
+        self,
+        consumers: Sequence[Consumer],
+        world: World,
+        *,
+        clock: Clock,
+        chance: Chance,
+        report: Report,
+        options: Options,
+    ) -> None:
+        if not consumers:
+            msg = "expected at least one consumer, got none"
+            raise ConfigurationError(msg)
+        self.tally = Tally()
+        self._clock = clock
+        self._report = report
+        self._until_idle = options.until_idle
+        self._stop = asyncio.Event()
+        self._name = f"{socket.gethostname()}-{os.getpid()}"
+        process = Process(
+            name=self._name,
+            world=world,
+            clock=clock,
+            chance=chance,
+            report=report,
+            budget=Budget(sum(consumer.read_ahead_bytes for consumer in consumers)),
+            tally=self.tally,
+            stop=self._stop,
+            grace=options.grace,
+            on_stuck=options.on_stuck,
+        )
+        self._crews = [Crew(consumer, process) for consumer in consumers]
+
+    def drain(self, cause: str) -> None:
+        """Stop: finish what is under way, checkpoint, release, leave (rule 7)."""
+        if not self._stop.is_set():
+            self._report(WorkerDraining(worker=self._name, cause=cause))
+            self._stop.set()
+
+    async def run(self) -> Tally:
+        """Run until drained; return what was done. A consumer that cannot run ends them all, with its error."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for crew in self._crews:
+                    group.create_task(crew.run())
+                if self._until_idle is not None:
+                    group.create_task(self._drain_when_idle(self._until_idle.total_seconds()))
+        finally:
+            self._report(WorkerStopped(worker=self._name, **asdict(self.tally)))
+        return self.tally
+
+    async def _drain_when_idle(self, seconds: float) -> None:
+        while not self._stop.is_set():
+            idle_since = max(crew.idle_since() for crew in self._crews)
+            if self._clock.monotonic() - idle_since >= seconds:
+                self.drain("idle")
+            await asyncio.sleep(min(1.0, seconds / 4))

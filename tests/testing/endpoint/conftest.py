@@ -1,0 +1,31 @@
+"""The endpoint as its users start it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import pytest
+
+from streamkit.testing.endpoint import endpoint_process
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Mapping[str, str]]:
+    """The variables of an endpoint in a process of its own."""
+    with endpoint_process() as exports:
+        yield exports
+
+
+@pytest.fixture
+def client(environment: Mapping[str, str]) -> Iterator[Any]:
+    """Make a boto3 client of a service; closed at the end of the test."""
+    made = []
+
+    def make(service: str, region: str = "us-east-1") -> Any:
+        session = boto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name=region)
+        made.append(session.client(service, endpoint_url=environment["AWS_ENDPOINT_URL"]))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

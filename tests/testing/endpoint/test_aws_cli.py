@@ -1,0 +1,82 @@
+"""The AWS command line against the endpoint.
+
+It is installed beside the project, into .cache/, because it brings dependencies of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERSION = "1.46.2"
+HOME = Path(__file__).resolve().parents[3] / ".cache" / f"awscli-{VERSION}-py{sys.version_info[0]}{sys.version_info[1]}"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Path:
+    """Install the AWS command line once; without a package index there is none to test."""
+    if not HOME.exists():
+        building = HOME.with_name(f"{HOME.name}.{os.getpid()}")
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [*install, "--target", str(building), f"awscli=={VERSION}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = f"the AWS command line cannot be installed: {done.stderr.strip()[-200:]}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        try:
+            building.rename(HOME)
+        except OSError:
+            assert HOME.exists()  # another run was faster
+    return HOME
+
+
+@pytest.fixture
+def aws(command_line: Path, environment: Mapping[str, str]) -> Callable[..., Any]:
+    """Run the AWS command line with the endpoint's exports and return its JSON."""
+
+    def run(*arguments: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "awscli", *arguments, "--output", "json"],
+            env={**os.environ, **environment, "PYTHONPATH": str(command_line), "AWS_CLI_AUTO_PROMPT": "off"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    return run
+
+
+def test_the_aws_command_line_works_by_the_exports_alone(aws: Callable[..., Any]) -> None:
+    """Kinesis by ours, DynamoDB, SQS and S3 by moto, no --endpoint-url anywhere."""
+    aws("kinesis", "create-stream", "--stream-name", "cli", "--shard-count", "1")
+    aws("kinesis", "wait", "stream-exists", "--stream-name", "cli")
+    put = aws("kinesis", "put-record", "--stream-name", "cli", "--partition-key", "k", "--data", "hello")
+    at = aws(
+        *("kinesis", "get-shard-iterator", "--stream-name", "cli", "--shard-id", put["ShardId"]),
+        *("--shard-iterator-type", "TRIM_HORIZON"),
+    )
+    (record,) = aws("kinesis", "get-records", "--shard-iterator", at["ShardIterator"])["Records"]
+    assert record["SequenceNumber"] == put["SequenceNumber"]
+    assert aws("kinesis", "list-shards", "--stream-name", "cli")["Shards"][0]["ShardId"] == put["ShardId"]
+    aws(
+        *("dynamodb", "create-table", "--table-name", "cli", "--billing-mode", "PAY_PER_REQUEST"),
+        *("--key-schema", "AttributeName=pk,KeyType=HASH"),
+        *("--attribute-definitions", "AttributeName=pk,AttributeType=S"),
+    )
+    aws("dynamodb", "put-item", "--table-name", "cli", "--item", '{"pk": {"S": "a"}}')
+    assert aws("dynamodb", "scan", "--table-name", "cli")["Count"] == 1
+    queue = aws("sqs", "create-queue", "--queue-name", "cli")["QueueUrl"]
+    aws("sqs", "send-message", "--queue-url", queue, "--message-body", "hello")
+    assert aws("sqs", "receive-message", "--queue-url", queue)["Messages"][0]["Body"] == "hello"
+    aws("s3", "mb", "s3://cli-bucket")
+    assert [bucket["Name"] for bucket in aws("s3api", "list-buckets")["Buckets"]] == ["cli-bucket"]

@@ -1,0 +1,77 @@
+"""DynamoDB, its streams, SQS and S3 behind the same address."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+TABLE = {
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("put_item", {"Item": {"pk": {"S": "a"}}}),
+        ("delete_item", {"Key": {"pk": {"S": "a"}}}),
+        ("update_item", {"Key": {"pk": {"S": "a"}}, "UpdateExpression": "SET x = n"}),
+    ],
+)
+def test_a_refused_write_returns_the_item_if_asked(
+    client: Callable[..., Any], operation: str, arguments: dict[str, Any]
+) -> None:
+    """ReturnValuesOnConditionCheckFailure=ALL_OLD, which conditional checkpoints rest on."""
+    dynamodb = client("dynamodb")
+    table = f"old-{operation}"
+    dynamodb.create_table(TableName=table, **TABLE)
+    item = {"pk": {"S": "a"}, "n": {"N": "1"}, "b": {"B": b"\x00"}}
+    dynamodb.put_item(TableName=table, Item=item)
+    condition = {
+        "ConditionExpression": "n = :other",
+        "ExpressionAttributeValues": {":other": {"N": "2"}},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    with pytest.raises(ClientError) as refused:
+        getattr(dynamodb, operation)(TableName=table, **arguments, **condition)
+    assert refused.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+    assert refused.value.response["Item"] == item  # type: ignore[typeddict-item] # modelled by the service
+
+
+def test_a_table_has_a_stream(client: Callable[..., Any]) -> None:
+    """Its changes come through DynamoDB Streams."""
+    dynamodb, streams = client("dynamodb"), client("dynamodbstreams")
+    specification = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    dynamodb.create_table(TableName="streamed", StreamSpecification=specification, **TABLE)
+    dynamodb.put_item(TableName="streamed", Item={"pk": {"S": "a"}})
+    dynamodb.delete_item(TableName="streamed", Key={"pk": {"S": "a"}})
+    (stream,) = streams.list_streams(TableName="streamed")["Streams"]
+    (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    at = streams.get_shard_iterator(
+        StreamArn=stream["StreamArn"], ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    assert [r["eventName"] for r in streams.get_records(ShardIterator=at)["Records"]] == ["INSERT", "REMOVE"]
+
+
+def test_queues_and_their_waits_do_not_hold_up_each_other(client: Callable[..., Any]) -> None:
+    """A long poll waits in a thread of its own."""
+    sqs = client("sqs")
+    empty, full = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("empty", "full"))
+    sqs.send_message(QueueUrl=full, MessageBody="grüße")
+    assert "Messages" not in sqs.receive_message(QueueUrl=empty, WaitTimeSeconds=1)
+    (message,) = sqs.receive_message(QueueUrl=full)["Messages"]
+    assert message["Body"] == "grüße"
+
+
+def test_objects_keep_their_names_and_lengths(client: Callable[..., Any]) -> None:
+    """Paths are passed on as they came, and HEAD tells the length."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="ä/x y+z", Body=b"123", ContentType="text/plain")
+    head = s3.head_object(Bucket="bucket", Key="ä/x y+z")
+    assert (head["ContentLength"], head["ContentType"]) == (3, "text/plain")
+    assert s3.get_object(Bucket="bucket", Key="ä/x y+z")["Body"].read() == b"123"
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket="bucket")["Contents"]] == ["ä/x y+z"]
