@@ -181,15 +181,20 @@ class Ledger(Protocol):
         ...
 
 
+class Rows(msgspec.Struct, frozen=True):
+    """The rows of one consumer's table, as registered."""
+
+    leases: Leases
+    members: Members
+    ledger: Ledger | None
+
+
 class Ports(msgspec.Struct, frozen=True):
-    """Everything one consumer works through."""
+    """What one consumer works through, before its rows can be found."""
 
     source: Source
     registry: Registry
-    leases: Leases
-    members: Members
     dead_letters: DeadLetters | None
-    ledger: Ledger | None
 
 
 class World(Protocol):
@@ -199,9 +204,11 @@ class World(Protocol):
     """Whether heartbeats get a thread and event loop of their own; not under virtual time."""
 
     def open(self, consumer: Consumer, report: Report) -> AbstractAsyncContextManager[Ports]:
-        """Open everything. Raises `ConfigurationError` if a resource is missing or is not what it has to be."""
+        """Open source, table and queue. Raises `ConfigurationError` if one is missing or is not what it has to be."""
         ...
 
-    def open_members(self, consumer: Consumer) -> AbstractAsyncContextManager[Members]:
-        """Open the heartbeat rows alone, for another event loop."""
+    def rows(
+        self, consumer: Consumer, registration: Registration, report: Report
+    ) -> AbstractAsyncContextManager[Rows]:
+        """Open the rows the registration names: twice, where heartbeats have a loop of their own."""
         ...

@@ -6,6 +6,7 @@ An attribute is a value with its type's letter, as in DynamoDB's API: {"S": "ope
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Literal, NoReturn, TypeVar
 
 from streamkit.errors import CorruptRow
@@ -50,7 +51,7 @@ class Attributes:
 
     def real(self, name: str) -> float:
         """Return a number."""
-        return self.read(name, "N", float, expected="a number")
+        return self.read(name, "N", _finite, expected="a number")
 
     def real_or_none(self, name: str) -> float | None:
         """Return a number, or None if there is no such attribute."""
@@ -90,3 +91,10 @@ class Attributes:
         if not (isinstance(attribute, dict) and attribute.keys() == {kind}):
             self.refuse(name, _WORDS[kind], attribute)
         return attribute[kind]
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(digits)
+    return value

@@ -125,8 +125,9 @@ class _Aggregate:
         Nearly all are a key index below 128, then the data, with lengths of one or of two bytes: both shapes
         are told here by one look at eight bytes, because this loop is what an aggregate costs.
         """
-        data, end, keys, whole = self._record.data, self._end, self._keys, self._record
+        whole, data, end, keys = self._record, self._record.data, self._end, self._keys
         number, origin, arrived = whole.sequence_number, whole.origin, whole.arrived
+        attempt, redriven, replayed = whole.attempt, whole.redriven, whole.replayed
         records = list[Record]()
         for subsequence in range(self._limit):
             if at >= end:
@@ -145,8 +146,21 @@ class _Aggregate:
                 at = stop = start + size
             else:
                 key, start, stop, at = self._read_record(at, subsequence)
-            user = Record(data[start:stop], keys[key], number, origin, arrived, subsequence, last=False)
-            records.append(user)
+            records.append(
+                Record(  # by position: naming the arguments would cost this loop a sixth
+                    data[start:stop],
+                    keys[key],
+                    number,
+                    origin,
+                    arrived,
+                    subsequence,
+                    False,  # noqa: FBT003 - last: only the final one is
+                    None,
+                    attempt,
+                    redriven,
+                    replayed,
+                )
+            )
         return records, at
 
     def _read_record(self, at: int, subsequence: int) -> tuple[int, int, int, int]:

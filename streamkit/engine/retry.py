@@ -7,17 +7,19 @@ many handlers do.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
 from streamkit.errors import Throttled, Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
     from streamkit.ports import Chance
+
+T = TypeVar("T")
 
 
 class FullJitter(tenacity.wait.wait_base):
@@ -47,23 +49,28 @@ class HalfJitter(FullJitter):
         return self._ceiling(retry_state) * (0.5 + self._chance.fraction() / 2)
 
 
-def insisting(wait: FullJitter, on_delay: Callable[[str, float], None]) -> tenacity.AsyncRetrying:
-    """Return a loop that tries again for as long as a service throttles or does not answer.
+async def insist(call: Callable[[], Awaitable[T]], wait: FullJitter, on_delay: Callable[[str, float], None]) -> T:
+    """Return what the call returns, making it again for as long as a service throttles or does not answer.
 
-    `on_delay` is told the error's class and the seconds of each pause. Any other error ends it.
+    `on_delay` is told the error's class and the seconds of each pause. Raises any other error of the call.
     """
 
     def tell(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         on_delay(type(error).__name__, state.next_action.sleep if state.next_action else 0.0)
 
-    return tenacity.AsyncRetrying(
+    insisting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type((Throttled, Unanswered)),
         wait=wait,
         sleep=asyncio.sleep,
         before_sleep=tell,
         reraise=True,
     )
+
+    async def attempt() -> T:
+        return await call()
+
+    return await insisting(attempt)
 
 
 def _state(attempt: int) -> tenacity.RetryCallState:

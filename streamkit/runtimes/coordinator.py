@@ -7,7 +7,6 @@ first. All the deciding is `core.leasing.plan`'s.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
     from streamkit.core.lineage import Shard
     from streamkit.core.positions import Start
-    from streamkit.ports import Chance, Clock, Leases, Members, Report, Source
+    from streamkit.ports import Rows, Source
     from streamkit.runtimes.heart import Heart
+    from streamkit.runtimes.process import Process
 
 LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
@@ -33,38 +33,30 @@ STALE = 0.6
 """Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """The ports a coordinator works through."""
-
-    source: Source
-    leases: Leases
-    members: Members
-
-
 class Coordinator:
     """Runs the shards that fall to one worker incarnation."""
 
     def __init__(
         self,
+        source: Source,
         rows: Rows,
         heart: Heart,
         *,
         start: Start,
         lease: float,
-        clock: Clock,
-        chance: Chance,
-        report: Report,
+        process: Process,
         open_run: Callable[[ShardRow], ShardRun],
     ) -> None:
         """`lease` in seconds; `open_run` makes the run of a shard just taken."""
+        self._source = source
         self._rows = rows
         self._heart = heart
         self._start = start
         self._lease = lease
-        self._clock = clock
-        self._chance = chance
-        self._report = report
+        self._clock = process.clock
+        self._chance = process.chance
+        self._report = process.report
+        self._grace = process.grace.total_seconds()
         self._open_run = open_run
         self._sightings = Sightings()
         self._runs: dict[str, ShardRun] = {}
@@ -85,7 +77,7 @@ class Coordinator:
             return FOREVER
         return max((run.idle_since for run in self._runs.values()), default=0.0)
 
-    async def tick(self, group: asyncio.TaskGroup, *, grace: float) -> None:
+    async def tick(self, group: asyncio.TaskGroup) -> None:
         """Look, plan and act once. A table or stream that does not answer is left for the next tick."""
         try:
             members = await self._look(self._clock.monotonic())
@@ -97,14 +89,14 @@ class Coordinator:
                 running=frozenset(self._runs),
                 listed=frozenset(self._listed),
             )
-            await self._act(steps, group, grace=grace)
+            await self._act(steps, group)
         except WorldError as error:
             self._all_cared_for = False
             self._report(CoordinationDelayed(worker=self._heart.member.worker, error=type(error).__name__))
 
     async def children_of(self, shard: str) -> Sequence[Shard]:
         """Return the shards that go on from this one, by a listing of its own."""
-        self._listed = {each.id: each for each in await self._rows.source.shards()}
+        self._listed = {each.id: each for each in await self._source.shards()}
         return [each for each in self._listed.values() if shard in each.parents]
 
     async def _look(self, now: float) -> Sequence[Member]:
@@ -147,7 +139,7 @@ class Coordinator:
         now = self._clock.monotonic()
         if now < self._listing_due and self._shards:
             return
-        self._listed = {each.id: each for each in await self._rows.source.shards()}
+        self._listed = {each.id: each for each in await self._source.shards()}
         self._listing_due = now + LISTING_SECONDS
         known = {row.id for row in self._shards}
         new = [each for each in self._listed.values() if each.id not in known]
@@ -158,13 +150,13 @@ class Coordinator:
     def _start_of(self, shard: Shard, known: set[str]) -> Start:
         return "TRIM_HORIZON" if any(parent in known for parent in shard.parents) else self._start
 
-    async def _act(self, steps: Plan, group: asyncio.TaskGroup, *, grace: float) -> None:
+    async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         for seen in steps.take:
             row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
             if row is not None and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
         if steps.move is not None and (run := self._runs.get(steps.move.shard)) is not None:
-            run.drain(grace=grace, prefers=steps.move.to)
+            run.drain(grace=self._grace, prefers=steps.move.to)
 
     def _begin(self, row: ShardRow, previous: str | None, group: asyncio.TaskGroup) -> None:
         frontier = row.progress.frontier

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from streamkit.core.leasing import Member
-    from streamkit.ports import Clock, Members
+    from streamkit.ports import Clock, Members, Rows
     from streamkit.runtimes.fence import Fence
 
 BEATS = 4
@@ -61,7 +61,7 @@ class Heart:
             await came(stop, within=pause)
 
 
-def start_thread(heart: Heart, open_members: Callable[[], AbstractAsyncContextManager[Members]]) -> Callable[[], None]:
+def start_thread(heart: Heart, open_rows: Callable[[], AbstractAsyncContextManager[Rows]]) -> Callable[[], None]:
     """Start the heart's thread; return what stops it and waits for it."""
     ready = threading.Event()
     handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -70,8 +70,8 @@ def start_thread(heart: Heart, open_members: Callable[[], AbstractAsyncContextMa
         stop = asyncio.Event()
         handle.append((asyncio.get_running_loop(), stop))
         ready.set()
-        async with open_members() as members:
-            await heart.beat(members, stop)
+        async with open_rows() as rows:
+            await heart.beat(rows.members, stop)
             await stop.wait()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="streamkit-heart", daemon=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from streamkit.engine.retry import FullJitter, insisting
+from streamkit.engine.retry import FullJitter, insist
 from streamkit.errors import LeaseLost, Refused, WorldError
 from streamkit.events import CheckpointDelayed
 
@@ -59,9 +59,7 @@ class Lease:
         if self._unresolved is None:
             return
         wanted, children = self._unresolved
-        async for attempt in insisting(self._wait, self._delayed):
-            with attempt:
-                await self._send(wanted, children)
+        await insist(lambda: self._send(wanted, children), self._wait, self._delayed)
         self.row, self._unresolved = wanted, None
 
     async def _send(self, wanted: ShardRow, children: Sequence[ShardRow]) -> None:

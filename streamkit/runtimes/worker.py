@@ -13,7 +13,8 @@ from streamkit.core.settlement import Tally
 from streamkit.errors import ConfigurationError
 from streamkit.events import WorkerDraining, WorkerStopped
 from streamkit.runtimes.budget import Budget
-from streamkit.runtimes.crew import Crew, Process
+from streamkit.runtimes.crew import Crew
+from streamkit.runtimes.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,6 +1,7 @@
 """What a payload may do to the decoder: be decoded, or be named as undecodable. Nothing else."""
 
 import gzip
+import random
 import sys
 import tracemalloc
 import zlib
@@ -97,7 +98,7 @@ def test_every_truncation_is_refused(name: Compression) -> None:
 
 
 @given(data=st.binary(min_size=1, max_size=300), name=st.sampled_from(NAMED), seed=st.randoms())
-def test_damage_is_named_or_harmless(data: bytes, name: Compression, seed: Any) -> None:
+def test_damage_is_named_or_harmless(data: bytes, name: Compression, seed: random.Random) -> None:
     """Whatever byte is turned, the outcome is a payload or `Undecodable`."""
     damaged = bytearray(COMPRESS[name](data))
     damaged[seed.randrange(len(damaged))] ^= 1 << seed.randrange(8)
@@ -218,6 +219,7 @@ class Careful(pydantic.BaseModel):
     @pydantic.field_validator("code")
     @classmethod
     def no_good(cls, value: str) -> str:
+        """Refuse every value, and say which it was."""
         raise ValueError(f"no good: {value}")
 
 
@@ -234,7 +236,7 @@ class Careful(pydantic.BaseModel):
         (b"null", int | None, None),
     ],
 )
-def test_json_becomes_the_type_asked_for(data: bytes, kind: Any, value: object) -> None:
+def test_json_becomes_the_type_asked_for(data: bytes, kind: object, value: object) -> None:
     """Structs, dataclasses, typed dictionaries, pydantic models and plain types."""
     assert codec.json(data, kind) == value
 
@@ -263,7 +265,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", [Any, Flight, Plane, Weather, Airport, dict[str, float]])
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_json_is_undecodable(data: bytes, kind: Any) -> None:
+def test_hostile_json_is_undecodable(data: bytes, kind: object) -> None:
     """A typed error for every kind of type, and never a crash."""
     with pytest.raises(Undecodable) as fault:
         codec.json(data, kind)
@@ -292,7 +294,7 @@ def test_hostile_json_is_undecodable(data: bytes, kind: Any) -> None:
         (f'"{MARKER}"', Airport),
     ],
 )
-def test_no_message_quotes_the_payload(data: str, kind: Any) -> None:
+def test_no_message_quotes_the_payload(data: str, kind: object) -> None:
     """Neither a value nor a key of it, by whichever library and whichever check of a user's own (rule 31)."""
     with pytest.raises(Undecodable) as fault:
         codec.json(data.encode(), kind)

@@ -103,18 +103,14 @@ class Account:
         if arn is not None:
             prefix, _, tail = arn.partition(":stream/")
             if not tail or not prefix.startswith("arn:aws"):
-                raise errors.malformed(
-                    arn, "streamARN", "Member must satisfy regular expression pattern: arn:aws.*"
-                )
+                raise errors.malformed(arn, "streamARN", "Member must satisfy regular expression pattern: arn:aws.*")
             if name not in (None, tail):
                 raise errors.invalid(f"StreamName {name} does not match the name in StreamARN {arn}.")
             name = tail
         if name is None:
             raise errors.invalid("Either StreamName or StreamARN should be provided.")
         if not 1 <= len(name) <= _LONGEST_NAME:
-            raise errors.malformed(
-                name, "streamName", f"Member must have length between 1 and {_LONGEST_NAME}"
-            )
+            raise errors.malformed(name, "streamName", f"Member must have length between 1 and {_LONGEST_NAME}")
         if not _NAME.fullmatch(name):
             pattern = f"Member must satisfy regular expression pattern: {_NAME.pattern}"
             raise errors.malformed(name, "streamName", pattern)

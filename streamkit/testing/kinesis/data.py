@@ -56,9 +56,7 @@ class DataPlane(Account):
         if not 1 <= len(records) <= MOST_RECORDS_PUT:
             bound = f"Member must have length between 1 and {MOST_RECORDS_PUT}"
             raise errors.malformed(f"[{len(records)} records]", "records", bound)
-        hashes = [
-            _checked(entry, stream, at=f"records.{at}.member.") for at, entry in enumerate(records, start=1)
-        ]
+        hashes = [_checked(entry, stream, at=f"records.{at}.member.") for at, entry in enumerate(records, start=1)]
         if sum(len(entry.data) + len(entry.partition_key) for entry in records) > MOST_BYTES_PUT:
             raise errors.invalid(f"Records size exceeds {MOST_BYTES_PUT // MIB} MB limit")
         now = self._clock()
@@ -127,9 +125,7 @@ class DataPlane(Account):
             return Put(error_code="InternalFailure", error_message="Internal Service Failure")
         stored = None if self._hit(fault.throttled) else self._append(entry, shard, now)
         if stored is None:
-            return Put(
-                error_code=errors.THROTTLED, error_message=errors.throttled(shard.id, stream.name).message
-            )
+            return Put(error_code=errors.THROTTLED, error_message=errors.throttled(shard.id, stream.name).message)
         return Put(shard.id, stored.sequence_number)
 
     def _append(self, entry: Entry, shard: Shard, now: float) -> Stored | None:
@@ -141,9 +137,7 @@ class DataPlane(Account):
     def _past(self, timestamp: float | None) -> float:
         now = self._clock()
         if timestamp is None:
-            raise errors.invalid(
-                "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP."
-            )
+            raise errors.invalid("Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP.")
         if timestamp > now:
             raise errors.invalid(
                 "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. "
@@ -152,9 +146,7 @@ class DataPlane(Account):
         return timestamp
 
     def _iterator(self, stream: Stream, shard: Shard, position: int) -> str:
-        return self._seal.close(
-            Iterator(stream.name, stream.created_at, shard.id, str(position), self._clock())
-        )
+        return self._seal.close(Iterator(stream.name, stream.created_at, shard.id, str(position), self._clock()))
 
     def _resume(self, text: str, arn: str | None) -> tuple[Stream, Shard, int]:
         """Read an iterator back; it must be ours, young, of this very stream and of a shard that is still kept."""
@@ -191,17 +183,13 @@ def _checked(entry: Entry, stream: Stream, *, at: str) -> int:
 def hash_key_from(text: str, name: str) -> int:
     """Read a hash key given by the caller. Raises InvalidArgumentException."""
     if not (text.isascii() and text.isdigit() and int(text) < HASH_KEYS):
-        raise errors.invalid(
-            f"Invalid {name}. {name} must be in the range: [0, 2^128-1]. Specified value was {text}"
-        )
+        raise errors.invalid(f"Invalid {name}. {name} must be in the range: [0, 2^128-1]. Specified value was {text}")
     return int(text)
 
 
 def _numbered(text: str, shard: Shard, stream: Stream) -> int:
     """Read a starting sequence number, which must be one of this shard. Raises InvalidArgumentException."""
-    used = (
-        f"StartingSequenceNumber {text} used in GetShardIterator on shard {shard.id} in stream {stream.name}"
-    )
+    used = f"StartingSequenceNumber {text} used in GetShardIterator on shard {shard.id} in stream {stream.name}"
     try:
         found = parts(text)
     except NotANumber as wrong:

@@ -33,9 +33,7 @@ def invalid(message: str) -> KinesisError:
 
 def malformed(value: object, at: str, constraint: str) -> KinesisError:
     """An argument that is never right."""
-    message = (
-        f"1 validation error detected: Value '{value}' at '{at}' failed to satisfy constraint: {constraint}"
-    )
+    message = f"1 validation error detected: Value '{value}' at '{at}' failed to satisfy constraint: {constraint}"
     return KinesisError("ValidationException", message)
 
 
@@ -68,9 +66,7 @@ def limit_exceeded(message: str) -> KinesisError:
 
 def throttled(shard: str, stream: str) -> KinesisError:
     """The shard's throughput is used up."""
-    return KinesisError(
-        THROTTLED, f"Rate exceeded for shard {shard} in stream {stream} under account {ACCOUNT}."
-    )
+    return KinesisError(THROTTLED, f"Rate exceeded for shard {shard} in stream {stream} under account {ACCOUNT}.")
 
 
 def failed() -> KinesisError:

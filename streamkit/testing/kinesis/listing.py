@@ -50,12 +50,10 @@ def select(stream: Stream, wanted: ShardFilter | None, *, now: float) -> list[Sh
         return [shard for shard in shards if shard.closed_at is None]
     if wanted.type == "FROM_TRIM_HORIZON":
         return shards
-    horizon = max(stream.created_at, stream.horizon(now))
-    moment = (
-        horizon
-        if wanted.type == "AT_TRIM_HORIZON"
-        else max(horizon, _given(wanted.timestamp, "Timestamp", wanted))
-    )
+    horizon = max(stream.horizon(now), min((shard.opened_at for shard in shards), default=now))
+    moment = horizon
+    if wanted.type != "AT_TRIM_HORIZON":
+        moment = max(horizon, _given(wanted.timestamp, "Timestamp", wanted))
     living = [shard for shard in shards if shard.closed_at is None or shard.closed_at >= moment]
     if wanted.type == "FROM_TIMESTAMP":
         return living

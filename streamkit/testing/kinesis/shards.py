@@ -35,9 +35,7 @@ class Shard:
     numbers as integers and mean "from here on"; they stay valid when records are trimmed.
     """
 
-    def __init__(
-        self, index: int, keys: HashRange, *, era: int, opened_at: float, parents: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, index: int, keys: HashRange, *, era: int, opened_at: float, parents: Sequence[str] = ()) -> None:
         self.id = f"shardId-{index:012d}"
         self.index = index
         self.keys = keys
@@ -54,9 +52,7 @@ class Shard:
         """Bytes appended ever, up to and including each record."""
         self._records: list[Stored] = []
         self._appended_bytes = 0
-        self._read_calls, self._read_bytes, self._written_records, self._written_bytes = (
-            Quota() for _ in range(4)
-        )
+        self._read_calls, self._read_bytes, self._written_records, self._written_bytes = (Quota() for _ in range(4))
 
     def __repr__(self) -> str:
         """Tell the state."""
@@ -66,9 +62,7 @@ class Shard:
     @property
     def tip(self) -> int:
         """The position after the last record."""
-        return (
-            self._numbers[-1] + 1 if self._numbers else self._number(counter=self._counter, arrived=self.era)
-        )
+        return self._numbers[-1] + 1 if self._numbers else self._number(counter=self._counter, arrived=self.era)
 
     def append(self, data: bytes, partition_key: str, *, now: float) -> Stored:
         """Store a record behind all others; arrival times never go back."""

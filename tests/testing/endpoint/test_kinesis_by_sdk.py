@@ -114,9 +114,9 @@ async def test_aioboto3_reads_and_writes_in_the_loop_of_the_endpoint() -> None:
     """One process, one loop, no thread of Kinesis's own."""
     async with (
         Endpoint(moto=False) as endpoint,
-        aioboto3.Session(
-            aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1"
-        ).client("kinesis", endpoint_url=endpoint.url) as kinesis,
+        aioboto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1").client(
+            "kinesis", endpoint_url=endpoint.url
+        ) as kinesis,
     ):
         await kinesis.create_stream(StreamName="s", ShardCount=4)
         entries = [[{"Data": f"{w}:{n}".encode(), "PartitionKey": f"{w}"} for n in range(100)] for w in range(8)]

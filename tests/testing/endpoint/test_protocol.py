@@ -25,9 +25,7 @@ def world() -> KinesisWorld:
         ("Dance", b"{}", "UnknownOperationException"),
     ],
 )
-def test_a_request_that_is_none_is_refused_by_name(
-    world: KinesisWorld, operation: str, body: bytes, code: str
-) -> None:
+def test_a_request_that_is_none_is_refused_by_name(world: KinesisWorld, operation: str, body: bytes, code: str) -> None:
     """And says what was expected."""
     with pytest.raises(KinesisError) as refused:
         answer(world, operation, body, content_type=JSON)

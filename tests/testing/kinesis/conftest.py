@@ -11,7 +11,7 @@ class StoppedClock:
     """Epoch seconds that only a test moves."""
 
     def __init__(self) -> None:
-        self.seconds = 1_700_000_000.0
+        self.seconds = 1_700_000_000.0004  # no whole millisecond, as real clocks
 
     def __call__(self) -> float:
         return self.seconds

@@ -52,9 +52,7 @@ def drain(world: KinesisWorld, limit: int) -> list[Stored]:
     done, found = set[str](), list[Stored]()
     while queue:
         shard = queue.popleft()
-        at: str | None = world.get_shard_iterator(
-            stream_name="s", shard_id=shard, shard_iterator_type="TRIM_HORIZON"
-        )
+        at: str | None = world.get_shard_iterator(stream_name="s", shard_id=shard, shard_iterator_type="TRIM_HORIZON")
         while at is not None:
             answer = world.get_records(shard_iterator=at, limit=limit)
             found += answer.records

@@ -101,7 +101,9 @@ def test_an_iterator_lives_five_minutes(world: KinesisWorld, clock: Clock) -> No
         read(world, at)
 
 
-@pytest.mark.parametrize("change", [lambda at: at[:-4] + "AAAA", lambda _: "AAAA", lambda _: "not base64!", lambda at: at[:40]])
+@pytest.mark.parametrize(
+    "change", [lambda at: at[:-4] + "AAAA", lambda _: "AAAA", lambda _: "not base64!", lambda at: at[:40]]
+)
 def test_an_iterator_that_is_not_ours_is_refused(world: KinesisWorld, change: Any) -> None:
     """Nobody makes up a place."""
     with refused("InvalidArgumentException"):

@@ -80,9 +80,7 @@ def test_a_merge_closes_both_parents_and_opens_one_child(world: KinesisWorld) ->
 def test_the_end_of_a_closed_shard_names_its_children(world: KinesisWorld) -> None:
     """Its records stay readable; the last answer has no iterator to go on with."""
     world.put_record(stream_name="s", data=b"a", partition_key="k")
-    at = world.get_shard_iterator(
-        stream_name="s", shard_id="shardId-000000000000", shard_iterator_type="TRIM_HORIZON"
-    )
+    at = world.get_shard_iterator(stream_name="s", shard_id="shardId-000000000000", shard_iterator_type="TRIM_HORIZON")
     split(world, 0, HALF)
     answer = world.get_records(shard_iterator=at)
     assert [record.data for record in answer.records] == [b"a"]
@@ -166,9 +164,7 @@ def test_a_closed_shard_is_listed_until_its_last_records_expire(world: KinesisWo
     clock.forward(1)
     assert ids(world) == [1, 2]
     with refused("ResourceNotFoundException"):
-        world.get_shard_iterator(
-            stream_name="s", shard_id="shardId-000000000000", shard_iterator_type="TRIM_HORIZON"
-        )
+        world.get_shard_iterator(stream_name="s", shard_id="shardId-000000000000", shard_iterator_type="TRIM_HORIZON")
 
 
 def test_list_shards_pages_and_its_token_remembers_the_filter(world: KinesisWorld) -> None:

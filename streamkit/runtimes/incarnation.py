@@ -1,0 +1,224 @@
+"""One incarnation of a worker, for one consumer.
+
+join with a heartbeat row --> run the shards that fall to it --> leave a tombstone
+     ^                                   |
+     '----- asleep too long, or declared dead: begin anew (rules 2, 3)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from streamkit.core.leasing import Member
+from streamkit.core.settlement import Settling
+from streamkit.engine.engine import Surroundings
+from streamkit.engine.retry import FullJitter, HalfJitter
+from streamkit.errors import DeclaredDead, WorldError
+from streamkit.events import WorkerFenced, WorkerStarted
+from streamkit.runtimes.coordinator import Coordinator
+from streamkit.runtimes.fence import Fence
+from streamkit.runtimes.heart import Heart, start_thread
+from streamkit.runtimes.lease import Lease
+from streamkit.runtimes.setup import rules_of
+from streamkit.runtimes.shard import ShardRun, Terms
+from streamkit.runtimes.waiting import came
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from streamkit.consumer import Consumer
+    from streamkit.core.leasing import ShardRow
+    from streamkit.engine.engine import Handling
+    from streamkit.ports import Ports, Registration, Rows
+    from streamkit.runtimes.process import Process
+
+_RELEASE_SECONDS = 5.0
+"""How long, after the grace period, a drained shard may take to checkpoint and release."""
+_PULSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A consumer with everything it works through: the same for all its incarnations."""
+
+    consumer: Consumer
+    ports: Ports
+    rows: Rows
+    registration: Registration
+    handling: Handling
+
+
+class Incarnation:
+    """A worker's life under one name that is never used again."""
+
+    def __init__(self, opened: Opened, process: Process) -> None:
+        self._opened = opened
+        self._process = process
+        self._clock = process.clock
+        self._lease = opened.consumer.checkpoint.lease.total_seconds()
+        self._fence = Fence(lease=self._lease, clock=self._clock)
+        self._heart = Heart(
+            Member(worker=f"{process.name}-{process.chance.token()[:12]}", started=self._clock.now().timestamp()),
+            lease=self._lease,
+            clock=self._clock,
+            fence=self._fence,
+            well=self._is_well,
+        )
+        self._coordinator = Coordinator(
+            opened.ports.source,
+            opened.rows,
+            self._heart,
+            start=opened.registration.start,
+            lease=self._lease,
+            process=process,
+            open_run=self._open_run,
+        )
+        self._pulse = self._clock.monotonic()
+
+    def idle_since(self) -> float:
+        """Return since when (monotonic) there is nothing left to do; infinity while there is."""
+        return self._coordinator.idle_since()
+
+    async def live(self) -> None:
+        """Join, work until the process stops or the fence is down, and leave."""
+        await self._join()
+        async with self._beating():
+            await self._work()
+        await self._leave()
+
+    async def _join(self) -> None:
+        opened, process = self._opened, self._process
+        await process.insist(lambda: opened.rows.members.join(self._heart.member))
+        process.report(
+            WorkerStarted(
+                worker=self._heart.member.worker,
+                consumer=opened.consumer.name,
+                stream=opened.registration.stream.name,
+                table=opened.consumer.table,
+            )
+        )
+
+    async def _work(self) -> None:
+        stop, coordinator = self._process.stop, self._coordinator
+        grace = self._process.grace.total_seconds()
+        tick = min(1.0, max(0.1, self._lease / 10))
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not stop.is_set():
+                    self._look_at_fence()
+                    await coordinator.tick(group)
+                    await came(stop, within=tick)
+                for run in coordinator.runs:
+                    run.drain(grace=grace)
+                late = asyncio.get_running_loop().call_later(grace + _RELEASE_SECONDS, _give_up, coordinator.runs)
+        except* _Fenced:
+            self._process.report(WorkerFenced(worker=self._heart.member.worker))
+        else:
+            late.cancel()
+
+    def _look_at_fence(self) -> None:
+        if not self._fence.holds():
+            raise _Fenced
+
+    async def _leave(self) -> None:
+        """Leave a tombstone, so that the shards are free at once (rule 7)."""
+        if not self._fence.holds():
+            return
+        member = self._heart.member
+        try:
+            await self._opened.rows.members.beat(replace(member, counter=member.counter + 1, state="left", holds=()))
+        except (DeclaredDead, WorldError):
+            return
+
+    # Heartbeats
+
+    def _is_well(self) -> bool:
+        """Say whether the loop still turns: only then may the heart beat (rule 2)."""
+        patience = max(self._opened.consumer.handler_timeout.total_seconds(), self._lease)
+        return self._clock.monotonic() - self._pulse < patience
+
+    async def _feel_pulse(self) -> None:
+        while True:
+            self._pulse = self._clock.monotonic()
+            await asyncio.sleep(_PULSE_SECONDS)
+
+    @asynccontextmanager
+    async def _beating(self) -> AsyncIterator[None]:
+        """Beat in a thread of its own, or as a task where the world has no threads."""
+        opened, world = self._opened, self._process.world
+        async with asyncio.TaskGroup() as group:
+            pulse = group.create_task(self._feel_pulse())
+            if world.threaded:
+                stop_thread = start_thread(
+                    self._heart, lambda: world.rows(opened.consumer, opened.registration, self._process.report)
+                )
+                try:
+                    yield
+                finally:
+                    await asyncio.to_thread(stop_thread)
+            else:
+                stop = asyncio.Event()
+                group.create_task(self._heart.beat(opened.rows.members, stop))
+                try:
+                    yield
+                finally:
+                    stop.set()
+            pulse.cancel()
+
+    # Shards
+
+    def _open_run(self, row: ShardRow) -> ShardRun:
+        """Make the run of a shard just taken."""
+        opened, process = self._opened, self._process
+        consumer, retention = opened.consumer, opened.registration.stream.retention
+        settling = Settling(
+            row.id,
+            rules_of(consumer, chance=process.chance, retention=retention),
+            progress=row.progress,
+            parked=row.parked,
+            tally=process.tally,
+            report=process.report,
+        )
+        wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=2), chance=process.chance)
+        return ShardRun(
+            Lease(row, opened.rows.leases, chance=process.chance, wait=wait, report=process.report),
+            settling,
+            Terms(
+                handling=opened.handling,
+                around=self._surroundings(),
+                checkpoint=consumer.checkpoint,
+                budget=process.budget,
+                retention_seconds=retention.total_seconds(),
+                halt_on_gap=consumer.on_gap == "halt",
+                open_reader=opened.ports.source.reader,
+                children_of=self._coordinator.children_of,
+            ),
+        )
+
+    def _surroundings(self) -> Surroundings:
+        opened, process = self._opened, self._process
+        wait = HalfJitter(initial=timedelta(seconds=0.5), maximum=timedelta(seconds=30), chance=process.chance)
+        return Surroundings(
+            clock=self._clock,
+            report=process.report,
+            dead_letters=opened.ports.dead_letters,
+            ledger=opened.rows.ledger,
+            may_start=self._fence.holds,
+            delay=wait.after,
+            on_stuck=process.on_stuck,
+        )
+
+
+class _Fenced(Exception):
+    """This incarnation is over."""
+
+
+def _give_up(runs: Sequence[ShardRun]) -> None:
+    for run in runs:
+        run.give_up()

@@ -1,0 +1,44 @@
+"""What the crews of one process share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from streamkit.engine.retry import FullJitter, insist
+from streamkit.events import CoordinationDelayed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from streamkit.core.settlement import Tally
+    from streamkit.ports import Chance, Clock, Report, World
+    from streamkit.runtimes.budget import Budget
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What the crews of one process share."""
+
+    name: str
+    world: World
+    clock: Clock
+    chance: Chance
+    report: Report
+    budget: Budget
+    tally: Tally
+    stop: asyncio.Event
+    grace: timedelta
+    on_stuck: Callable[[], None]
+
+    async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what a request to the table returns, however long the table takes to answer."""
+        wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=2), chance=self.chance)
+        return await insist(call, wait, self._delayed)
+
+    def _delayed(self, error: str, _seconds: float) -> None:
+        self.report(CoordinationDelayed(worker=self.name, error=error))
