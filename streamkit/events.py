@@ -140,6 +140,8 @@ class ShardFailed(Event):
     level = "error"
     shard: str
     error: str
+    where: str
+    """File and line of streamkit where it broke."""
 
 
 class RecordsTrimmed(Event):

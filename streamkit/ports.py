@@ -14,10 +14,8 @@ from streamkit.core.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
 
-    from streamkit.consumer import Consumer
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
@@ -195,20 +193,3 @@ class Ports(msgspec.Struct, frozen=True):
     source: Source
     registry: Registry
     dead_letters: DeadLetters | None
-
-
-class World(Protocol):
-    """Opens the ports of consumers. What is opened serves one event loop, and is closed with its context."""
-
-    threaded: bool
-    """Whether heartbeats get a thread and event loop of their own; not under virtual time."""
-
-    def open(self, consumer: Consumer, report: Report) -> AbstractAsyncContextManager[Ports]:
-        """Open source, table and queue. Raises `ConfigurationError` if one is missing or is not what it has to be."""
-        ...
-
-    def rows(
-        self, consumer: Consumer, registration: Registration, report: Report
-    ) -> AbstractAsyncContextManager[Rows]:
-        """Open the rows the registration names: twice, where heartbeats have a loop of their own."""
-        ...

@@ -27,7 +27,7 @@ _KEEP_CLAIMS_AT_LEAST = timedelta(days=1)
 
 
 class AwsWorld:
-    """Opens a consumer's stream, table and queue (`streamkit.ports.World`)."""
+    """Opens a consumer's stream, table and queue (`streamkit.runtimes.world.World`)."""
 
     threaded = True
     """Heartbeats get a thread and clients of their own: a handler that computes must not look dead."""

@@ -38,8 +38,7 @@ class Position(msgspec.Struct, frozen=True):
         """Read `stored` back. Raises `ValueError` for anything else."""
         length, _, rest = stored.partition(":")
         number, plus, subsequence = rest.partition("+")
-        well_formed = number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS
-        if not well_formed or (plus and not (subsequence.isascii() and subsequence.isdigit())):
+        if not _digits(number) or (plus and not _digits(subsequence)):
             msg = f"expected a position like '056:4959...' or '056:4959...+3', got {stored[:80]!r}"
             raise ValueError(msg)
         position = cls(number, int(subsequence) if plus else None)
@@ -47,6 +46,11 @@ class Position(msgspec.Struct, frozen=True):
             msg = f"expected the length {len(number.lstrip('0') or '0'):03d} before the number, got {length[:80]!r}"
             raise ValueError(msg)
         return position
+
+
+def _digits(text: str) -> bool:
+    """Say whether the text is a number that Python converts at any length it may have here."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
 class Since(msgspec.Struct, frozen=True):

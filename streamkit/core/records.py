@@ -119,7 +119,7 @@ class Batch(tuple[Record, ...]):
         if not self:
             msg = "expected at least one record, got an empty batch"
             raise ValueError(msg)
-        if any(record.origin.shard != self[0].origin.shard for record in self):
+        if any(record.origin != self[0].origin for record in self):
             msg = "expected records of one shard, got several"
             raise ValueError(msg)
         return self

@@ -161,6 +161,11 @@ class Settling:
         """Say whether the circuit breaker is open."""
         return not self._breaker.closed
 
+    @property
+    def troubled(self) -> bool:
+        """Say whether something failed: then what an attempt tells may free others to run."""
+        return bool(self._evidence) or bool(self.condemned) or not self._breaker.closed
+
     def unsettled(self) -> list[Record]:
         """Return the admitted records that are not settled, in stream order."""
         return self._window.unsettled()

@@ -168,7 +168,18 @@ class Engine:
             self._changed.set()
 
     async def _attempt(self, attempt: Attempt, watch: Watch) -> None:
-        settling, clock = self._settling, self._around.clock
+        settling, troubled = self._settling, self._settling.troubled
+        live, error = await self._call(attempt, watch)
+        if live is not None and error is None:
+            settling.succeeded(live, self._around.clock.monotonic())
+        elif live is not None and error is not None:
+            self._failed(live, error)
+        self.settled.set()
+        if troubled or settling.troubled:
+            self._changed.set()
+
+    async def _call(self, attempt: Attempt, watch: Watch) -> tuple[Attempt | None, Exception | None]:
+        """Call the handler; return what the call was for, less what needed none, and how it failed, if it did."""
         live: Attempt | None = attempt
         watch.begin(attempt)
         try:
@@ -178,23 +189,16 @@ class Engine:
                 await self._handling.call(self._subject(live))
         except asyncio.CancelledError:
             timed_out = watch.end()
-            if live is not None and timed_out:
-                self._failed(live, TimeoutError(f"expected the handler to end within {self._handling.timeout:g} s"))
-            elif live is not None:
-                settling.abandoned(live)
-            if not timed_out:
+            if _is_being_cancelled():
+                if live is not None:
+                    self._settling.abandoned(live)
                 raise
+            return live, _cancellation(self._handling.timeout if timed_out else None)
         except Exception as error:  # noqa: BLE001 - the one place where a handler may raise anything
             watch.end()
-            if live is not None:
-                self._failed(live, error)
-        else:
-            watch.end()
-            if live is not None:
-                settling.succeeded(live, clock.monotonic())
-        self.settled.set()
-        if settling.condemned:
-            self._changed.set()
+            return live, error
+        watch.end()
+        return live, None
 
     def _failed(self, attempt: Attempt, error: Exception) -> None:
         if isinstance(error, Failed) and not self._handling.batches and isinstance(error.cause, Exception):
@@ -342,3 +346,14 @@ class Engine:
             return
         if key:
             await ledger.release(key, claimant=record.id)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _cancellation(timeout: float | None) -> Exception:
+    if timeout is None:
+        return RuntimeError("the handler raised CancelledError although nobody cancelled it")
+    return TimeoutError(f"expected the handler to end within {timeout:g} s")

@@ -20,10 +20,7 @@ class Budget:
             await self._freed.wait()
 
     def add(self, size: int) -> None:
-        """Account for an answer that was read."""
+        """Account for an answer that was read, or (below zero) for records that are settled."""
         self.used += size
-
-    def free(self, size: int) -> None:
-        """Give the bytes of settled records back."""
-        self.used -= size
-        self._freed.set()
+        if size < 0:
+            self._freed.set()

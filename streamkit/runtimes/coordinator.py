@@ -7,19 +7,21 @@ first. All the deciding is `core.leasing.plan`'s.
 from __future__ import annotations
 
 import asyncio
+import traceback
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, plan
 from streamkit.core.schedule import FOREVER
-from streamkit.errors import WorldError
-from streamkit.events import CoordinationDelayed, ShardTaken, WorkerBuried
+from streamkit.errors import ConfigurationError, WorldError
+from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
 from streamkit.runtimes.lease import take
 from streamkit.runtimes.shard import ShardRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from streamkit.core.lineage import Shard
     from streamkit.core.positions import Start
@@ -176,6 +178,10 @@ class Coordinator:
     async def _follow(self, run: ShardRun) -> None:
         try:
             await run.run()
+        except* ConfigurationError:
+            raise
+        except* Exception as failures:  # noqa: BLE001 - a fault of ours costs one shard a tick, not the worker
+            self._report(ShardFailed(shard=run.id, error=_named(failures), where=_place(failures)))
         finally:
             del self._runs[run.id]
             self._tell_heart()
@@ -184,3 +190,20 @@ class Coordinator:
 
     def _tell_heart(self) -> None:
         self._heart.holds = tuple(sorted(self._runs))
+
+
+def _named(failures: BaseExceptionGroup[Exception]) -> str:
+    return ", ".join(sorted({type(error).__name__ for error in _leaves(failures)}))
+
+
+def _place(failures: BaseExceptionGroup[Exception]) -> str:
+    frames = traceback.extract_tb(next(_leaves(failures)).__traceback__)
+    return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+
+
+def _leaves(failures: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in failures.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

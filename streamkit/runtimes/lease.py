@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -43,7 +43,7 @@ class Lease:
         self._writing = asyncio.Lock()
         self._unresolved: tuple[ShardRow, Sequence[ShardRow]] | None = None
 
-    async def write(self, *, children: Sequence[ShardRow] = (), **changes: Any) -> None:
+    async def write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
         """Change the row; returning means it is durable. Waits for as long as the table does not answer.
 
         A write that was sent and not answered, or whose caller was cancelled, is in doubt: the very same write is sent

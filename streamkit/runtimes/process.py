@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streamkit.core.settlement import Tally
-    from streamkit.ports import Chance, Clock, Report, World
+    from streamkit.ports import Chance, Clock, Report
     from streamkit.runtimes.budget import Budget
+    from streamkit.runtimes.world import World
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streamkit.core.settlement import Batching, Rules
 from streamkit.engine.engine import Handling
@@ -34,7 +34,7 @@ def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rul
     )
 
 
-def handling_of(consumer: Consumer, *, state: Any, threads: Executor | None, stream_arn: str) -> Handling:
+def handling_of(consumer: Consumer, *, state: object, threads: Executor | None, stream_arn: str) -> Handling:
     """Return how the consumer's code is called, with the value its lifespan gave."""
     max_age = consumer.retry.max_age
     return Handling(

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
-    from streamkit.core.positions import Place
+    from streamkit.core.positions import Place, Position
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.ports import Reader
+    from streamkit.ports import Read, Reader
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
 
@@ -74,6 +74,7 @@ class ShardRun:
         self._ended = False
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
+        self._held = 0
         self._sizes: deque[tuple[int, int]] = deque()
 
     @property
@@ -107,7 +108,7 @@ class ShardRun:
         except* LeaseLost:
             self._report(ShardLost(shard=self.id, epoch=self.lease.row.epoch))
         finally:
-            self._terms.budget.free(sum(size for _, size in self._sizes))
+            self._hold(-self._held)
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -140,11 +141,14 @@ class ShardRun:
     async def _read(self) -> None:
         row = self.lease.row
         place: Place = row.progress.frontier or row.start
-        self._look_for_gap(row)
+        gap = self._gap_after(row)
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
             await self._terms.budget.room()
             read = await reader.read()
+            if gap is not None and (read.records or read.ended):
+                self._report_gap(gap, read)
+                gap = None
             await self._feed([each for record in read.records for each in expand(record)])
             if read.behind is None or not read.behind:
                 self._caught_up_at = self._clock.now().timestamp()
@@ -160,7 +164,7 @@ class ShardRun:
         if not records:
             return
         size = sum(len(record.data) for record in records)
-        self._terms.budget.add(size)
+        self._hold(size)
         share = max(1, self._terms.checkpoint.window // 8)
         fed = 0
         while fed < len(records):
@@ -179,15 +183,15 @@ class ShardRun:
         elif self.idle_since == FOREVER:
             self.idle_since = self._clock.monotonic()
 
-    def _look_for_gap(self, row: ShardRow) -> None:
-        """Report what the stream may have dropped while nobody read it (rule 14)."""
-        frontier = row.progress.frontier
-        if frontier is None:
-            return
+    def _gap_after(self, row: ShardRow) -> Position | None:
+        """Return the frontier, if the stream may have dropped what came after it while nobody read (rule 14)."""
         seen = max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)
-        if self._clock.now().timestamp() - seen <= self._terms.retention_seconds:
-            return
-        self._report(RecordsTrimmed(shard=self.id, after=frontier.sequence_number, until=None))
+        recent = self._clock.now().timestamp() - seen <= self._terms.retention_seconds
+        return None if recent else row.progress.frontier
+
+    def _report_gap(self, after: Position, read: Read) -> None:
+        until = read.records[0].sequence_number if read.records else None
+        self._report(RecordsTrimmed(shard=self.id, after=after.sequence_number, until=until))
         if self._terms.halt_on_gap:
             self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
 
@@ -215,7 +219,12 @@ class ShardRun:
     def _free(self) -> None:
         """Give back the memory of answers that are settled."""
         while self._sizes and self._sizes[0][0] <= self._settling.passed:
-            self._terms.budget.free(self._sizes.popleft()[1])
+            self._hold(-self._sizes.popleft()[1])
+
+    def _hold(self, size: int) -> None:
+        """Account for payload taken into memory, or given back."""
+        self._held += size
+        self._terms.budget.add(size)
 
     async def _checkpoint(self) -> None:
         progress, row = self._settling.progress(), self.lease.row

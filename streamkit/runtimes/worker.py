@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streamkit.consumer import Consumer
-    from streamkit.ports import Chance, Clock, Report, World
+    from streamkit.ports import Chance, Clock, Report
+    from streamkit.runtimes.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,12 +71,11 @@ class Moto:
     async def answer(self, asked: Asked, *, region: str) -> Answered:
         """Answer a request of any AWS service but Kinesis."""
         loop = asyncio.get_running_loop()
-        if self._applications is None:
-            self._applications = await loop.run_in_executor(self._dynamodb, self._load)
+        applications = self._applications or await loop.run_in_executor(self._dynamodb, self._load)
         target = asked.header("X-Amz-Target")
-        dynamodb = self._applications.dynamodb.get(target.partition(".")[0])
+        dynamodb = applications.dynamodb.get(target.partition(".")[0])
         if dynamodb is None:
-            return await loop.run_in_executor(self._others, call, self._applications.others, asked)
+            return await loop.run_in_executor(self._others, call, applications.others, asked)
         if target != _TRANSACT:
             return await loop.run_in_executor(self._dynamodb, call, dynamodb, asked)
         return await loop.run_in_executor(self._dynamodb, self._transact, dynamodb, asked, region)
@@ -94,7 +93,8 @@ class Moto:
             "DynamoDB_20120810": create_backend_app("dynamodb"),
             "DynamoDBStreams_20120810": create_backend_app("dynamodbstreams"),
         }
-        return _Applications(dynamodb, DomainDispatcherApplication(create_backend_app))
+        self._applications = _Applications(dynamodb, DomainDispatcherApplication(create_backend_app))
+        return self._applications
 
     def _transact(self, application: Application, asked: Asked, region: str) -> Answered:
         """Answer TransactWriteItems, or repeat the answer its token had before."""

@@ -8,7 +8,7 @@ import selectors
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
 _START: Final = ("-c", "from streamkit.cli.local import local; local()", "--while-stdin-open")
@@ -18,7 +18,7 @@ _CHUNK_BYTES: Final = 4096
 
 
 @contextlib.contextmanager
-def endpoint_process(*options: str) -> Iterator[Mapping[str, str]]:
+def endpoint_process(*options: str) -> Generator[Mapping[str, str]]:
     """Run `streamkit local --port 0 *options` and yield the variables that lead an AWS SDK to it.
 
     It ends with the `with`, or with this process, however that ends. Raises RuntimeError if it does not come up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random  # noqa: TID251 - seeded by the user: equal seeds, equal worlds
+import random
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -37,7 +37,7 @@ class Endpoint:
     epoch seconds. Raises OSError if the address is taken.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of a server, each with its default
         self,
         *,
         host: str = "127.0.0.1",
@@ -83,7 +83,7 @@ class Endpoint:
         if region not in self._worlds:
             if len(self._worlds) >= _MOST_REGIONS:
                 raise KinesisError("LimitExceededException", f"expected at most {_MOST_REGIONS} regions, got {region}")
-            chance = random.Random(f"{self._seed}:{region}")  # noqa: S311 - reproducible on purpose
+            chance = random.Random(f"{self._seed}:{region}")
             self._worlds[region] = KinesisWorld(
                 clock=self._clock, chance=chance, limits=self._limits, faults=self._faults, region=region
             )

@@ -11,9 +11,9 @@ Source of the rules: https://docs.aws.amazon.com/amazondynamodb/latest/APIRefere
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from moto.dynamodb.models import DynamoDBBackend
@@ -71,7 +71,7 @@ def transact_write_items(backend: DynamoDBBackend, transact_items: Sequence[Json
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed() -> Generator[None]:
     """Let moto use this `transact_write_items` instead of its own."""
     from moto.dynamodb.models import DynamoDBBackend
 
@@ -140,7 +140,8 @@ def _apply(backend: DynamoDBBackend, op: _Operation) -> None:
 
 def _restore(op: _Operation, item: Item | None, stream_length: int) -> None:
     """Put an item back as it was, and take its change out of the table's stream."""
-    items: dict[Any, Any] = op.table.items if op.range_value is None else op.table.items[op.hash_value]
+    table = cast("dict[Any, Any]", op.table.items)  # items by hash key, or by hash key and then range key
+    items = table if op.range_value is None else table[op.hash_value]
     key = op.hash_value if op.range_value is None else op.range_value
     if item is None:
         items.pop(key, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -86,12 +87,33 @@ class Account:
         """Return the ARN of a stream of this name."""
         return f"arn:aws:kinesis:{self.region}:{errors.ACCOUNT}:stream/{name}"
 
+    def hit(self, share: float) -> bool:
+        """Draw whether a call is among this share."""
+        return share > 0.0 and self._chance.random() < share
+
+    def strike(self, operation: str, fault: Fault) -> None:
+        """Let a call fail before it has any effect."""
+        if operation == "GetRecords" and self.hit(fault.expired):
+            now = self._now()
+            raise errors.expired(issued=now - 301, now=now, tolerated_seconds=300)
+        if operation == "PutRecords":
+            return
+        if self.hit(fault.throttled):
+            code = errors.THROTTLED if operation in DATA_PLANE else "LimitExceededException"
+            raise errors.KinesisError(code, "Rate exceeded.")
+        if self.hit(fault.failing):
+            raise errors.failed()
+
+    def _now(self) -> float:
+        """Return the time in whole milliseconds, as AWS keeps it, so that times compare as they are shown."""
+        return whole_millis(self._clock())
+
     def _stream(self, name: str | None, arn: str | None, *, status: tuple[Status, ...] = ()) -> Stream:
         """Find a stream by name or ARN, in one of `status` if given."""
         named = self._named(name, arn)
         stream = self._streams.get(named)
         if stream is not None:
-            stream.advance(self._clock())
+            stream.advance(self._now())
             stream = self._streams.get(named)
         if stream is None:
             raise errors.missing_stream(named)
@@ -116,22 +138,6 @@ class Account:
             raise errors.malformed(name, "streamName", pattern)
         return name
 
-    def _hit(self, share: float) -> bool:
-        return share > 0.0 and self._chance.random() < share
-
-    def _strike(self, operation: str, fault: Fault) -> None:
-        """Let a call fail before it has any effect."""
-        if operation == "GetRecords" and self._hit(fault.expired):
-            now = self._clock()
-            raise errors.expired(issued=now - 301, now=now, tolerated_seconds=300)
-        if operation == "PutRecords":
-            return
-        if self._hit(fault.throttled):
-            code = errors.THROTTLED if operation in DATA_PLANE else "LimitExceededException"
-            raise errors.KinesisError(code, "Rate exceeded.")
-        if self._hit(fault.failing):
-            raise errors.failed()
-
 
 def operation(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[A, P], T]:
     """Make a method an operation of the service, which faults may hit. Its AWS name follows from its own."""
@@ -142,13 +148,18 @@ def operation(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[A,
         fault = self.faults.on(name)
         if fault is CALM:
             return method(self, *args, **kwargs)
-        self._strike(name, fault)
+        self.strike(name, fault)
         answer = method(self, *args, **kwargs)
-        if self._hit(fault.lost):
+        if self.hit(fault.lost):
             raise errors.AnswerLost(name)
         return answer
 
     return exposed
+
+
+def whole_millis(epoch_seconds: float) -> float:
+    """Cut off what is finer than a millisecond."""
+    return math.floor(epoch_seconds * 1000) / 1000
 
 
 def within(value: int, low: int, high: int, at: str) -> int:

@@ -59,9 +59,9 @@ class ControlPlane(Account):
         if name in self._streams:
             raise errors.stream_exists(name)
         self._reserve(count)
-        now = self._clock()
+        now = self._now()
         era = max(int(now), self._eras.get(name, -1) + 1)
-        created_at = max(round(now, 3), float(era))
+        created_at = max(now, float(era))
         stream = Stream(name, arn=self.arn(name), mode=mode, created_at=created_at, era=era)
         stream.max_record_bytes = max_record_size_in_kib * _KIB
         stream.tags.update(tags or {})
@@ -135,7 +135,7 @@ class ControlPlane(Account):
         """List streams by name. The token is the last name."""
         within(limit, 1, _MOST_SHARDS_LISTED, "limit")
         for stream in list(self._streams.values()):
-            stream.advance(self._clock())
+            stream.advance(self._now())
         after = next_token or exclusive_start_stream_name or ""
         names = sorted(name for name in self._streams if name > after)
         page, more = names[:limit], len(names) > limit
@@ -147,7 +147,7 @@ class ControlPlane(Account):
         )
 
     @operation
-    def list_shards(
+    def list_shards(  # noqa: PLR0913 - the arguments are AWS's
         self,
         *,
         stream_name: str | None = None,
@@ -175,7 +175,7 @@ class ControlPlane(Account):
             stream = self._stream(stream_name, stream_arn, status=("ACTIVE", "UPDATING"))
         if stream_creation_timestamp is not None and int(stream.created_at) != int(stream_creation_timestamp):
             raise errors.missing_stream(stream.name)
-        found = [shard for shard in select(stream, shard_filter, now=self._clock()) if shard.id > after]
+        found = [shard for shard in select(stream, shard_filter, now=self._now()) if shard.id > after]
         rest = found[max_results:]
         token = self._token(stream, found[max_results - 1].id, shard_filter) if rest else None
         return Shards([shard.description for shard in found[:max_results]], token)
@@ -301,7 +301,7 @@ class ControlPlane(Account):
         return Tags([Tag(key, value) for key, value in sorted(stream.tags.items())], has_more_tags=False)
 
     def _change(self, stream: Stream, status: Status, effect: Callable[[float], object]) -> None:
-        now = self._clock()
+        now = self._now()
         stream.begin(status, effect, at=now + self._transition_seconds)
         stream.advance(now)
 
@@ -336,13 +336,13 @@ class ControlPlane(Account):
 
     def _token(self, stream: Stream, after: str, shard_filter: ShardFilter | None) -> str:
         kept = (shard_filter.type, shard_filter.shard_id, shard_filter.timestamp) if shard_filter else None
-        return self._seal.close(Page(stream.name, stream.created_at, after, kept, self._clock()))
+        return self._seal.close(Page(stream.name, stream.created_at, after, kept, self._now()))
 
     def _page(self, token: str) -> Page:
         try:
             page = self._seal.open(token, Page)
         except Broken as broken:
             raise errors.invalid("Invalid NextToken.") from broken
-        if self._clock() - page.issued > ITERATOR_SECONDS:
+        if self._now() - page.issued > ITERATOR_SECONDS:
             raise errors.KinesisError("ExpiredNextTokenException", "The pagination token passed has expired.")
         return page

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streamkit.testing.kinesis import errors
-from streamkit.testing.kinesis.account import Account, operation, shard_of, within
+from streamkit.testing.kinesis.account import Account, operation, shard_of, whole_millis, within
 from streamkit.testing.kinesis.limits import MIB, MOST_BYTES_PUT, MOST_RECORDS_PUT, MOST_RECORDS_READ
 from streamkit.testing.kinesis.numbers import HASH_KEYS, NotANumber, hash_key, parts
 from streamkit.testing.kinesis.seals import ITERATOR_SECONDS, Broken, Iterator
@@ -40,7 +40,7 @@ class DataPlane(Account):
         stream = self._writable(stream_name, stream_arn)
         entry = Entry(data, partition_key, explicit_hash_key)
         hashed = _checked(entry, stream, at="")
-        now = self._clock()
+        now = self._now()
         shard = stream.route(hashed)
         stored = self._append(entry, shard, now)
         if stored is None:
@@ -59,7 +59,7 @@ class DataPlane(Account):
         hashes = [_checked(entry, stream, at=f"records.{at}.member.") for at, entry in enumerate(records, start=1)]
         if sum(len(entry.data) + len(entry.partition_key) for entry in records) > MOST_BYTES_PUT:
             raise errors.invalid(f"Records size exceeds {MOST_BYTES_PUT // MIB} MB limit")
-        now = self._clock()
+        now = self._now()
         routed = zip(records, map(stream.route, hashes), strict=True)
         puts = [self._put(entry, shard, stream, now) for entry, shard in routed]
         return Puts(puts, sum(put.error_code is not None for put in puts))
@@ -101,7 +101,7 @@ class DataPlane(Account):
         """Read on from an iterator: up to `limit` records or 10 MiB, and the iterator to go on with."""
         within(limit, 1, MOST_RECORDS_READ, "limit")
         stream, shard, position = self._resume(shard_iterator, stream_arn)
-        now = self._clock()
+        now = self._now()
         if not shard.may_read(self.limits, now):
             raise errors.throttled(shard.id, stream.name)
         found = shard.read(position, horizon=stream.horizon(now), limit=limit)
@@ -121,9 +121,9 @@ class DataPlane(Account):
 
     def _put(self, entry: Entry, shard: Shard, stream: Stream, now: float) -> Put:
         fault = self.faults.on("PutRecords")
-        if self._hit(fault.failing):
+        if self.hit(fault.failing):
             return Put(error_code="InternalFailure", error_message="Internal Service Failure")
-        stored = None if self._hit(fault.throttled) else self._append(entry, shard, now)
+        stored = None if self.hit(fault.throttled) else self._append(entry, shard, now)
         if stored is None:
             return Put(error_code=errors.THROTTLED, error_message=errors.throttled(shard.id, stream.name).message)
         return Put(shard.id, stored.sequence_number)
@@ -135,18 +135,18 @@ class DataPlane(Account):
         return shard.append(entry.data, entry.partition_key, now=now)
 
     def _past(self, timestamp: float | None) -> float:
-        now = self._clock()
+        now = self._now()
         if timestamp is None:
             raise errors.invalid("Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP.")
-        if timestamp > now:
+        if timestamp > now + 0.001:
             raise errors.invalid(
                 "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. "
                 f"timestampInMillis: {int(timestamp * 1000)}, currentTimestampInMillis: {int(now * 1000)}"
             )
-        return timestamp
+        return whole_millis(timestamp)
 
     def _iterator(self, stream: Stream, shard: Shard, position: int) -> str:
-        return self._seal.close(Iterator(stream.name, stream.created_at, shard.id, str(position), self._clock()))
+        return self._seal.close(Iterator(stream.name, stream.created_at, shard.id, str(position), self._now()))
 
     def _resume(self, text: str, arn: str | None) -> tuple[Stream, Shard, int]:
         """Read an iterator back; it must be ours, young, of this very stream and of a shard that is still kept."""
@@ -154,7 +154,7 @@ class DataPlane(Account):
             iterator = self._seal.open(text, Iterator)
         except Broken as broken:
             raise errors.invalid("Invalid ShardIterator.") from broken
-        now = self._clock()
+        now = self._now()
         if now - iterator.issued > ITERATOR_SECONDS:
             raise errors.expired(issued=iterator.issued, now=now, tolerated_seconds=ITERATOR_SECONDS)
         stream = self._stream(iterator.stream, arn)

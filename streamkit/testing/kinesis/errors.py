@@ -22,7 +22,7 @@ class KinesisError(Exception):
         self.message = message
 
 
-class AnswerLost(Exception):  # noqa: N818 - not a refusal: the call had its effect, and nobody is told
+class AnswerLost(Exception):
     """The call took effect, then the connection broke before the answer arrived."""
 
 

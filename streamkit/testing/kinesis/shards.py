@@ -66,7 +66,7 @@ class Shard:
 
     def append(self, data: bytes, partition_key: str, *, now: float) -> Stored:
         """Store a record behind all others; arrival times never go back."""
-        arrived = max(round(now, 3), self._arrivals[-1] if self._arrivals else 0.0)
+        arrived = max(now, self._arrivals[-1] if self._arrivals else 0.0)
         self._counter += 1
         number = self._number(counter=self._counter, arrived=int(arrived))
         stored = Stored(str(number), arrived, data, partition_key)

@@ -14,6 +14,7 @@ class StoppedClock:
         self.seconds = 1_700_000_000.0004  # no whole millisecond, as real clocks
 
     def __call__(self) -> float:
+        """Return the time."""
         return self.seconds
 
     def forward(self, seconds: float) -> None:
@@ -23,6 +24,7 @@ class StoppedClock:
 
 @pytest.fixture
 def clock() -> StoppedClock:
+    """Return the clock of the world."""
     return StoppedClock()
 
 

@@ -13,9 +13,13 @@ FIRST = "shardId-000000000000"
 class Clock(Protocol):
     """See conftest."""
 
-    def __call__(self) -> float: ...
+    def __call__(self) -> float:
+        """Return the time."""
+        ...
 
-    def forward(self, seconds: float) -> None: ...
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
 
 
 def put(world: KinesisWorld, *payloads: bytes, key: str = "k") -> list[Put]:

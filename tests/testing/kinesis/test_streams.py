@@ -16,9 +16,13 @@ Filter = Literal["AT_TRIM_HORIZON", "AT_LATEST", "FROM_TRIM_HORIZON"]
 class Clock(Protocol):
     """See conftest."""
 
-    def __call__(self) -> float: ...
+    def __call__(self) -> float:
+        """Return the time."""
+        ...
 
-    def forward(self, seconds: float) -> None: ...
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
 
 
 def shards(world: KinesisWorld, **wanted: Any) -> list[ShardDescription]:
