@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
-from streamkit.core.records import Compression, Record
+from streamkit.core.records import Batch, Compression, Record
 from streamkit.core.settlement import OnDeadLetter
 from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from streamkit.runtimes.oneshot import Settlement
 
 Mode = Literal["at_least_once", "at_most_once", "transactional"]
-RecordHandler = Callable[..., Awaitable[None] | None]
-BatchHandler = Callable[..., Awaitable[None] | None]
+Handler = Callable[..., Awaitable[None] | None]
+"""A function over one record or batch, with extras (`state`) as keyword-only parameters."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MEBIBYTE = 1024 * 1024
@@ -35,12 +35,15 @@ class Kinesis:
 
     `start` is where a shard begins that has no checkpoint: the oldest record, the time the consumer first saw the
     stream, or a moment. `compression` says how payloads are compressed; `"auto"` looks at their first bytes.
-    `role` is assumed to read another account's stream. `poll` is the pace of reading an idle shard.
+    `role` is assumed to read another account's stream. `poll` is the pace of reading an idle shard. `kpl_only` says
+    that the Kinesis Producer Library makes all aggregates: what it put again for another shard after a reshard is then
+    not handled twice (other aggregators put nothing again, so by default everything is handled).
     """
 
     stream: str
     start: Literal["TRIM_HORIZON", "LATEST"] | datetime = field(default="TRIM_HORIZON", kw_only=True)
     role: str | None = field(default=None, kw_only=True)
+    kpl_only: bool = field(default=False, kw_only=True)
     compression: Compression | None = field(default=None, kw_only=True)
     poll: timedelta = field(default=timedelta(milliseconds=250), kw_only=True)
 
@@ -79,14 +82,14 @@ class Consumer:
     """A handler with everything said about it. Frozen: change a copy with `using`."""
 
     name: str
-    handler: RecordHandler | BatchHandler
+    handler: Handler
     batches: bool
     source: Kinesis
     dead_letters: Sqs | None = None
     concurrency: int = 64
-    retry: Retry = Retry()
-    outage: Outage = Outage()
-    checkpoint: Checkpoint = Checkpoint()
+    retry: Retry = field(default_factory=Retry)
+    outage: Outage = field(default_factory=Outage)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     mode: Mode = "at_least_once"
     where: Callable[[Record], object] | None = None
     dedupe_key: Callable[[Record], str | None] | None = None
@@ -150,11 +153,11 @@ class Consumer:
         """Name of the checkpoint table."""
         return self.checkpoint.table or f"streamkit-{self.name}"
 
-    def __call__(self, *args: Any, **extras: Any) -> Any:
+    def __call__(self, subject: Record | Batch, **extras: object) -> Awaitable[None] | None:
         """Run the raw handler: no retry, no dedupe, nothing settled."""
-        return self.handler(*args, **extras)
+        return self.handler(subject, **extras)
 
-    def using(self, **changes: Any) -> Consumer:
+    def using(self, **changes: Any) -> Consumer:  # noqa: ANN401 - any field of this class
         """Return a copy with other settings. Raises `ConfigurationError` for a wrong one, naming it."""
         known = {each.name for each in fields(self) if each.init}
         unknown = sorted(changes.keys() - known)
@@ -174,43 +177,63 @@ class Consumer:
         return await settle(self, payloads_or_records)
 
 
+class Settings(TypedDict, total=False):
+    """What a consumer may be told besides its name, source and dead letters: the fields of `Consumer`."""
+
+    concurrency: int
+    retry: Retry
+    outage: Outage
+    checkpoint: Checkpoint
+    mode: Mode
+    where: Callable[[Record], object] | None
+    dedupe_key: Callable[[Record], str | None] | None
+    on_dead_letter: OnDeadLetter
+    handler_timeout: timedelta
+    batch_size: int
+    linger: timedelta
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
+    parallelization_factor: int | None
+    max_record_bytes: int
+    read_ahead_bytes: int
+    on_gap: Literal["resume", "halt"]
+    code_version: str
+
+
 class _Decorator:
     """`consumer` and `consumer.batch`."""
 
     def __call__(
-        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Any
-    ) -> Callable[[RecordHandler], Consumer]:
+        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
+    ) -> Callable[[Handler], Consumer]:
         """Make a consumer of an `async def` (or plain `def`, run in a thread) over one `Record`.
 
-        `name` is the identity of its positions. `settings` are the other fields of `Consumer`.
-        Raises `ConfigurationError` for anything that is not what it has to be.
+        `name` is the identity of its positions. Raises `ConfigurationError` for anything that is not what it has to be.
         """
         return lambda handler: _make(
-            name=name, handler=handler, batches=False, source=source, dead_letters=dead_letters, **settings
+            settings, name=name, handler=handler, batches=False, source=source, dead_letters=dead_letters
         )
 
     def batch(
-        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Any
-    ) -> Callable[[BatchHandler], Consumer]:
+        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
+    ) -> Callable[[Handler], Consumer]:
         """Make a consumer of a function over one `Batch`, of up to `batch_size` records.
 
         A batch that fails without naming a culprit is halved until the culprit stands alone.
         """
         return lambda handler: _make(
-            name=name, handler=handler, batches=True, source=source, dead_letters=dead_letters, **settings
+            settings, name=name, handler=handler, batches=True, source=source, dead_letters=dead_letters
         )
 
 
 consumer = _Decorator()
 
 
-def _make(**settings: Any) -> Consumer:
-    known = {each.name for each in fields(Consumer) if each.init}
-    unknown = sorted(settings.keys() - known)
+def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> Consumer:  # noqa: ANN401 - see caller
+    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
     if unknown:
-        msg = f"consumer {settings['name']}: expected settings among {sorted(known)}, got {unknown}"
+        msg = f"consumer {name}: expected settings among {sorted(Settings.__annotations__)}, got {unknown}"
         raise ConfigurationError(msg)
-    return Consumer(**settings)
+    return Consumer(name=name, handler=handler, **fixed, **settings)
 
 
 def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion

@@ -20,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     level: ClassVar[Level] = "info"
 
 
-class WorkerStarted(Event):
+class WorkerStarted(Event, frozen=True, kw_only=True):
     """A worker has registered its heartbeat row and begins to look for shards."""
 
     name = "worker.started"
@@ -30,7 +30,7 @@ class WorkerStarted(Event):
     table: str
 
 
-class WorkerDraining(Event):
+class WorkerDraining(Event, frozen=True, kw_only=True):
     """The worker was asked to stop: it reads nothing more and finishes what is under way."""
 
     name = "worker.draining"
@@ -38,7 +38,7 @@ class WorkerDraining(Event):
     cause: str
 
 
-class WorkerStopped(Event):
+class WorkerStopped(Event, frozen=True, kw_only=True):
     """The worker has stopped. The counters are of this process, from its start."""
 
     name = "worker.stopped"
@@ -51,7 +51,7 @@ class WorkerStopped(Event):
     retried: int
 
 
-class WorkerFenced(Event):
+class WorkerFenced(Event, frozen=True, kw_only=True):
     """No heartbeat was confirmed for 0.9 lease durations, or this worker was declared dead: it touches nothing more."""
 
     name = "worker.fenced"
@@ -59,7 +59,7 @@ class WorkerFenced(Event):
     worker: str
 
 
-class WorkerBuried(Event):
+class WorkerBuried(Event, frozen=True, kw_only=True):
     """Another worker's heartbeat stood still for longer than its lease: its shards are free."""
 
     name = "worker.buried"
@@ -68,7 +68,7 @@ class WorkerBuried(Event):
     buried: str
 
 
-class ShardTaken(Event):
+class ShardTaken(Event, frozen=True, kw_only=True):
     """This worker owns the shard from now on."""
 
     name = "shard.taken"
@@ -78,7 +78,7 @@ class ShardTaken(Event):
     frontier: str | None
 
 
-class ShardReleased(Event):
+class ShardReleased(Event, frozen=True, kw_only=True):
     """This worker has given the shard back, checkpointed."""
 
     name = "shard.released"
@@ -87,7 +87,7 @@ class ShardReleased(Event):
     prefers: str | None = None
 
 
-class ShardLost(Event):
+class ShardLost(Event, frozen=True, kw_only=True):
     """Another worker owns the shard: its handlers are stopped and nothing more is written."""
 
     name = "shard.lost"
@@ -96,7 +96,7 @@ class ShardLost(Event):
     epoch: int
 
 
-class ShardEnded(Event):
+class ShardEnded(Event, frozen=True, kw_only=True):
     """Every record of a closed shard is settled; its children may start."""
 
     name = "shard.ended"
@@ -104,7 +104,7 @@ class ShardEnded(Event):
     children: tuple[str, ...]
 
 
-class ShardPaused(Event):
+class ShardPaused(Event, frozen=True, kw_only=True):
     """The circuit breaker is open: everything fails, so nothing is condemned. Holding the lease, probing."""
 
     name = "shard.paused"
@@ -116,7 +116,7 @@ class ShardPaused(Event):
     paused_seconds: float
 
 
-class ShardResumed(Event):
+class ShardResumed(Event, frozen=True, kw_only=True):
     """A probe succeeded: the shard goes on."""
 
     name = "shard.resumed"
@@ -124,7 +124,7 @@ class ShardResumed(Event):
     paused_seconds: float
 
 
-class ShardHalted(Event):
+class ShardHalted(Event, frozen=True, kw_only=True):
     """The shard stands still until a person acts."""
 
     name = "shard.halted"
@@ -133,7 +133,7 @@ class ShardHalted(Event):
     cause: str
 
 
-class ShardFailed(Event):
+class ShardFailed(Event, frozen=True, kw_only=True):
     """The loop of a shard broke on an unexpected error. It is released and taken again."""
 
     name = "shard.failed"
@@ -144,7 +144,7 @@ class ShardFailed(Event):
     """File and line of streamkit where it broke."""
 
 
-class RecordsTrimmed(Event):
+class RecordsTrimmed(Event, frozen=True, kw_only=True):
     """The stream dropped records of this shard before they were read. They are lost to this consumer."""
 
     name = "records.trimmed"
@@ -156,7 +156,7 @@ class RecordsTrimmed(Event):
     """Sequence number of the first record read after it, where there is one."""
 
 
-class RecordRetried(Event):
+class RecordRetried(Event, frozen=True, kw_only=True):
     """A handler failed on a record; it will be run again."""
 
     name = "record.retried"
@@ -169,7 +169,7 @@ class RecordRetried(Event):
     delay_seconds: float
 
 
-class RecordCondemned(Event):
+class RecordCondemned(Event, frozen=True, kw_only=True):
     """A record is on its way to the dead-letter queue."""
 
     name = "record.condemned"
@@ -182,7 +182,7 @@ class RecordCondemned(Event):
     error: str | None
 
 
-class HandlerTimedOut(Event):
+class HandlerTimedOut(Event, frozen=True, kw_only=True):
     """A handler ran longer than its `handler_timeout` and was cancelled, or, in a thread, is being waited for."""
 
     name = "handler.timed_out"
@@ -192,7 +192,7 @@ class HandlerTimedOut(Event):
     timeout_seconds: float
 
 
-class HandlerStuck(Event):
+class HandlerStuck(Event, frozen=True, kw_only=True):
     """A handler neither ended nor could be stopped: the process has to exit."""
 
     name = "handler.stuck"
@@ -201,7 +201,7 @@ class HandlerStuck(Event):
     sequence: str
 
 
-class CheckpointWritten(Event):
+class CheckpointWritten(Event, frozen=True, kw_only=True):
     """The frontier and what ran ahead of it are durable."""
 
     name = "checkpoint.written"
@@ -212,7 +212,7 @@ class CheckpointWritten(Event):
     """Records settled beyond the frontier."""
 
 
-class CheckpointDelayed(Event):
+class CheckpointDelayed(Event, frozen=True, kw_only=True):
     """The checkpoint table does not answer; the same write is sent again until it does."""
 
     name = "checkpoint.delayed"
@@ -222,7 +222,7 @@ class CheckpointDelayed(Event):
     delay_seconds: float
 
 
-class LettersDelayed(Event):
+class LettersDelayed(Event, frozen=True, kw_only=True):
     """The dead-letter queue does not take letters; their records stay unsettled and it is tried again."""
 
     name = "letters.delayed"
@@ -233,7 +233,7 @@ class LettersDelayed(Event):
     delay_seconds: float
 
 
-class LetterTruncated(Event):
+class LetterTruncated(Event, frozen=True, kw_only=True):
     """A payload is over the queue's limit: its letter holds the position to read it again, not the payload."""
 
     name = "letter.truncated"
@@ -244,7 +244,7 @@ class LetterTruncated(Event):
     limit_bytes: int
 
 
-class ReadDelayed(Event):
+class ReadDelayed(Event, frozen=True, kw_only=True):
     """The stream does not answer, or throttles; reading is tried again from the same position."""
 
     name = "read.delayed"
@@ -254,7 +254,7 @@ class ReadDelayed(Event):
     delay_seconds: float
 
 
-class CoordinationDelayed(Event):
+class CoordinationDelayed(Event, frozen=True, kw_only=True):
     """The rows of shards and workers could not be read or written; leases go on, tried again at the next tick."""
 
     name = "coordination.delayed"
@@ -263,7 +263,7 @@ class CoordinationDelayed(Event):
     error: str
 
 
-class EndpointOverridden(Event):
+class EndpointOverridden(Event, frozen=True, kw_only=True):
     """An endpoint other than AWS's own is in force."""
 
     name = "endpoint.overridden"

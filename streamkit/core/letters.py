@@ -32,7 +32,14 @@ def cause_of(error: BaseException) -> Cause:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error, limit=-_FRAMES))
-    return Cause(type=name, message=str(error)[:_MESSAGE_CHARACTERS], traceback=trace[-_TRACEBACK_CHARACTERS:])
+    return Cause(type=name, message=_said(error)[:_MESSAGE_CHARACTERS], traceback=trace[-_TRACEBACK_CHARACTERS:])
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception of the handler's whose own text is broken
+        return "(the exception has no text)"
 
 
 class Condemned(msgspec.Struct, frozen=True):

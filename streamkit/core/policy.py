@@ -40,8 +40,8 @@ class Outage:
     """When everything fails, the shard pauses and nothing is condemned (rule 20).
 
     It pauses as soon as `records` different records failed and none succeeded since; with fewer, when a verdict is due.
-    Probes come after `pause`, doubling to `maximum`. After `limit`, attempts count again; None is the smaller of 6 hours
-    and a quarter of the stream's retention.
+    Probes come after `pause`, doubling to `maximum`. After `limit`, attempts count again; None is the smaller of
+    6 hours and a quarter of the stream's retention.
     """
 
     records: int = 5

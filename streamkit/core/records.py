@@ -7,8 +7,9 @@ share one; a subsequence number tells them apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import msgspec
 
@@ -94,11 +95,11 @@ class Record(msgspec.Struct, frozen=True):
         return codec.text(self.body)
 
     @overload
-    def json(self) -> Any: ...
+    def json(self) -> Any: ...  # noqa: ANN401 - JSON can be anything
     @overload
     def json(self, type: type[T]) -> T: ...
-    def json(self, type: Any = Any) -> Any:  # noqa: A002 - the public name
-        """Return the body decoded from JSON, validated as `type`: a msgspec struct, dataclass, TypedDict, pydantic model ...
+    def json(self, type: Any = Any) -> Any:  # noqa: A002 - the public name; JSON can be anything
+        """Return the body decoded from JSON and validated as `type`: msgspec struct, dataclass, pydantic model ...
 
         Raises `Undecodable` if it is not valid JSON or not a `type`; the message never quotes the payload.
         """
@@ -113,7 +114,7 @@ class Batch(tuple[Record, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, records: Any) -> Batch:
+    def __new__(cls, records: Iterable[Record]) -> Self:
         """Raise `ValueError` if there are no records or they are of several shards."""
         self = super().__new__(cls, records)
         if not self:

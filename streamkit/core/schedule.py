@@ -121,7 +121,7 @@ class Lanes:
         """The head is settled: the lane is ready for its next record, or gone."""
         self._advance(attempt.records[0].key)
 
-    def put_back(self, attempt: Attempt, groups: Sequence[Sequence[int]]) -> None:
+    def put_back(self, attempt: Attempt, groups: Sequence[Sequence[int]]) -> None:  # noqa: ARG002 - its lane is named
         """The head is to be run again."""
         for group in groups:
             self.hold(group[0], 0.0)

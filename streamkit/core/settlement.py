@@ -190,10 +190,12 @@ class Settling:
         for record in records:
             tally.received += 1
             ordinal = admit(record)
-            if ordinal is not None:
+            if ordinal is not None and not record.foreign:
                 add(ordinal, record, now)
-            else:
-                self._settled(record, Outcome.DUPLICATE)
+                continue
+            if ordinal is not None:
+                self._window.settle(ordinal)
+            self._settled(record, Outcome.DUPLICATE)
 
     def take(self, now: float) -> Attempt | None:
         """Return the next attempt, which is under way until it is told what became of it; None if nothing may run."""
@@ -226,7 +228,7 @@ class Settling:
             self._prove(attempt.ordinals, now)
 
     def reduce(self, attempt: Attempt, dropped: Mapping[int, Outcome]) -> Attempt | None:
-        """Settle some records of a batch before its handler starts; return the rest, still under way, if there is any."""
+        """Settle some records of a batch before its handler starts; return the rest, if any, still under way."""
         rest = [(o, r) for o, r in _pairs(attempt) if o not in dropped]
         probe = self._ended(attempt)
         for ordinal, record in _pairs(attempt):

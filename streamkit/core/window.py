@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamkit.core.kpl import DECODING
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 
 if TYPE_CHECKING:
     from streamkit.core.records import Record
-
-DECODING = 1
-"""Version of the rules by which (sub)records are told apart and counted. Other versions' done bits mean nothing."""
 
 _HISTORY = 2
 """Settled records kept, so that the frontier and the place before it can be named."""

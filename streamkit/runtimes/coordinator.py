@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from streamkit.core.lineage import Shard
     from streamkit.core.positions import Start
-    from streamkit.ports import Rows, Source
     from streamkit.runtimes.heart import Heart
-    from streamkit.runtimes.process import Process
+    from streamkit.runtimes.process import Opened, Process
 
 LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
@@ -39,22 +38,14 @@ class Coordinator:
     """Runs the shards that fall to one worker incarnation."""
 
     def __init__(
-        self,
-        source: Source,
-        rows: Rows,
-        heart: Heart,
-        *,
-        start: Start,
-        lease: float,
-        process: Process,
-        open_run: Callable[[ShardRow], ShardRun],
+        self, opened: Opened, heart: Heart, *, process: Process, open_run: Callable[[ShardRow], ShardRun]
     ) -> None:
-        """`lease` in seconds; `open_run` makes the run of a shard just taken."""
-        self._source = source
-        self._rows = rows
+        """`open_run` makes the run of a shard just taken."""
+        self._source = opened.ports.source
+        self._rows = opened.rows
+        self._start = opened.registration.start
+        self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._heart = heart
-        self._start = start
-        self._lease = lease
         self._clock = process.clock
         self._chance = process.chance
         self._report = process.report

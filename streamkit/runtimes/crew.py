@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from streamkit.core.positions import Since
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Ports, Registration
-from streamkit.runtimes.incarnation import Incarnation, Opened
+from streamkit.runtimes.incarnation import Incarnation
+from streamkit.runtimes.process import Opened
 from streamkit.runtimes.setup import handling_of
 
 if TYPE_CHECKING:

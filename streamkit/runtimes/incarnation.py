@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,26 +31,12 @@ from streamkit.runtimes.waiting import came
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from streamkit.consumer import Consumer
     from streamkit.core.leasing import ShardRow
-    from streamkit.engine.engine import Handling
-    from streamkit.ports import Ports, Registration, Rows
-    from streamkit.runtimes.process import Process
+    from streamkit.runtimes.process import Opened, Process
 
 _RELEASE_SECONDS = 5.0
 """How long, after the grace period, a drained shard may take to checkpoint and release."""
 _PULSE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A consumer with everything it works through: the same for all its incarnations."""
-
-    consumer: Consumer
-    ports: Ports
-    rows: Rows
-    registration: Registration
-    handling: Handling
 
 
 class Incarnation:
@@ -70,15 +55,7 @@ class Incarnation:
             fence=self._fence,
             well=self._is_well,
         )
-        self._coordinator = Coordinator(
-            opened.ports.source,
-            opened.rows,
-            self._heart,
-            start=opened.registration.start,
-            lease=self._lease,
-            process=process,
-            open_run=self._open_run,
-        )
+        self._coordinator = Coordinator(opened, self._heart, process=process, open_run=self._open_run)
         self._pulse = self._clock.monotonic()
 
     def idle_since(self) -> float:
@@ -196,6 +173,7 @@ class Incarnation:
                 budget=process.budget,
                 retention_seconds=retention.total_seconds(),
                 halt_on_gap=consumer.on_gap == "halt",
+                kpl_only=consumer.source.kpl_only,
                 open_reader=opened.ports.source.reader,
                 children_of=self._coordinator.children_of,
             ),

@@ -1,4 +1,4 @@
-"""What the crews of one process share."""
+"""What the crews of one process share, and what the incarnations of one crew share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from streamkit.events import CoordinationDelayed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from streamkit.consumer import Consumer
     from streamkit.core.settlement import Tally
-    from streamkit.ports import Chance, Clock, Report
+    from streamkit.engine.engine import Handling
+    from streamkit.ports import Chance, Clock, Ports, Registration, Report, Rows
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.world import World
 
@@ -23,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What the crews of one process share."""
+    """What the crews of one process share, and what the incarnations of one crew share."""
 
     name: str
     world: World
@@ -43,3 +45,14 @@ class Process:
 
     def _delayed(self, error: str, _seconds: float) -> None:
         self.report(CoordinationDelayed(worker=self.name, error=error))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A consumer with everything it works through: the same for all its incarnations."""
+
+    consumer: Consumer
+    ports: Ports
+    rows: Rows
+    registration: Registration
+    handling: Handling

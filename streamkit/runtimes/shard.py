@@ -51,6 +51,7 @@ class Terms:
     budget: Budget
     retention_seconds: float
     halt_on_gap: bool
+    kpl_only: bool
     open_reader: Callable[[Shard, Place], Reader]
     children_of: Callable[[str], Awaitable[Sequence[Shard]]]
 
@@ -142,6 +143,7 @@ class ShardRun:
         row = self.lease.row
         place: Place = row.progress.frontier or row.start
         gap = self._gap_after(row)
+        ours = row.shard.hash_range if self._terms.kpl_only else None
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
             await self._terms.budget.room()
@@ -149,7 +151,7 @@ class ShardRun:
             if gap is not None and (read.records or read.ended):
                 self._report_gap(gap, read)
                 gap = None
-            await self._feed([each for record in read.records for each in expand(record)])
+            await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
             if read.behind is None or not read.behind:
                 self._caught_up_at = self._clock.now().timestamp()
             self._note_idle(caught_up=not read.records and not read.behind)

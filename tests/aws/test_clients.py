@@ -189,6 +189,7 @@ async def test_an_empty_bundle_does_not_switch_verification_off(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     """The SDK would read an empty name as "do not verify", and a wrong one as trouble at every request."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(variable, value)
     said = await refusal()
     assert variable in said
@@ -230,7 +231,11 @@ def test_this_machine_is_known_by_its_addresses(url: str, loopback: bool) -> Non
         ("https://kinesis.us-east-1.amazonaws.com", {}, False),
         ("https://123.ddb.us-east-1.amazonaws.com", {"AWS_ENDPOINT_URL_SQS": "http://x"}, False),
         ("https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com", {"AWS_ENDPOINT_URL_KINESIS": "x"}, True),
-        ("https://kinesis.us-east-1.amazonaws.com", {"AWS_ENDPOINT_URL": "x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, False),
+        (
+            "https://kinesis.us-east-1.amazonaws.com",
+            {"AWS_ENDPOINT_URL": "x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            False,
+        ),
         ("http://127.0.0.1:4566", {}, True),
         ("https://amazonaws.com.example.com", {}, True),
     ],
@@ -251,5 +256,3 @@ def test_the_adapters_load_without_the_sdk() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
-
-

@@ -61,9 +61,7 @@ ANSWERS: list[tuple[str, int, type[WorldError], str]] = [
 
 
 @pytest.mark.parametrize(("code", "status", "kind", "says"), ANSWERS)
-def test_answers_sort_by_what_the_caller_may_do_next(
-    code: str, status: int, kind: type[WorldError], says: str
-) -> None:
+def test_answers_sort_by_what_the_caller_may_do_next(code: str, status: int, kind: type[WorldError], says: str) -> None:
     """One line that names operation and resource, and nothing of iterators or keys."""
     error = meaning(answered(code, status), REQUEST)
     assert type(error) is kind

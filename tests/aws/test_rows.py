@@ -35,13 +35,9 @@ KEY = {"pk": {"S": "shard#0123456789ab#0"}, "sk": {"S": "shardId-000000000000"}}
 ids = st.text(min_size=1, max_size=30)
 counts = st.integers(0, 10**18 - 1)
 moments = st.floats(0, 4e9)
-positions = st.builds(
-    Position, st.from_regex(r"[0-9]{1,129}", fullmatch=True), st.none() | st.integers(0, 10_000)
-)
+positions = st.builds(Position, st.from_regex(r"[0-9]{1,129}", fullmatch=True), st.none() | st.integers(0, 10_000))
 starts = st.just("TRIM_HORIZON") | st.builds(Since, moments)
-hash_ranges = st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 2**128 - 1)).map(
-    lambda pair: (min(pair), max(pair))
-)
+hash_ranges = st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 2**128 - 1)).map(lambda pair: (min(pair), max(pair)))
 progresses = st.builds(Progress, frontier=st.none() | positions, decoding=counts) | st.builds(
     Progress,
     frontier=st.none() | positions,

@@ -108,9 +108,7 @@ async def test_a_heartbeat_is_one_request(counting: CountingCall, layout: Layout
     ],
     ids=str,
 )
-async def test_a_stale_writer_is_fenced(
-    leases: TableLeases, stale: dict[str, Any], children: list[ShardRow]
-) -> None:
+async def test_a_stale_writer_is_fenced(leases: TableLeases, stale: dict[str, Any], children: list[ShardRow]) -> None:
     """Another owner, epoch or revision than the row's: refused, with the row as it stands, nothing changed."""
     held = await held_by(leases, "worker-a")
     guess = replace(held, **stale)

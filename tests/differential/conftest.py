@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[1] / ".cache" / "node" / f"kinesis-local-{VERSION}"
 PACKAGE = HOME / "node_modules" / "kinesis-local"
 START_SECONDS = 30
+Kinesis = Any  # boto3 has no types
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -101,7 +102,7 @@ def answering(url: str) -> None:
             return
 
 
-def client(url: str) -> Any:
+def client(url: str) -> Kinesis:
     """Make a boto3 client that hides nothing by trying again."""
     session = boto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
     return session.client("kinesis", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))

@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ HASH_KEYS = 1 << 128
 SEEDS = range(12)
 PATIENCE_SECONDS = 10
 
-Step = Callable[[Any, str], object]
 Json = dict[str, Any]
+Kinesis = Any  # boto3 has no types
+Step = Callable[[Kinesis, str], object]
 
 
 def shown(step: Callable[[], object]) -> object:
@@ -37,7 +39,7 @@ def shown(step: Callable[[], object]) -> object:
         return "refused", refused.response["Error"]["Code"]
 
 
-def settle(kinesis: Any, stream: str) -> None:
+def settle(kinesis: Kinesis, stream: str) -> None:
     """Wait until a change is complete."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
@@ -48,7 +50,7 @@ def settle(kinesis: Any, stream: str) -> None:
     raise TimeoutError(stream)
 
 
-def listed(kinesis: Any, stream: str, **wanted: Any) -> list[Json]:
+def listed(kinesis: Kinesis, stream: str, **wanted: object) -> list[Json]:
     """Return the shards of a stream."""
     shards: list[Json] = kinesis.list_shards(StreamName=stream, **wanted)["Shards"]
     return shards
@@ -60,7 +62,7 @@ def keys(shard: Json) -> tuple[int, int]:
     return first + (1 << 63) >> 64, last + (1 << 63) >> 64
 
 
-def lineage(kinesis: Any, stream: str) -> object:
+def lineage(kinesis: Kinesis, stream: str) -> object:
     """Return ids, parents, keys and state of all shards."""
     return [
         (
@@ -75,13 +77,13 @@ def lineage(kinesis: Any, stream: str) -> object:
     ]
 
 
-def opened(kinesis: Any, stream: str) -> list[Json]:
+def opened(kinesis: Kinesis, stream: str) -> list[Json]:
     """Return the open shards by their keys."""
     shards = [each for each in listed(kinesis, stream) if "EndingSequenceNumber" not in each["SequenceNumberRange"]]
     return sorted(shards, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
 
 
-def contents(kinesis: Any, stream: str, **start: Any) -> list[object]:
+def contents(kinesis: Kinesis, stream: str, **start: object) -> list[object]:
     """Return the records of every shard, and how it ends."""
     found = list[object]()
     for shard in listed(kinesis, stream):
@@ -115,7 +117,7 @@ def put(chance: random.Random, serial: int) -> Step:
             entry["ExplicitHashKey"] = str(chance.randrange(HASH_KEYS))
         entries.append(entry)
 
-    def step(kinesis: Any, stream: str) -> object:
+    def step(kinesis: Kinesis, stream: str) -> object:
         answer = kinesis.put_records(StreamName=stream, Records=entries)
         return answer.get("FailedRecordCount"), [done["ShardId"] for done in answer["Records"]]
 
@@ -126,7 +128,7 @@ def split(chance: random.Random, _: int) -> Step:
     """Split an open shard somewhere in its middle half."""
     which, where = chance.random(), chance.randint(16, 48)
 
-    def step(kinesis: Any, stream: str) -> object:
+    def step(kinesis: Kinesis, stream: str) -> object:
         shards = opened(kinesis, stream)
         shard = shards[int(which * len(shards))]
         start, end = (int(shard["HashKeyRange"][name]) for name in ("StartingHashKey", "EndingHashKey"))
@@ -141,7 +143,7 @@ def merge(chance: random.Random, _: int) -> Step:
     """Merge two open neighbours, or, sometimes, two that are none."""
     which, apart = chance.random(), chance.choice([1, 1, 1, 2])
 
-    def step(kinesis: Any, stream: str) -> object:
+    def step(kinesis: Kinesis, stream: str) -> object:
         shards = opened(kinesis, stream)
         low = int(which * len(shards))
         pair = shards[low], shards[(low + apart) % len(shards)]
@@ -162,7 +164,7 @@ def script(seed: int) -> Iterator[Step]:
         yield chance.choice([put, put, split, merge])(chance, serial)
 
 
-def run(kinesis: Any, seed: int) -> list[object]:
+def run(kinesis: Kinesis, seed: int) -> list[object]:
     """Run a script and return everything it shows."""
     stream = f"script-{seed}"
     shards = random.Random(seed).randint(1, 4)
@@ -170,7 +172,7 @@ def run(kinesis: Any, seed: int) -> list[object]:
     settle(kinesis, stream)
     seen = list[object]()
     for step in script(seed):
-        seen.append(shown(lambda step=step: step(kinesis, stream)))
+        seen.append(shown(partial(step, kinesis, stream)))
         settle(kinesis, stream)
         seen.append(lineage(kinesis, stream))
     seen += contents(kinesis, stream)
@@ -178,17 +180,17 @@ def run(kinesis: Any, seed: int) -> list[object]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_script_looks_the_same(ours: Any, theirs: Any, seed: int) -> None:
+def test_a_script_looks_the_same(ours: Kinesis, theirs: Kinesis, seed: int) -> None:
     """Where records go, how shards come from shards, what every shard holds and how it ends."""
     for here, there in zip(run(ours, seed), run(theirs, seed), strict=True):
         assert here == there
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
-def test_every_kind_of_start_reads_the_same(ours: Any, theirs: Any, seed: int) -> None:
+def test_every_kind_of_start_reads_the_same(ours: Kinesis, theirs: Kinesis, seed: int) -> None:
     """At and after each record, at its time, before all and behind all."""
 
-    def starts(kinesis: Any) -> list[object]:
+    def starts(kinesis: Kinesis) -> list[object]:
         stream = f"starts-{seed}"
         kinesis.create_stream(StreamName=stream, ShardCount=1)
         settle(kinesis, stream)
@@ -211,10 +213,10 @@ def test_every_kind_of_start_reads_the_same(ours: Any, theirs: Any, seed: int) -
 
 
 @pytest.mark.parametrize("targets", [[2], [4], [8], [2, 1], [6, 9], [3]])
-def test_scaling_ends_with_the_same_shards(ours: Any, theirs: Any, targets: list[int]) -> None:
+def test_scaling_ends_with_the_same_shards(ours: Kinesis, theirs: Kinesis, targets: list[int]) -> None:
     """From four; the way there may differ, the open shards may not. See UNEVEN SCALING."""
 
-    def scale(kinesis: Any) -> list[tuple[int, int]]:
+    def scale(kinesis: Kinesis) -> list[tuple[int, int]]:
         stream = f"scaled-{'-'.join(map(str, targets))}"
         kinesis.create_stream(StreamName=stream, ShardCount=4)
         settle(kinesis, stream)
@@ -230,10 +232,10 @@ def test_scaling_ends_with_the_same_shards(ours: Any, theirs: Any, targets: list
 
 
 @pytest.mark.parametrize("kind", ["AT_LATEST", "FROM_TRIM_HORIZON", "AFTER_SHARD_ID"])
-def test_the_filters_list_the_same(ours: Any, theirs: Any, kind: str) -> None:
+def test_the_filters_list_the_same(ours: Kinesis, theirs: Kinesis, kind: str) -> None:
     """After two splits."""
 
-    def filtered(kinesis: Any) -> list[str]:
+    def filtered(kinesis: Kinesis) -> list[str]:
         stream = f"filtered-{kind}"
         kinesis.create_stream(StreamName=stream, ShardCount=1)
         settle(kinesis, stream)
@@ -271,10 +273,10 @@ REFUSED: list[tuple[str, Json]] = [
 
 
 @pytest.mark.parametrize(("operation", "arguments"), REFUSED, ids=lambda value: str(value)[:40])
-def test_refusals_are_named_the_same(ours: Any, theirs: Any, operation: str, arguments: Json) -> None:
+def test_refusals_are_named_the_same(ours: Kinesis, theirs: Kinesis, operation: str, arguments: Json) -> None:
     """By AWS's name of the error."""
 
-    def refusal(kinesis: Any) -> object:
+    def refusal(kinesis: Kinesis) -> object:
         if "refusing" not in kinesis.list_streams()["StreamNames"]:
             kinesis.create_stream(StreamName="refusing", ShardCount=1)
             settle(kinesis, "refusing")
@@ -285,10 +287,10 @@ def test_refusals_are_named_the_same(ours: Any, theirs: Any, operation: str, arg
     assert isinstance(here, tuple)
 
 
-def test_the_known_differences_are_still_there(ours: Any, theirs: Any) -> None:
+def test_the_known_differences_are_still_there(ours: Kinesis, theirs: Kinesis) -> None:
     """So that the list above gets shorter when kinesis-local learns."""
 
-    def shows(kinesis: Any) -> list[object]:
+    def shows(kinesis: Kinesis) -> list[object]:
         kinesis.create_stream(StreamName="differing", ShardCount=1)
         settle(kinesis, "differing")
         time.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -177,9 +178,39 @@ def test_a_thread_may_call_back_into_the_loop() -> None:
 
     async def main() -> int:
         here = asyncio.get_running_loop()
-        return await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(answer(), here).result())
 
-    assert run_virtual(main) == 42
+        def ask() -> int:
+            return sum(asyncio.run_coroutine_threadsafe(answer(), here).result() for _ in range(100))
+
+        return await asyncio.to_thread(ask)
+
+    assert run_virtual(main) == 4200
+
+
+def test_results_wait_for_the_threads_that_are_busy() -> None:
+    """While one job talks to the loop, the result of another is not let in at whatever moment it came."""
+
+    async def main() -> list[str]:
+        here, first_is_done, order = asyncio.get_running_loop(), threading.Event(), list[str]()
+
+        async def note(what: str) -> None:
+            order.append(what)
+
+        def talk() -> None:
+            assert first_is_done.wait(10)
+            for _ in range(50):
+                asyncio.run_coroutine_threadsafe(note("talk"), here).result()
+
+        async def run(name: str, job: Callable[[], None]) -> None:
+            await asyncio.to_thread(job)
+            order.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run("first", first_is_done.set))
+            group.create_task(run("second", talk))
+        return order
+
+    assert run_virtual(main) == ["talk"] * 50 + ["first", "second"]
 
 
 def test_the_error_of_a_thread_comes_out() -> None:

@@ -71,7 +71,9 @@ class Moto:
     async def answer(self, asked: Asked, *, region: str) -> Answered:
         """Answer a request of any AWS service but Kinesis."""
         loop = asyncio.get_running_loop()
-        applications = self._applications or await loop.run_in_executor(self._dynamodb, self._load)
+        applications = self._applications
+        if applications is None:
+            applications = await loop.run_in_executor(self._dynamodb, self._load)
         target = asked.header("X-Amz-Target")
         dynamodb = applications.dynamodb.get(target.partition(".")[0])
         if dynamodb is None:

@@ -138,12 +138,13 @@ class DataPlane(Account):
         now = self._now()
         if timestamp is None:
             raise errors.invalid("Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP.")
-        if timestamp > now + 0.001:
+        moment = whole_millis(timestamp)
+        if moment > now:
             raise errors.invalid(
                 "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. "
                 f"timestampInMillis: {int(timestamp * 1000)}, currentTimestampInMillis: {int(now * 1000)}"
             )
-        return whole_millis(timestamp)
+        return moment
 
     def _iterator(self, stream: Stream, shard: Shard, position: int) -> str:
         return self._seal.close(Iterator(stream.name, stream.created_at, shard.id, str(position), self._now()))

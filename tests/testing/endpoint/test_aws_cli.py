@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+Json = Any
 VERSION = "1.46.2"
 HOME = Path(__file__).resolve().parents[3] / ".cache" / f"awscli-{VERSION}-py{sys.version_info[0]}{sys.version_info[1]}"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -41,7 +42,7 @@ def command_line() -> Path:
 def aws(command_line: Path, environment: Mapping[str, str]) -> Callable[..., Any]:
     """Run the AWS command line with the endpoint's exports and return its JSON."""
 
-    def run(*arguments: str) -> Any:
+    def run(*arguments: str) -> Json:
         done = subprocess.run(
             [sys.executable, "-m", "awscli", *arguments, "--output", "json"],
             env={**os.environ, **environment, "PYTHONPATH": str(command_line), "AWS_CLI_AUTO_PROMPT": "off"},

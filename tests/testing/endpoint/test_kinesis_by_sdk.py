@@ -11,14 +11,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 
+from streamkit.clock import SystemClock
 from streamkit.testing.endpoint import Endpoint
 from streamkit.testing.kinesis import AS_AWS, Fault, Faults
 
 HALF = str(1 << 127)
+Client = Any  # boto3 has no types
 NO_RETRIES = Config(retries={"total_max_attempts": 1})
 
 
-def read_all(kinesis: Any, stream: str, shard: str, **start: Any) -> tuple[list[Any], dict[str, Any]]:
+def read_all(kinesis: Client, stream: str, shard: str, **start: object) -> tuple[list[Any], dict[str, Any]]:
     """Read a shard up to its end or its tip; return the records and the last answer."""
     kind = {"ShardIteratorType": "TRIM_HORIZON", **start}
     at = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard, **kind)["ShardIterator"]
@@ -35,7 +37,7 @@ def test_a_stream_lives_through_boto3(client: Callable[..., Any]) -> None:
     kinesis = client("kinesis")
     kinesis.create_stream(StreamName="life", ShardCount=1, Tags={"a": "b"})
     kinesis.get_waiter("stream_exists").wait(StreamName="life")
-    before = datetime.now(UTC)
+    before = SystemClock().now()
     one = kinesis.put_record(StreamName="life", Data=b"\x00\xff", PartitionKey="ключ")
     many = [{"Data": str(n).encode(), "PartitionKey": "k"} for n in range(20)]
     assert kinesis.put_records(StreamName="life", Records=many)["FailedRecordCount"] == 0
@@ -112,11 +114,11 @@ def test_regions_are_apart(client: Callable[..., Any]) -> None:
 
 async def test_aioboto3_reads_and_writes_in_the_loop_of_the_endpoint() -> None:
     """One process, one loop, no thread of Kinesis's own."""
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    session: Client = aioboto3.Session(**keys)
     async with (
         Endpoint(moto=False) as endpoint,
-        aioboto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1").client(
-            "kinesis", endpoint_url=endpoint.url
-        ) as kinesis,
+        session.client("kinesis", endpoint_url=endpoint.url) as kinesis,
     ):
         await kinesis.create_stream(StreamName="s", ShardCount=4)
         entries = [[{"Data": f"{w}:{n}".encode(), "PartitionKey": f"{w}"} for n in range(100)] for w in range(8)]
@@ -130,7 +132,7 @@ async def test_aioboto3_reads_and_writes_in_the_loop_of_the_endpoint() -> None:
             )
             found += (await kinesis.get_records(ShardIterator=at["ShardIterator"]))["Records"]
         assert len({record["SequenceNumber"] for record in found}) == len(found) == 800
-        assert sorted(record["Data"] for record in found) == sorted(e["Data"] for group in entries for e in group)
+        assert {record["Data"] for record in found} == {each["Data"] for group in entries for each in group}
         assert endpoint.kinesis().describe_stream_summary(stream_name="s").open_shard_count == 4
 
 
@@ -148,13 +150,14 @@ async def test_limits_and_faults_reach_the_wire() -> None:
             at = kinesis.get_shard_iterator(
                 StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
             )["ShardIterator"]
+            found = 0
             try:
                 for _ in range(200):
-                    records = kinesis.get_records(ShardIterator=at)["Records"]
+                    found = len(kinesis.get_records(ShardIterator=at)["Records"])
             except ClientError as refused:
-                return refused.response["Error"]["Code"], len(records)
+                return refused.response["Error"]["Code"], found
             finally:
                 kinesis.close()
-            return "", 0
+            return "", found
 
         assert await asyncio.to_thread(provoke) == ("ProvisionedThroughputExceededException", 1)

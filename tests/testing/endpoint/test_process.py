@@ -1,12 +1,14 @@
 """The endpoint as a program."""
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +19,7 @@ LOCAL = [sys.executable, "-c", "from streamkit.cli.local import local; local()"]
 
 
 @contextmanager
-def program(*options: str) -> Iterator[subprocess.Popen[str]]:
+def program(*options: str) -> Generator[subprocess.Popen[str]]:
     """Run `streamkit local`, up to its first line."""
     with subprocess.Popen([*LOCAL, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
@@ -80,7 +82,7 @@ def test_limits_are_switched_by_an_option() -> None:
 
 
 async def test_two_endpoints_with_moto_do_not_share_one_process() -> None:
-    """moto's state is the process's: the second is refused, and may go without."""
+    """Its state is the process's: the second is refused, and may go without."""
     async with Endpoint(), Endpoint(moto=False) as other:
         assert other.port
         with pytest.raises(RuntimeError, match="moto=False"):
@@ -90,8 +92,6 @@ async def test_two_endpoints_with_moto_do_not_share_one_process() -> None:
 
 async def test_without_moto_other_services_say_what_to_install() -> None:
     """Status 501 and the name of the extra."""
-    import asyncio
-
     async with Endpoint(moto=False) as endpoint:
 
         def ask() -> tuple[int, bytes]:

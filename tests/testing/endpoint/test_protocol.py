@@ -11,6 +11,7 @@ from streamkit.testing.kinesis import KinesisError, KinesisWorld
 
 @pytest.fixture
 def world() -> KinesisWorld:
+    """Return an empty world."""
     return KinesisWorld(clock=lambda: 1e9, chance=random.Random(1))
 
 

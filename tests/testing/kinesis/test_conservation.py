@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamkit.testing.kinesis import Entry, KinesisWorld, ShardFilter, Stored
 from streamkit.testing.kinesis.numbers import HASH_KEYS
+from streamkit.testing.kinesis.values import ChildShard
 
 PUT = st.tuples(st.just("put"), st.lists(st.integers(0, 12), min_size=1, max_size=20))
 SPLIT = st.tuples(st.just("split"), st.integers(0, 2**32), st.integers(2, 2**32 - 2))
@@ -29,8 +30,8 @@ def step(world: KinesisWorld, serial: int, kind: object, *what: object) -> list[
             world.put_records(stream_name="s", records=entries)
             return entries
         case "split", int(which), int(where):
-            keys = shards[which % len(shards)].hash_key_range
-            start, end = int(keys.starting_hash_key), int(keys.ending_hash_key)
+            taken = shards[which % len(shards)].hash_key_range
+            start, end = int(taken.starting_hash_key), int(taken.ending_hash_key)
             if end - start > HASH_KEYS >> 16:
                 at = start + (end - start) * where // 2**32
                 shard = shards[which % len(shards)].shard_id
@@ -45,6 +46,18 @@ def step(world: KinesisWorld, serial: int, kind: object, *what: object) -> list[
     return []
 
 
+def read(world: KinesisWorld, shard: str, limit: int) -> tuple[list[Stored], list[ChildShard]]:
+    """Read a shard up to its tip; return its records, and its children if that was its end."""
+    found = list[Stored]()
+    at = world.get_shard_iterator(stream_name="s", shard_id=shard, shard_iterator_type="TRIM_HORIZON")
+    while True:
+        answer = world.get_records(shard_iterator=at, limit=limit)
+        found += answer.records
+        if answer.next_shard_iterator is None or answer.millis_behind_latest == 0:
+            return found, answer.child_shards or []
+        at = answer.next_shard_iterator
+
+
 def drain(world: KinesisWorld, limit: int) -> list[Stored]:
     """Read everything, a child after all its parents, found through the ends of the parents alone."""
     shards = world.list_shards(stream_name="s").shards
@@ -52,17 +65,10 @@ def drain(world: KinesisWorld, limit: int) -> list[Stored]:
     done, found = set[str](), list[Stored]()
     while queue:
         shard = queue.popleft()
-        at: str | None = world.get_shard_iterator(stream_name="s", shard_id=shard, shard_iterator_type="TRIM_HORIZON")
-        while at is not None:
-            answer = world.get_records(shard_iterator=at, limit=limit)
-            found += answer.records
-            at = answer.next_shard_iterator
-            if answer.millis_behind_latest == 0:
-                break
+        records, children = read(world, shard, limit)
+        found += records
         done.add(shard)
-        for child in answer.child_shards or ():
-            if done.issuperset(child.parent_shards) and child.shard_id not in queue:
-                queue.append(child.shard_id)
+        queue.extend(child.shard_id for child in children if done.issuperset(child.parent_shards))
     return found
 
 

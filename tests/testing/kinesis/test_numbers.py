@@ -1,6 +1,7 @@
 """Sequence numbers and hash keys."""
 
 import hashlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -56,4 +57,4 @@ def test_uniform_ranges_cover_every_hash_key_once(count: int) -> None:
     assert len(ranges) == count
     assert ranges[0].start == 0
     assert ranges[-1].end == HASH_KEYS - 1
-    assert all(low.end + 1 == high.start for low, high in zip(ranges, ranges[1:], strict=False))
+    assert all(low.end + 1 == high.start for low, high in pairwise(ranges))

@@ -1,10 +1,12 @@
 """Putting and reading records."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pytest
 
 from streamkit.testing.kinesis import Entry, KinesisError, KinesisWorld, Put
+from streamkit.testing.kinesis.values import IteratorType
 
 MIB = 1 << 20
 FIRST = "shardId-000000000000"
@@ -27,7 +29,7 @@ def put(world: KinesisWorld, *payloads: bytes, key: str = "k") -> list[Put]:
     return world.put_records(stream_name="s", records=[Entry(data, key) for data in payloads]).records
 
 
-def iterator(world: KinesisWorld, kind: Any = "TRIM_HORIZON", *, shard: str = FIRST, **place: Any) -> str:
+def iterator(world: KinesisWorld, kind: IteratorType = "TRIM_HORIZON", *, shard: str = FIRST, **place: Any) -> str:
     """Open a shard of `s`."""
     return world.get_shard_iterator(stream_name="s", shard_id=shard, shard_iterator_type=kind, **place)
 
@@ -37,7 +39,7 @@ def read(world: KinesisWorld, at: str, limit: int = 10_000) -> list[bytes]:
     return [record.data for record in world.get_records(shard_iterator=at, limit=limit).records]
 
 
-def refused(code: str) -> Any:
+def refused(code: str) -> pytest.RaisesExc[KinesisError]:
     """Expect a refusal of this name."""
     return pytest.raises(KinesisError, match=f"^{code}: ")
 
@@ -108,7 +110,7 @@ def test_an_iterator_lives_five_minutes(world: KinesisWorld, clock: Clock) -> No
 @pytest.mark.parametrize(
     "change", [lambda at: at[:-4] + "AAAA", lambda _: "AAAA", lambda _: "not base64!", lambda at: at[:40]]
 )
-def test_an_iterator_that_is_not_ours_is_refused(world: KinesisWorld, change: Any) -> None:
+def test_an_iterator_that_is_not_ours_is_refused(world: KinesisWorld, change: Callable[[str], str]) -> None:
     """Nobody makes up a place."""
     with refused("InvalidArgumentException"):
         read(world, change(iterator(world)))
@@ -147,7 +149,7 @@ def test_a_number_of_another_shard_is_refused(world: KinesisWorld) -> None:
         ("AT_TIMESTAMP", {"timestamp": 9e9}),
     ],
 )
-def test_a_start_that_makes_no_sense_is_refused(world: KinesisWorld, kind: str, place: dict[str, Any]) -> None:
+def test_a_start_that_makes_no_sense_is_refused(world: KinesisWorld, kind: IteratorType, place: dict[str, Any]) -> None:
     """As AWS refuses it."""
     with refused("InvalidArgumentException"):
         iterator(world, kind, **place)
@@ -173,7 +175,7 @@ def test_a_record_of_10_mib_needs_a_stream_that_allows_it_and_is_read_alone(worl
     put(world, bytes(10 * MIB - 1))
     put(world, b"after")
     at = iterator(world)
-    sizes = []
+    sizes = list[list[int]]()
     while len(sizes) < 3:
         answer = world.get_records(shard_iterator=at)
         sizes.append([len(record.data) for record in answer.records])

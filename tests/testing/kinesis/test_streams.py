@@ -1,16 +1,17 @@
 """Streams, their shards and their listings."""
 
 import random
-from typing import Any, Literal, Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 import pytest
 
 from streamkit.testing.kinesis import KinesisError, KinesisWorld, Limits, ShardDescription, ShardFilter
 from streamkit.testing.kinesis.numbers import HASH_KEYS
+from streamkit.testing.kinesis.values import FilterType
 
 HALF = 1 << 127
 DAY = 24 * 3600
-Filter = Literal["AT_TRIM_HORIZON", "AT_LATEST", "FROM_TRIM_HORIZON"]
 
 
 class Clock(Protocol):
@@ -30,7 +31,7 @@ def shards(world: KinesisWorld, **wanted: Any) -> list[ShardDescription]:
     return world.list_shards(stream_name="s", **wanted).shards
 
 
-def ids(world: KinesisWorld, type_: Any = None, **wanted: Any) -> list[int]:
+def ids(world: KinesisWorld, type_: FilterType | None = None, **wanted: object) -> list[int]:
     """List the shards of `s` as a filter means them, by index."""
     chosen = ShardFilter(type_, **wanted) if type_ else None
     return [int(shard.shard_id.removeprefix("shardId-")) for shard in shards(world, shard_filter=chosen)]
@@ -47,7 +48,7 @@ def merge(world: KinesisWorld, one: int, other: int) -> None:
     world.merge_shards(stream_name="s", shard_to_merge=names[0], adjacent_shard_to_merge=names[1])
 
 
-def refused(code: str) -> Any:
+def refused(code: str) -> pytest.RaisesExc[KinesisError]:
     """Expect a refusal of this name."""
     return pytest.raises(KinesisError, match=f"^{code}: ")
 
@@ -126,7 +127,7 @@ def test_update_shard_count_ends_with_even_shards(world: KinesisWorld, targets: 
     assert len(ranges) == targets[-1]
     assert {(end - start + 1) * len(ranges) // HASH_KEYS for start, end in ranges} <= {0, 1}
     assert ranges[0][0] == 0
-    assert all(low[1] + 1 == high[0] for low, high in zip(ranges, ranges[1:], strict=False))
+    assert all(low[1] + 1 == high[0] for low, high in pairwise(ranges))
 
 
 def test_a_shard_count_beyond_double_or_below_half_is_refused(world: KinesisWorld) -> None:

@@ -37,7 +37,7 @@ def start(world: KinesisWorld) -> str:
     return world.get_shard_iterator(stream_name="s", shard_id=FIRST, shard_iterator_type="TRIM_HORIZON")
 
 
-def throttled() -> Any:
+def throttled() -> pytest.RaisesExc[KinesisError]:
     """Expect a refusal for pace."""
     return pytest.raises(KinesisError, match="^ProvisionedThroughputExceededException: ")
 

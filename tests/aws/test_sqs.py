@@ -1,0 +1,297 @@
+"""Dead letters on SQS: what the queue takes in part, late, or not at all."""
+
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from streamkit.aws.call import Call
+from streamkit.aws.clients import Aws
+from streamkit.aws.errors import Rejected
+from streamkit.aws.outbox import BATCH_BYTES
+from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.core.envelope import read
+from streamkit.core.letters import Letter
+from streamkit.errors import ConfigurationError, Denied, Missing, Throttled, Unanswered, Undelivered, WorldError
+from streamkit.events import LetterTruncated
+from streamkit.testing import Recorder, SeededChance, letter, record, run_virtual
+
+
+class ScriptedQueue:
+    """A queue in memory. Before it takes a batch it fails as told: an error, or codes for some of its entries."""
+
+    def __init__(self, *troubles: WorldError | dict[str, str], limit_bytes: int = 262_144) -> None:
+        self.troubles = list(troubles)
+        self.limit_bytes = limit_bytes
+        self.batches: list[list[dict[str, Any]]] = []
+        self.looked_up: list[dict[str, Any]] = []
+        self.taken: list[Letter] = []
+
+    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:
+        """Answer one request."""
+        if operation == "GetQueueUrl":
+            self.looked_up.append(parameters)
+            return {"QueueUrl": f"https://sqs/1/{parameters['QueueName']}"}
+        if operation == "GetQueueAttributes":
+            return {"Attributes": {"MaximumMessageSize": str(self.limit_bytes)}}
+        entries: list[dict[str, Any]] = parameters["Entries"]
+        self.batches.append(entries)
+        trouble = self.troubles.pop(0) if self.troubles else {}
+        if isinstance(trouble, WorldError):
+            raise trouble
+        return self.take(entries, trouble)
+
+    def take(self, entries: Sequence[dict[str, Any]], codes: dict[str, str]) -> dict[str, Any]:
+        """Take what has no code."""
+        failed = [
+            {"Id": each["Id"], "Code": codes[each["Id"]], "SenderFault": codes[each["Id"]] == "Odd"}
+            for each in entries
+            if each["Id"] in codes
+        ]
+        taken = [each for each in entries if each["Id"] not in codes]
+        self.taken += [read(each["MessageBody"]) for each in taken]
+        return {"Successful": [{"Id": each["Id"]} for each in taken], "Failed": failed}
+
+    @property
+    def sizes(self) -> list[int]:
+        """Entries of each batch."""
+        return [len(batch) for batch in self.batches]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """What was taken, in order."""
+        return [each.record.data for each in self.taken]
+
+
+class ForgettingQueue(ScriptedQueue):
+    """Answers a batch as if it had been empty."""
+
+    def take(self, entries: Sequence[dict[str, Any]], codes: dict[str, str]) -> dict[str, Any]:
+        """Say nothing of any entry."""
+        return {}
+
+
+def letters(count: int, *, keys: Iterable[str] = ("k",), data: bytes = b"") -> list[Letter]:
+    """So many letters, numbered."""
+    names = list(keys)
+    return [
+        letter(record(data or str(index).encode(), sequence=index + 1, key=names[index % len(names)]))
+        for index in range(count)
+    ]
+
+
+def over(queue: Call, name: str = "flights-dlq", report: Recorder | None = None) -> SqsDeadLetters:
+    """The port over a queue."""
+    return SqsDeadLetters(queue, queue=name, chance=SeededChance(0), report=report or Recorder())
+
+
+def virtual(test: Any) -> Any:
+    """Run a test in virtual time."""
+
+    def run() -> None:
+        main: Coroutine[Any, Any, None] = test()
+        run_virtual(main)
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@virtual
+async def test_letters_go_in_batches_of_ten() -> None:
+    """And the queue is looked up once."""
+    queue = ScriptedQueue()
+    port = over(queue)
+    await port.send(letters(23))
+    await port.send(letters(1))
+    assert queue.sizes == [10, 10, 3, 1]
+    assert queue.looked_up == [{"QueueName": "flights-dlq"}]
+
+
+@virtual
+async def test_a_batch_stays_under_its_size_limit() -> None:
+    """Ten large letters are several requests: SQS bounds the batch as a whole."""
+    queue = ScriptedQueue()
+    await over(queue).send(letters(10, data=bytes(60_000)))
+    weights = [sum(len(each["MessageBody"]) for each in batch) for batch in queue.batches]
+    assert max(weights) <= BATCH_BYTES
+    assert min(weights[:-1]) > BATCH_BYTES / 2
+    assert len(queue.taken) == 10
+
+
+@virtual
+async def test_entries_that_fail_in_passing_are_sent_again() -> None:
+    """Those only; the others are durable."""
+    queue = ScriptedQueue({"0": "InternalError", "2": "Throttled"}, {"2": "InternalError"})
+    await over(queue).send(letters(3))
+    assert queue.sizes == [3, 2, 1]
+    assert sorted(queue.payloads) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("trouble", [Throttled("slow down"), Unanswered("silence")])
+def test_a_batch_without_an_answer_is_sent_again(trouble: WorldError) -> None:
+    """A letter may then be there twice; its deduplication id is the same."""
+
+    async def main() -> None:
+        queue = ScriptedQueue(trouble)
+        await over(queue).send(letters(3))
+        assert queue.batches[0] == queue.batches[1]
+
+    run_virtual(main)
+
+
+@virtual
+async def test_a_queue_that_stays_down_is_given_up_after_a_few_tries() -> None:
+    """The caller decides what a queue that is down means (rule 19); it learns exactly what is not durable."""
+    sent = letters(12)
+    queue = ScriptedQueue({}, *[Unanswered("silence")] * 99)
+    with pytest.raises(Undelivered, match="2 dead letters were not taken by the queue: silence") as trouble:
+        await over(queue).send(sent)
+    assert trouble.value.letters == sent[10:]
+    assert queue.sizes == [10, 2, 2, 2, 2, 2]
+
+
+@virtual
+async def test_a_queue_that_takes_some_of_each_batch_is_not_given_up() -> None:
+    """As long as there is progress it goes on."""
+    some = {str(index): "InternalError" for index in range(10)}
+    troubles = [{name: code for name, code in some.items() if int(name) > taken} for taken in range(10)]
+    queue = ScriptedQueue(*troubles)
+    await over(queue).send(letters(10))
+    assert queue.sizes == list(range(10, 0, -1))
+
+
+@virtual
+async def test_what_an_answer_does_not_mention_is_not_durable() -> None:
+    """Nothing is taken for granted, and nobody asks for ever."""
+    queue = ForgettingQueue()
+    with pytest.raises(Undelivered, match="some were not mentioned"):
+        await over(queue).send(letters(2))
+    assert queue.sizes == [2] * 5
+
+
+@virtual
+async def test_the_senders_fault_is_not_sent_again() -> None:
+    """It would fail again; the others get through."""
+    queue = ScriptedQueue({"1": "Odd"})
+    sent = letters(12)
+    with pytest.raises(Undelivered) as trouble:
+        await over(queue).send(sent)
+    assert trouble.value.letters == [sent[1]]
+    assert len(queue.taken) == 11
+    assert queue.sizes == [10, 2]
+
+
+@pytest.mark.parametrize("error", [Denied, Missing, Rejected])
+def test_what_waiting_does_not_mend_is_told_at_once(error: type[WorldError]) -> None:
+    """With what is durable already left out."""
+
+    async def main() -> None:
+        queue = ScriptedQueue({}, error("no"))
+        sent = letters(11)
+        with pytest.raises(Undelivered) as trouble:
+            await over(queue).send(sent)
+        assert trouble.value.letters == sent[10:]
+        assert isinstance(trouble.value.__cause__, error)
+        assert queue.sizes == [10, 1]
+
+    run_virtual(main)
+
+
+# -- FIFO queues
+
+
+@virtual
+async def test_a_fifo_queue_gets_groups_and_deduplication_ids() -> None:
+    """One group a key, one id a record; a standard queue gets neither."""
+    fifo, standard = ScriptedQueue(), ScriptedQueue()
+    sent = letters(2, keys=["a", "b"])
+    await over(fifo, "flights-dlq.fifo").send(sent)
+    await over(standard).send(sent)
+    [first, second] = fifo.batches[0]
+    assert first["MessageGroupId"] != second["MessageGroupId"]
+    assert first["MessageDeduplicationId"] != second["MessageDeduplicationId"]
+    assert standard.batches[0][0].keys() == {"Id", "MessageBody"}
+
+
+@virtual
+async def test_letters_of_one_group_go_one_after_the_other() -> None:
+    """A batch that is taken in part would put a key's letters out of order, and redrive its records."""
+    queue = ScriptedQueue({"0": "InternalError"}, {"1": "InternalError"})
+    await over(queue, "q.fifo").send(letters(6, keys=["a", "b", "c"]))
+    by_key = {key: [each.record.data for each in queue.taken if each.record.key == key] for key in "abc"}
+    assert by_key == {"a": [b"0", b"3"], "b": [b"1", b"4"], "c": [b"2", b"5"]}
+
+
+@virtual
+async def test_a_group_stops_at_a_letter_that_will_never_be_taken() -> None:
+    """Its later letters must not overtake; other groups go on."""
+    queue = ScriptedQueue({"0": "Odd"})
+    sent = letters(6, keys=["a", "b"])
+    with pytest.raises(Undelivered) as trouble:
+        await over(queue, "q.fifo").send(sent)
+    assert trouble.value.letters == sent[0::2]
+    assert queue.payloads == [b"1", b"3", b"5"]
+
+
+# -- limits and addresses
+
+
+@pytest.mark.parametrize(("size", "truncated"), [(2_000, False), (20_000, True)])
+def test_a_payload_over_the_queues_limit_is_reported(size: int, truncated: bool) -> None:
+    """Its letter holds the position to read it again (rule 29), and whoever watches is told."""
+
+    async def main() -> None:
+        recorder = Recorder()
+        queue = ScriptedQueue(limit_bytes=8_192)
+
+        async def keep(operation: str, /, **parameters: Any) -> dict[str, Any]:
+            if operation != "SendMessageBatch":
+                return await queue(operation, **parameters)
+            assert all(len(each["MessageBody"]) <= 8_192 for each in parameters["Entries"])
+            return {"Successful": parameters["Entries"]}
+
+        [big] = letters(1, data=bytes(size))
+        await over(keep, report=recorder).send([big])
+        expected = LetterTruncated(
+            shard=big.record.shard, sequence=big.record.sequence_number, bytes=size, limit_bytes=8_192
+        )
+        assert list(recorder.events) == ([expected] if truncated else [])
+
+    run_virtual(main)
+
+
+@virtual
+async def test_a_queue_of_another_account_is_found_by_its_arn() -> None:
+    """Its owner goes with the question."""
+    queue = ScriptedQueue()
+    await over(queue, "arn:aws:sqs:us-east-1:123456789012:flights-dlq").open()
+    assert queue.looked_up == [{"QueueName": "flights-dlq", "QueueOwnerAWSAccountId": "123456789012"}]
+
+
+@virtual
+async def test_a_queue_given_by_url_is_not_looked_up() -> None:
+    """A URL is what it would be looked up for."""
+    queue = ScriptedQueue()
+    opened = await over(queue, "https://sqs.us-east-1.amazonaws.com/123456789012/q.fifo").open()
+    assert (opened.fifo, queue.looked_up) == (True, [])
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:sns:us-east-1:123456789012:flights", "arn:aws:sqs:flights"])
+def test_an_arn_of_something_else_is_a_configuration_error(arn: str) -> None:
+    """It says what an ARN of a queue looks like."""
+
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="expected a queue like 'arn:aws:sqs:.*got 'arn:aws"):
+            await over(ScriptedQueue(), arn).open()
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("address", ["{name}", "arn:aws:sqs:us-east-1:123456789012:{name}"])
+async def test_a_missing_queue_says_what_to_do(aws: Aws, name: str, address: str) -> None:
+    """At the start, before anything has to be sent."""
+    port = SqsDeadLetters(
+        await aws.call("sqs"), queue=address.format(name=name), chance=SeededChance(0), report=Recorder()
+    )
+    with pytest.raises(Missing, match="create the queue, or correct its name"):
+        await port.open()
