@@ -114,12 +114,10 @@ class Consumer:
         object.__setattr__(self, "signature", Signature.of(self.handler))
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
-        yield isinstance(self.source, Kinesis), "source: expected Kinesis(...)", self.source
-        yield (
-            self.dead_letters is None or isinstance(self.dead_letters, Sqs),
-            ("dead_letters: expected Sqs(...) or None"),
-            self.dead_letters,
-        )
+        source: object = self.source
+        queue: object = self.dead_letters
+        yield isinstance(source, Kinesis), "source: expected Kinesis(...)", source
+        yield queue is None or isinstance(queue, Sqs), "dead_letters: expected Sqs(...) or None", queue
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
         yield timedelta() <= self.linger <= 300 * SECOND, "linger: expected 0 to 300 s", self.linger

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from streamkit.consumer import MEBIBYTE, Sqs
 SECOND = timedelta(seconds=1)
 YEAR = timedelta(days=365)
 """The longest a stream keeps anything, so the longest that makes sense anywhere."""
+
+Unit = TypeVar("Unit", timedelta, int)
 
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
@@ -80,7 +82,7 @@ class Size(msgspec.Struct, frozen=True):
     def read(self, given: object) -> int:
         """Take a number of bytes, or text with a unit."""
         number, unit = _measure(given)
-        size = number * _SIZES.get(unit.lower(), -1)
+        size = number * _of(_SIZES, unit.lower())
         if not size.is_integer() or not self.low <= size <= self.high:
             raise ValueError(given)
         return int(size)
@@ -104,7 +106,7 @@ class Duration(msgspec.Struct, frozen=True):
         if self.optional and given == "none":
             return None
         number, unit = _measure(given)
-        seconds = number * _DURATIONS.get(unit, -SECOND).total_seconds()
+        seconds = number * _of(_DURATIONS, unit).total_seconds()
         if not self.low.total_seconds() <= seconds <= self.high.total_seconds():
             raise ValueError(given)
         return timedelta(seconds=seconds)
@@ -286,11 +288,16 @@ def said_size(size: int) -> str:
     return str(size)
 
 
+def _of(units: Mapping[str, Unit], unit: str) -> Unit:
+    """Return what a unit stands for. Raises `ValueError` for an unknown one."""
+    if unit not in units:
+        raise ValueError(unit)
+    return units[unit]
+
+
 def _measure(given: object) -> tuple[float, str]:
     """Return the number and the unit of a measure. Raises `ValueError`."""
-    if isinstance(given, bool):
-        raise ValueError(given)
-    if isinstance(given, int | float):
+    if isinstance(given, int | float) and not isinstance(given, bool):
         return float(given), ""
     found = _MEASURE.fullmatch(given) if isinstance(given, str) else None
     if found is None:

@@ -18,7 +18,7 @@ from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
 from streamkit.ports import Ports, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from streamkit.consumer import Consumer
     from streamkit.ports import Chance, Clock, Registration, Report
@@ -38,7 +38,7 @@ class AwsWorld:
         self._settings = settings or AwsSettings()
 
     @asynccontextmanager
-    async def open(self, consumer: Consumer, report: Report) -> AsyncIterator[Ports]:
+    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports]:
         """Open source, table and queue, having seen that table and queue are there and of the right shape."""
         async with Aws(settings=self._settings, report=report) as aws:
             dynamodb = await aws.call("dynamodb")
@@ -51,7 +51,7 @@ class AwsWorld:
             )
 
     @asynccontextmanager
-    async def rows(self, consumer: Consumer, registration: Registration, report: Report) -> AsyncIterator[Rows]:
+    async def rows(self, consumer: Consumer, registration: Registration, report: Report) -> AsyncGenerator[Rows]:
         """Open the rows the registration names."""
         async with Aws(settings=self._settings, report=report) as aws:
             dynamodb = await aws.call("dynamodb")

@@ -199,6 +199,7 @@ class Settling:
 
     def take(self, now: float) -> Attempt | None:
         """Return the next attempt, which is under way until it is told what became of it; None if nothing may run."""
+        self._rejudge(now)
         while (attempt := self._next(now)) is not None:
             if not self._parked and all(record.defect is None for record in attempt.records):
                 return attempt
@@ -209,6 +210,7 @@ class Settling:
             self._schedule.put_back(attempt, _groups(attempt.ordinals, apart=unfit))
             for ordinal, why in unfit.items():
                 self._condemn(ordinal, why)
+            self._rejudge(now)
         return None
 
     def attempts(self, ordinal: int) -> int:

@@ -141,7 +141,9 @@ class Coordinator:
             self._shards = await self._rows.leases.rows()
 
     def _start_of(self, shard: Shard, known: set[str]) -> Start:
-        return "TRIM_HORIZON" if any(parent in known for parent in shard.parents) else self._start
+        if any(parent in known for parent in shard.parents):
+            return "TRIM_HORIZON"
+        return self._start
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         for seen in steps.take:

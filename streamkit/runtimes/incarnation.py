@@ -29,7 +29,7 @@ from streamkit.runtimes.shard import ShardRun, Terms
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from streamkit.core.leasing import ShardRow
     from streamkit.runtimes.process import Opened, Process
@@ -126,7 +126,7 @@ class Incarnation:
             await asyncio.sleep(_PULSE_SECONDS)
 
     @asynccontextmanager
-    async def _beating(self) -> AsyncIterator[None]:
+    async def _beating(self) -> AsyncGenerator[None]:
         """Beat in a thread of its own, or as a task where the world has no threads."""
         opened, world = self._opened, self._process.world
         async with asyncio.TaskGroup() as group:

@@ -72,7 +72,7 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
     rules = rules_of(consumer, chance=SystemChance(), retention=timedelta(days=1))
     settling = Settling(
         _SHARD,
-        replace(rules, backoff=lambda _: 0.0),
+        replace(rules, backoff=_at_once),
         progress=Progress(),
         tally=Tally(),
         report=events.append,
@@ -92,7 +92,7 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
                 dead_letters=letters if consumer.dead_letters else None,
                 ledger=_Claims(),
                 may_start=lambda: True,
-                delay=lambda _: 0.0,
+                delay=_at_once,
                 on_stuck=lambda: None,
             ),
         )
@@ -107,6 +107,10 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
         unsettled=tuple(settling.unsettled()),
         events=tuple(events),
     )
+
+
+def _at_once(_failures: int) -> float:
+    return 0.0
 
 
 _SHARD = "shardId-000000000000"

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -220,7 +219,7 @@ async def test_a_role_is_assumed_before_its_first_use(endpoint_url: str, monkeyp
         ("", False),
     ],
 )
-def test_this_machine_is_known_by_its_addresses(url: str, loopback: bool) -> None:
+def test_this_machine_is_known_by_its_addresses(url: str, *, loopback: bool) -> None:
     """And by no name that only looks like them."""
     assert is_loopback(url) is loopback
 
@@ -241,7 +240,7 @@ def test_this_machine_is_known_by_its_addresses(url: str, loopback: bool) -> Non
     ],
 )
 def test_an_override_is_known_from_the_variables_or_the_host(
-    url: str, environment: dict[str, str], overridden: bool
+    url: str, environment: dict[str, str], *, overridden: bool
 ) -> None:
     """A profile may set it too; then only the host tells."""
     assert is_overridden("kinesis", url, environment) is overridden
@@ -252,7 +251,7 @@ def test_the_adapters_load_without_the_sdk() -> None:
     names = [path.stem for path in Path(sys.modules["streamkit.aws"].__path__[0]).glob("[a-z]*.py")]
     program = (
         f"import sys, importlib; [importlib.import_module(f'streamkit.aws.{{name}}') for name in {names!r}]; "
-        "print(sorted(name for name in sys.modules if name in ('boto3', 'botocore', 'aioboto3', 'aiohttp', 'tenacity')))"
+        "print({'aioboto3', 'aiohttp', 'boto3', 'botocore', 'tenacity'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+    assert answer.stdout.strip() == "set()"

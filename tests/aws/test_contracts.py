@@ -1,7 +1,9 @@
 """The AWS adapters keep every promise of the ports, on the embedded endpoint."""
 
+# ruff: noqa: ANN401 - a fake takes whatever a request carries
+
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +18,8 @@ from streamkit.aws.pace import Pacing
 from streamkit.aws.rows import Layout
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
-from streamkit.core.envelope import read
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.core.envelope import read
 from streamkit.testing import ManualClock, Recorder
 from streamkit.testing.contracts import (
     DeadLettersContract,
@@ -211,11 +213,11 @@ class TestSource(SourceContract):
     """Source and reader on Kinesis."""
 
     @pytest.fixture
-    async def stream(self, aws: Aws, name: str) -> AsyncIterator[KinesisProducer]:
+    async def stream(self, aws: Aws, name: str) -> KinesisProducer:
         """A new stream."""
         producer = KinesisProducer(await aws.call("kinesis"), name)
         await producer.create()
-        yield producer
+        return producer
 
     @pytest.fixture
     async def source(self, aws: Aws, name: str, recorder: Recorder) -> KinesisSource:

@@ -1,7 +1,9 @@
 """The reader of one shard: nothing skipped, nothing repeated, the quotas kept, whatever the service does."""
 
+# ruff: noqa: ANN401 - a fake takes whatever a request carries
+
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +18,7 @@ from streamkit.errors import ConfigurationError, Denied, Expired, Missing, Throt
 from streamkit.events import ReadDelayed
 from streamkit.ports import Reader
 from streamkit.testing import Recorder, SeededChance, VirtualClock, run_virtual
+from tests.aws.virtual import virtual
 
 SHARD = Shard("shardId-000000000000")
 START = 1_356_998_400.0
@@ -95,7 +98,7 @@ class TroubledKinesis(ScriptedKinesis):
 
     def __init__(self, errors: Iterable[Exception], **shard: Any) -> None:
         super().__init__(**shard)
-        self.errors = list(errors)
+        self.errors: list[Exception] = [*errors]
 
     def before(self, parameters: dict[str, Any]) -> None:
         """Fail once more."""
@@ -159,17 +162,6 @@ async def numbers(reader: Reader, count: int, *, answers: int = 100) -> list[int
         if len(found) >= count:
             break
     return [record.sequence for record in found]
-
-
-def virtual(test: Any) -> Any:
-    """Run a test in virtual time."""
-
-    def run() -> None:
-        main: Coroutine[Any, Any, None] = test()
-        run_virtual(main)
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
 
 
 # -- quotas
@@ -309,7 +301,7 @@ async def test_an_expired_iterator_is_renewed_from_the_last_record() -> None:
     kinesis = TroubledKinesis([], records=6, page=2)
     reader = reader_of(kinesis)
     first = await numbers(reader, 2)
-    kinesis.errors = [Expired("too old"), Expired("too old")]
+    kinesis.errors += [Expired("too old"), Expired("too old")]
     assert first + await numbers(reader, 4) == [1000, 1002, 1004, 1006, 1008, 1010]
     assert [each["ShardIteratorType"] for each in kinesis.opened] == [
         "TRIM_HORIZON",
@@ -506,7 +498,7 @@ def test_an_arn_of_something_else_is_a_configuration_error(arn: str) -> None:
     """It says what an ARN of a stream looks like."""
 
     async def main() -> None:
-        with pytest.raises(ConfigurationError, match="expected a stream like 'arn:aws:kinesis:.*got 'arn:aws"):
+        with pytest.raises(ConfigurationError, match=r"expected a stream like 'arn:aws:kinesis:.*got 'arn:aws"):
             over(StreamOf(), arn)
 
     run_virtual(main)

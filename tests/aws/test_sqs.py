@@ -1,6 +1,8 @@
 """Dead letters on SQS: what the queue takes in part, late, or not at all."""
 
-from collections.abc import Coroutine, Iterable, Sequence
+# ruff: noqa: ANN401 - a fake takes whatever a request carries
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from streamkit.core.letters import Letter
 from streamkit.errors import ConfigurationError, Denied, Missing, Throttled, Unanswered, Undelivered, WorldError
 from streamkit.events import LetterTruncated
 from streamkit.testing import Recorder, SeededChance, letter, record, run_virtual
+from tests.aws.virtual import virtual
 
 
 class ScriptedQueue:
@@ -83,17 +86,6 @@ def letters(count: int, *, keys: Iterable[str] = ("k",), data: bytes = b"") -> l
 def over(queue: Call, name: str = "flights-dlq", report: Recorder | None = None) -> SqsDeadLetters:
     """The port over a queue."""
     return SqsDeadLetters(queue, queue=name, chance=SeededChance(0), report=report or Recorder())
-
-
-def virtual(test: Any) -> Any:
-    """Run a test in virtual time."""
-
-    def run() -> None:
-        main: Coroutine[Any, Any, None] = test()
-        run_virtual(main)
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
 
 
 @virtual
@@ -237,7 +229,7 @@ async def test_a_group_stops_at_a_letter_that_will_never_be_taken() -> None:
 
 
 @pytest.mark.parametrize(("size", "truncated"), [(2_000, False), (20_000, True)])
-def test_a_payload_over_the_queues_limit_is_reported(size: int, truncated: bool) -> None:
+def test_a_payload_over_the_queues_limit_is_reported(size: int, *, truncated: bool) -> None:
     """Its letter holds the position to read it again (rule 29), and whoever watches is told."""
 
     async def main() -> None:
@@ -281,7 +273,7 @@ def test_an_arn_of_something_else_is_a_configuration_error(arn: str) -> None:
     """It says what an ARN of a queue looks like."""
 
     async def main() -> None:
-        with pytest.raises(ConfigurationError, match="expected a queue like 'arn:aws:sqs:.*got 'arn:aws"):
+        with pytest.raises(ConfigurationError, match=r"expected a queue like 'arn:aws:sqs:.*got 'arn:aws"):
             await over(ScriptedQueue(), arn).open()
 
     run_virtual(main)

@@ -1,5 +1,7 @@
 """Fences, costs and cancellations of the checkpoint table, beyond what the contract says."""
 
+# ruff: noqa: ANN401 - a fake takes whatever a request carries
+
 from typing import Any
 
 import pytest
@@ -196,7 +198,7 @@ async def test_a_missing_table_says_how_to_make_it(dynamodb: Call, layout: Layou
         TableMembers(dynamodb, elsewhere).beat(member),
         TableRegistry(dynamodb, "streamkit-nowhere").register(WANTED),
     ):
-        with pytest.raises(Missing, match="streamkit-nowhere.*run `streamkit init MODULE:CONSUMER`"):
+        with pytest.raises(Missing, match=r"streamkit-nowhere.*run `streamkit init MODULE:CONSUMER`"):
             await question
 
 

@@ -63,7 +63,7 @@ class Fate:
     def deadly(self, attempts: int) -> bool:
         """Say whether the record may be condemned at all."""
         lasting = self.failures < 0 or self.failures >= attempts
-        return self.kind in ("poison", "corrupt") or (self.kind in ("bad", "slow") and lasting)
+        return self.kind in ("poison", "corrupt") or (self.kind != "good" and lasting)
 
 
 GOOD, POISON, BAD, SLOW, CORRUPT = (Fate(kind) for kind in ("good", "poison", "bad", "slow", "corrupt"))

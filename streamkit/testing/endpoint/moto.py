@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MISSING: Final = 'DynamoDB, SQS and S3 need moto, which is not installed: pip install "streamkit[local]"'
 _TRANSACT: Final = "DynamoDB_20120810.TransactWriteItems"
-_THREADS: Final = 8
+_RECEIVE: Final = "AmazonSQS.ReceiveMessage"
+_LONGEST_POLL_SECONDS: Final = 20
+_POLL_SECONDS: Final = 0.1
 _ANSWERED_OK: Final = 200
 
 
@@ -39,9 +41,9 @@ class _Applications(NamedTuple):
 
 
 class Moto:
-    """moto behind two queues: one thread for DynamoDB and its streams, a few for all else (SQS polls wait in theirs).
+    """moto behind two threads: one for DynamoDB and its streams, one for all else, so that no two calls race.
 
-    moto is imported with the first request, which takes about a second.
+    It is imported with the first request, which takes about a second. SQS's long polls wait here, not in a thread.
     """
 
     _running = False
@@ -49,7 +51,7 @@ class Moto:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._tokens: Tokens[Answered] = Tokens(clock)
         self._dynamodb = ThreadPoolExecutor(1, thread_name_prefix="dynamodb")
-        self._others = ThreadPoolExecutor(_THREADS, thread_name_prefix="moto")
+        self._others = ThreadPoolExecutor(1, thread_name_prefix="moto")
         self._applications: _Applications | None = None
         self._installed = ExitStack()
 
@@ -76,11 +78,24 @@ class Moto:
             applications = await loop.run_in_executor(self._dynamodb, self._load)
         target = asked.header("X-Amz-Target")
         dynamodb = applications.dynamodb.get(target.partition(".")[0])
+        if target == _RECEIVE:
+            return await self._poll(applications.others, asked)
         if dynamodb is None:
             return await loop.run_in_executor(self._others, call, applications.others, asked)
         if target != _TRANSACT:
             return await loop.run_in_executor(self._dynamodb, call, dynamodb, asked)
         return await loop.run_in_executor(self._dynamodb, self._transact, dynamodb, asked, region)
+
+    async def _poll(self, application: Application, asked: Asked) -> Answered:
+        """Ask SQS for messages again and again, without waiting in its thread, until there is one or time is up."""
+        seconds, impatient = _without_wait(asked)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            answered = await loop.run_in_executor(self._others, call, application, impatient)
+            if b'"Messages"' in answered.body or answered.status != _ANSWERED_OK or loop.time() >= deadline:
+                return answered
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _load(self) -> _Applications:
         if self._applications is not None:
@@ -114,6 +129,18 @@ class Moto:
             )
         except msgspec.DecodeError as wrong:
             return _refused("com.amazon.coral.service#SerializationException", str(wrong))
+
+
+def _without_wait(asked: Asked) -> tuple[float, Asked]:
+    """Take the time to wait out of a ReceiveMessage; moto judges one that makes no sense."""
+    try:
+        request = msgspec.json.decode(asked.body, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return 0, asked
+    seconds = request.get("WaitTimeSeconds", 0)
+    if not isinstance(seconds, int) or not 0 <= seconds <= _LONGEST_POLL_SECONDS:
+        return 0, asked
+    return seconds, asked._replace(body=msgspec.json.encode(request | {"WaitTimeSeconds": 0}))
 
 
 def _refused(kind: str, message: str) -> Answered:

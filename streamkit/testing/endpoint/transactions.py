@@ -140,7 +140,7 @@ def _apply(backend: DynamoDBBackend, op: _Operation) -> None:
 
 def _restore(op: _Operation, item: Item | None, stream_length: int) -> None:
     """Put an item back as it was, and take its change out of the table's stream."""
-    table = cast("dict[Any, Any]", op.table.items)  # items by hash key, or by hash key and then range key
+    table: dict[Any, Any] = cast("Any", op.table).items  # by hash key, or by hash key and then range key
     items = table if op.range_value is None else table[op.hash_value]
     key = op.hash_value if op.range_value is None else op.range_value
     if item is None:

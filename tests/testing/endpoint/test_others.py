@@ -1,6 +1,7 @@
 """DynamoDB, its streams, SQS and S3 behind the same address."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -56,14 +57,19 @@ def test_a_table_has_a_stream(client: Callable[..., Any]) -> None:
     assert [r["eventName"] for r in streams.get_records(ShardIterator=at)["Records"]] == ["INSERT", "REMOVE"]
 
 
-def test_queues_and_their_waits_do_not_hold_up_each_other(client: Callable[..., Any]) -> None:
-    """A long poll waits in a thread of its own."""
+def test_many_long_polls_hold_up_nobody_and_see_what_arrives(client: Callable[..., Any]) -> None:
+    """They wait for a message, and others are answered meanwhile."""
     sqs = client("sqs")
     empty, full = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("empty", "full"))
-    sqs.send_message(QueueUrl=full, MessageBody="grüße")
-    assert "Messages" not in sqs.receive_message(QueueUrl=empty, WaitTimeSeconds=1)
-    (message,) = sqs.receive_message(QueueUrl=full)["Messages"]
-    assert message["Body"] == "grüße"
+    with ThreadPoolExecutor(8) as pool:
+        polls = [pool.submit(sqs.receive_message, QueueUrl=empty, WaitTimeSeconds=20) for _ in range(8)]
+        sqs.send_message(QueueUrl=full, MessageBody="grüße")
+        (message,) = sqs.receive_message(QueueUrl=full)["Messages"]
+        assert message["Body"] == "grüße"
+        assert not any(poll.done() for poll in polls)
+        for poll in polls:
+            sqs.send_message(QueueUrl=empty, MessageBody="wake up")
+        assert {poll.result()["Messages"][0]["Body"] for poll in polls} == {"wake up"}
 
 
 def test_objects_keep_their_names_and_lengths(client: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """The endpoint as a program."""
 
 import asyncio
+import http.client
 import os
 import signal
 import socket
@@ -88,6 +89,20 @@ async def test_two_endpoints_with_moto_do_not_share_one_process() -> None:
         with pytest.raises(RuntimeError, match="moto=False"):
             async with Endpoint():
                 pass
+
+
+async def test_a_body_beyond_the_bound_is_refused() -> None:
+    """Status 413, whatever it is for: 64 MiB hold the largest request AWS takes several times."""
+    async with Endpoint(moto=False) as endpoint:
+
+        def ask() -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", endpoint.port)
+            connection.request("POST", "/", body=bytes((64 << 20) + 1))
+            with connection.getresponse() as response:
+                connection.close()
+                return response.status
+
+        assert await asyncio.to_thread(ask) == 413
 
 
 async def test_without_moto_other_services_say_what_to_install() -> None:

@@ -29,9 +29,22 @@ def put(world: KinesisWorld, *payloads: bytes, key: str = "k") -> list[Put]:
     return world.put_records(stream_name="s", records=[Entry(data, key) for data in payloads]).records
 
 
-def iterator(world: KinesisWorld, kind: IteratorType = "TRIM_HORIZON", *, shard: str = FIRST, **place: Any) -> str:
+def iterator(
+    world: KinesisWorld,
+    kind: IteratorType = "TRIM_HORIZON",
+    *,
+    shard: str = FIRST,
+    number: str | None = None,
+    timestamp: float | None = None,
+) -> str:
     """Open a shard of `s`."""
-    return world.get_shard_iterator(stream_name="s", shard_id=shard, shard_iterator_type=kind, **place)
+    return world.get_shard_iterator(
+        stream_name="s",
+        shard_id=shard,
+        shard_iterator_type=kind,
+        starting_sequence_number=number,
+        timestamp=timestamp,
+    )
 
 
 def read(world: KinesisWorld, at: str, limit: int = 10_000) -> list[bytes]:
@@ -90,10 +103,10 @@ def test_the_kinds_of_iterators_start_where_they_say(world: KinesisWorld, clock:
     assert read(world, iterator(world, "AT_TIMESTAMP", timestamp=moment)) == [b"2", b"3"]
     assert read(world, iterator(world, "AT_TIMESTAMP", timestamp=moment - 1)) == [b"2", b"3"]
     number = second[0].sequence_number
-    assert read(world, iterator(world, "AT_SEQUENCE_NUMBER", starting_sequence_number=number)) == [b"2", b"3"]
-    assert read(world, iterator(world, "AFTER_SEQUENCE_NUMBER", starting_sequence_number=number)) == [b"3"]
+    assert read(world, iterator(world, "AT_SEQUENCE_NUMBER", number=number)) == [b"2", b"3"]
+    assert read(world, iterator(world, "AFTER_SEQUENCE_NUMBER", number=number)) == [b"3"]
     number = first[0].sequence_number
-    assert read(world, iterator(world, "AFTER_SEQUENCE_NUMBER", starting_sequence_number=number)) == [b"2", b"3"]
+    assert read(world, iterator(world, "AFTER_SEQUENCE_NUMBER", number=number)) == [b"2", b"3"]
 
 
 def test_an_iterator_lives_five_minutes(world: KinesisWorld, clock: Clock) -> None:
@@ -128,7 +141,7 @@ def test_an_iterator_of_a_deleted_stream_does_not_read_its_successor(world: Kine
     with refused("ResourceNotFoundException"):
         read(world, at)
     with refused("InvalidArgumentException"):
-        iterator(world, "AFTER_SEQUENCE_NUMBER", starting_sequence_number=number)
+        iterator(world, "AFTER_SEQUENCE_NUMBER", number=number)
 
 
 def test_a_number_of_another_shard_is_refused(world: KinesisWorld) -> None:
@@ -136,15 +149,15 @@ def test_a_number_of_another_shard_is_refused(world: KinesisWorld) -> None:
     number = put(world, b"a")[0].sequence_number
     world.split_shard(stream_name="s", shard_to_split=FIRST, new_starting_hash_key=str(1 << 127))
     with refused("InvalidArgumentException"):
-        iterator(world, "AT_SEQUENCE_NUMBER", shard="shardId-000000000001", starting_sequence_number=number)
+        iterator(world, "AT_SEQUENCE_NUMBER", shard="shardId-000000000001", number=number)
 
 
 @pytest.mark.parametrize(
     ("kind", "place"),
     [
-        ("TRIM_HORIZON", {"starting_sequence_number": "1"}),
+        ("TRIM_HORIZON", {"number": "1"}),
         ("AT_SEQUENCE_NUMBER", {}),
-        ("AT_SEQUENCE_NUMBER", {"starting_sequence_number": "12"}),
+        ("AT_SEQUENCE_NUMBER", {"number": "12"}),
         ("AT_TIMESTAMP", {}),
         ("AT_TIMESTAMP", {"timestamp": 9e9}),
     ],
@@ -210,7 +223,7 @@ def test_retention_trims_what_is_older(world: KinesisWorld, clock: Clock) -> Non
     put(world, b"new")
     clock.forward(23 * 3600)
     assert read(world, iterator(world)) == [b"new"]
-    after = iterator(world, "AT_SEQUENCE_NUMBER", starting_sequence_number=number)
+    after = iterator(world, "AT_SEQUENCE_NUMBER", number=number)
     assert read(world, after) == [b"new"]
     clock.forward(3600)
     answer = world.get_records(shard_iterator=iterator(world))

@@ -2,13 +2,12 @@
 
 import random
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 
 from streamkit.testing.kinesis import KinesisError, KinesisWorld, Limits, ShardDescription, ShardFilter
 from streamkit.testing.kinesis.numbers import HASH_KEYS
-from streamkit.testing.kinesis.values import FilterType
 
 HALF = 1 << 127
 DAY = 24 * 3600
@@ -26,15 +25,14 @@ class Clock(Protocol):
         ...
 
 
-def shards(world: KinesisWorld, **wanted: Any) -> list[ShardDescription]:
-    """List the shards of `s`."""
-    return world.list_shards(stream_name="s", **wanted).shards
+def shards(world: KinesisWorld, wanted: ShardFilter | None = None) -> list[ShardDescription]:
+    """List the shards of `s` that a filter means."""
+    return world.list_shards(stream_name="s", shard_filter=wanted).shards
 
 
-def ids(world: KinesisWorld, type_: FilterType | None = None, **wanted: object) -> list[int]:
-    """List the shards of `s` as a filter means them, by index."""
-    chosen = ShardFilter(type_, **wanted) if type_ else None
-    return [int(shard.shard_id.removeprefix("shardId-")) for shard in shards(world, shard_filter=chosen)]
+def ids(world: KinesisWorld, wanted: ShardFilter | None = None) -> list[int]:
+    """List the shards of `s` that a filter means, by index."""
+    return [int(shard.shard_id.removeprefix("shardId-")) for shard in shards(world, wanted)]
 
 
 def split(world: KinesisWorld, index: int, at: int) -> None:
@@ -55,7 +53,7 @@ def refused(code: str) -> pytest.RaisesExc[KinesisError]:
 
 def open_ranges(world: KinesisWorld) -> list[tuple[int, int]]:
     """Return the hash key ranges of open shards."""
-    ranges = [shard.hash_key_range for shard in shards(world, shard_filter=ShardFilter("AT_LATEST"))]
+    ranges = [shard.hash_key_range for shard in shards(world, ShardFilter("AT_LATEST"))]
     return sorted((int(keys.starting_hash_key), int(keys.ending_hash_key)) for keys in ranges)
 
 
@@ -110,7 +108,7 @@ def test_only_open_neighbours_merge_and_only_open_shards_split(world: KinesisWor
     """InvalidArgumentException for all else."""
     world.update_shard_count(stream_name="s", target_shard_count=2)
     world.update_shard_count(stream_name="s", target_shard_count=4)
-    latest = ids(world, "AT_LATEST")
+    latest = ids(world, ShardFilter("AT_LATEST"))
     for one, other in ((latest[0], latest[2]), (latest[0], latest[0]), (0, latest[0])):
         with refused("InvalidArgumentException"):
             merge(world, one, other)
@@ -149,16 +147,16 @@ def test_the_filters_of_list_shards_mean_what_aws_says(world: KinesisWorld, cloc
     split(world, 1, HALF // 2)
     clock.forward(60)
     assert ids(world) == [0, 1, 2, 3, 4]
-    assert ids(world, "AT_LATEST") == [2, 3, 4]
-    assert ids(world, "AT_TRIM_HORIZON") == [0]
-    assert ids(world, "FROM_TRIM_HORIZON") == [0, 1, 2, 3, 4]
-    assert ids(world, "AT_TIMESTAMP", timestamp=opened + 3660) == [1, 2]
-    assert ids(world, "FROM_TIMESTAMP", timestamp=opened + 3660) == [1, 2, 3, 4]
-    assert ids(world, "AFTER_SHARD_ID", shard_id="shardId-000000000002") == [3, 4]
+    assert ids(world, ShardFilter("AT_LATEST")) == [2, 3, 4]
+    assert ids(world, ShardFilter("AT_TRIM_HORIZON")) == [0]
+    assert ids(world, ShardFilter("FROM_TRIM_HORIZON")) == [0, 1, 2, 3, 4]
+    assert ids(world, ShardFilter("AT_TIMESTAMP", timestamp=opened + 3660)) == [1, 2]
+    assert ids(world, ShardFilter("FROM_TIMESTAMP", timestamp=opened + 3660)) == [1, 2, 3, 4]
+    assert ids(world, ShardFilter("AFTER_SHARD_ID", shard_id="shardId-000000000002")) == [3, 4]
     with refused("InvalidArgumentException"):
-        ids(world, "AFTER_SHARD_ID")
+        ids(world, ShardFilter("AFTER_SHARD_ID"))
     clock.forward(DAY - 3600)
-    assert ids(world, "AT_TRIM_HORIZON") == [1, 2]
+    assert ids(world, ShardFilter("AT_TRIM_HORIZON")) == [1, 2]
 
 
 def test_a_closed_shard_is_listed_until_its_last_records_expire(world: KinesisWorld, clock: Clock) -> None:
@@ -181,7 +179,7 @@ def test_list_shards_pages_and_its_token_remembers_the_filter(world: KinesisWorl
     while page.next_token:
         page = world.list_shards(next_token=page.next_token, max_results=3)
         found += [shard.shard_id for shard in page.shards]
-    assert found == [f"shardId-{index:012d}" for index in ids(world, "AT_LATEST")]
+    assert found == [f"shardId-{index:012d}" for index in ids(world, ShardFilter("AT_LATEST"))]
     assert len(found) == 8
 
 

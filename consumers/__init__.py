@@ -1,0 +1,1 @@
+"""Real consumers, deployed as they are; `streamkit demo` runs them."""

@@ -1,0 +1,102 @@
+"""`streamkit init`: see that what a consumer works with is there, and make its checkpoint table."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from streamkit.cli.loading import config_option, configured, consumers_argument
+from streamkit.errors import ConfigurationError, Missing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from streamkit.aws.clients import Aws
+    from streamkit.consumer import Consumer
+    from streamkit.ports import Chance, Clock
+
+
+@click.command()
+@consumers_argument
+@click.option("--queue", is_flag=True, help="Make the dead-letter queue too, encrypted, its letters kept for 14 days.")
+@config_option
+def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
+    """Make the checkpoint table of a consumer, after a look at its stream and dead-letter queue.
+
+    \b
+    streamkit init consumers.flights:flights --queue
+
+    Say it as often as you like: what is there stays as it is. The table bills on demand, forgets ledger rows by
+    itself, keeps 35 days of history, and is protected against deletion. A worker may not make it: its credentials
+    need no right to make anything.
+    """  # noqa: D301 - click's mark for "do not wrap"
+    for consumer in configured(paths, config=config).consumers:
+        asyncio.run(_prepare(consumer, make_queue=queue))
+
+
+async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
+    """Look first and make last: a wrong name leaves nothing half-written."""
+    from streamkit.clock import SystemChance, SystemClock
+
+    clock, chance = SystemClock(), SystemChance()
+    async with _aws() as aws:
+        click.echo(await _stream(consumer, aws, clock, chance))
+        click.echo(await _queue(consumer, aws, chance, make=make_queue))
+        for line in await _table(consumer, aws, clock):
+            click.echo(line)
+
+
+@asynccontextmanager
+async def _aws() -> AsyncIterator[Aws]:
+    from streamkit.aws.clients import Aws, AwsSettings
+
+    settings = AwsSettings(lease_answer_seconds=15.0)  # no lease depends on these answers
+    async with Aws(settings=settings, report=lambda _: None) as aws:
+        yield aws
+
+
+async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) -> str:
+    from streamkit.aws.kinesis import KinesisSource
+
+    call = await aws.call("kinesis", role=consumer.source.role)
+    source = KinesisSource(call, stream=consumer.source.stream, clock=clock, chance=chance, report=lambda _: None)
+    stream = await source.identify()
+    hours = round(stream.retention.total_seconds() / 3600)
+    return f"stream {stream.name}: found, keeps records for {hours} hours"
+
+
+async def _queue(consumer: Consumer, aws: Aws, chance: Chance, *, make: bool) -> str:
+    from streamkit.aws import queues
+    from streamkit.aws.sqs import SqsDeadLetters
+
+    if consumer.dead_letters is None:
+        return "dead-letter queue: none set; a record that cannot be handled stops its shard"
+    name = consumer.dead_letters.queue
+    call = await aws.call("sqs")
+    try:
+        await SqsDeadLetters(call, queue=name, chance=chance, report=lambda _: None).open()
+    except Missing as missing:
+        if not make:
+            raise Missing(f"{missing}, or say `streamkit init --queue`") from missing
+        await queues.create(call, name)
+        return f"dead-letter queue {name}: made, encrypted, keeps letters for 14 days"
+    return f"dead-letter queue {name}: found"
+
+
+async def _table(consumer: Consumer, aws: Aws, clock: Clock) -> list[str]:
+    from streamkit.aws import schema
+
+    call = await aws.call("dynamodb")
+    made = "found"
+    try:
+        await schema.check(call, consumer.table)
+    except Missing:
+        made = "made"
+    except ConfigurationError:
+        pass  # `create` waits for one that is being made, and says what is wrong with another
+    notes = await schema.create(call, consumer.table, clock=clock)
+    return [f"table {consumer.table}: {made}", *(f"table {consumer.table}: {note}" for note in notes)]

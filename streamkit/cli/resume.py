@@ -1,0 +1,82 @@
+"""`streamkit resume`: let shards go on that stand still until a person acts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+from msgspec.structs import replace
+
+from streamkit.cli.loading import config_option, configured, consumers_argument
+from streamkit.errors import ConfigurationError, Refused, Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from streamkit.consumer import Consumer
+    from streamkit.core.leasing import ShardRow
+    from streamkit.ports import Chance, Leases
+
+
+@click.command()
+@consumers_argument
+@click.option("--shard", metavar="ID", help="This shard only.")
+@config_option
+def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> None:
+    """Let halted shards go on from where they stopped; the record that halted them is handled anew.
+
+    \b
+    streamkit resume consumers.flights:flights
+    streamkit resume consumers.flights:flights --shard shardId-000000000003
+
+    A shard halts for on_dead_letter="halt" or on_gap="halt". Exit status 2 if none is halted.
+    """  # noqa: D301 - click's mark for "do not wrap"
+    for consumer in configured(paths, config=config).consumers:
+        asyncio.run(_resume(consumer, shard))
+
+
+async def _resume(consumer: Consumer, shard: str | None) -> None:
+    from streamkit.aws.clients import Aws, AwsSettings
+    from streamkit.aws.table import TableLeases, TableRegistry
+    from streamkit.clock import SystemChance
+
+    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws:
+        dynamodb = await aws.call("dynamodb")
+        registry = TableRegistry(dynamodb, consumer.table)
+        registration, _ = await registry.recorded()
+        if registration.consumer != consumer.name:
+            raise ConfigurationError(
+                f"table {consumer.table}: expected the rows of consumer {consumer.name!r}, "
+                f"got those of {registration.consumer!r}"
+            )
+        leases = TableLeases(dynamodb, await registry.layout(registration.stream))
+        for row in halted(await leases.rows(), shard, consumer.table):
+            await reopen(row, leases, SystemChance())
+            click.echo(f"consumer {consumer.name}: shard {row.id} goes on; it was halted: {row.halted}")
+
+
+def halted(rows: Sequence[ShardRow], shard: str | None, table: str) -> list[ShardRow]:
+    """Return the halted rows, or that of `shard`. Raises `ConfigurationError` if there is none."""
+    known = [row.id for row in rows]
+    if shard is not None and shard not in known:
+        raise ConfigurationError(f"--shard: expected one of the shards in table {table}, got {shard!r}")
+    found = [row for row in rows if row.state == "halted" and shard in (None, row.id)]
+    if not found:
+        which = f"shard {shard}" if shard else f"any of {len(known)} shards"
+        raise ConfigurationError(f"table {table}: expected {which} to be halted, got none; nothing was changed")
+    return found
+
+
+async def reopen(row: ShardRow, leases: Leases, chance: Chance) -> None:
+    """Open a halted row; returning means it is durable. Raises `ConfigurationError` if somebody else was there."""
+    wanted = replace(row, state="open", halted=None, revision=row.revision + 1, token=chance.token())
+    try:
+        try:
+            await leases.write(row, wanted)
+        except Unanswered:  # it may have happened: the very same write, once more, tells
+            await leases.write(row, wanted)
+    except Refused as refused:
+        if refused.row is None or refused.row.token != wanted.token:
+            raise ConfigurationError(f"shard {row.id}: expected it to stand still, got a change; look again") from None

@@ -1,0 +1,106 @@
+"""`streamkit run`: a worker in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from streamkit.cli.loading import config_option, configured, consumers_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from streamkit.config import Configured
+    from streamkit.ports import Clock, Report
+    from streamkit.runtimes.worker import Worker
+
+_INTERRUPTED = 130
+
+
+@click.command(options_metavar="[OPTIONS]")
+@consumers_argument
+@click.option("--until-idle", metavar="SECONDS", help="Stop once everything is settled for so long: 30, 500ms, 5m.")
+@click.option("--grace", metavar="SECONDS", help="How long handlers may go on after SIGTERM: 25 seconds, if not said.")
+@config_option
+@click.option("--log-format", metavar="json|console", help="How events are written: console on a terminal, else json.")
+@click.option("--log-level", metavar="LEVEL", help="Least level of events written: debug, info, warning or error.")
+def run(paths: tuple[str, ...], config: Path | None, **options: str | None) -> None:
+    """Consume until told to stop: SIGTERM and SIGINT finish what is under way, checkpoint, and give the shards back.
+
+    \b
+    streamkit run consumers.flights:flights
+    streamkit run consumers.flights:flights consumers.weather:weather --config streamkit.toml
+    streamkit run consumers.flights:flights --until-idle 30
+
+    Start as many workers as you like: they share the shards. Events go to standard error (`streamkit events` lists
+    them). Settings come from the code, a TOML file and STREAMKIT_ variables; AWS settings are the SDK's own.
+
+    Exit status: 0 after an orderly stop, 2 for something you have to correct, 70 for a handler that could not be
+    stopped, 130 at the second interrupt, 1 for anything else.
+    """  # noqa: D301 - click's mark for "do not wrap"
+    plan = configured(paths, config=config, options=options)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(plan))
+
+
+async def _run(plan: Configured) -> None:
+    from streamkit.aws.world import AwsWorld
+    from streamkit.clock import SystemChance, SystemClock
+    from streamkit.runtimes.worker import Options, Worker
+
+    clock, chance = SystemClock(), SystemChance()
+    worker = Worker(
+        plan.consumers,
+        AwsWorld(clock=clock, chance=chance),
+        clock=clock,
+        chance=chance,
+        report=_reporter(plan, clock),
+        options=Options(until_idle=plan.worker.until_idle, grace=plan.worker.grace),
+    )
+    _heed_signals(worker)
+    await worker.run()
+
+
+def _reporter(plan: Configured, clock: Clock) -> Report:
+    from streamkit.logs import reporter
+
+    terminal = sys.stderr.isatty()
+    return reporter(
+        plan.worker.log_format or ("console" if terminal else "json"),
+        plan.worker.log_level,
+        clock=clock,
+        stream=sys.stderr,
+        colours=terminal and not os.environ.get("NO_COLOR"),
+    )
+
+
+def _heed_signals(worker: Worker) -> None:
+    """Drain at SIGTERM and SIGINT; exit at once at the second SIGINT."""
+    interrupts = 0
+
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            os._exit(_INTERRUPTED)
+        worker.drain("SIGINT")
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, worker.drain, "SIGTERM")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, where it is installed."""
+    if find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    return factory
