@@ -1,20 +1,19 @@
-"""Departures in, delay statistics per carrier out: how a consumer is written.
+"""Departures in, delay statistics by carrier out: how a consumer is written.
 
     streamkit run consumers.flights:flights
 
-Any delivery may come twice: a worker can die between a write and its checkpoint. So a write and the proof of it are
-one: the row that a flight is added to lists the records it holds, and refuses one that it lists already. One request
-a flight, exact without a transaction. There is a row per carrier, aircraft and month: rows stay small and cool, a
-row's records come in order because they share a partition key, and one Query by carrier sums it up.
+A delivery may come again, because a worker may die between the write and its checkpoint. So a write and the proof
+that it happened are one: a row lists the records in it and refuses one it lists already. That is one request a
+flight, and exact without a transaction. A row is one aircraft's month, so it stays small and nobody queues for it;
+its list is in stream order, because the aircraft is the partition key. One Query sums a carrier up.
 
-    carrier  row              records              delay_minutes  late  cancelled  repeats
-    UA       2013-01#N14228   [flights:...:0, ..]  57             2     1          3
+    carrier  row             records                  delay_minutes  late  cancelled  repeats
+    UA       2013-01#N14228  [flights:shardId-...:0]  57             2     1          3
 """
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -25,15 +24,16 @@ TABLE: Final = os.environ.get("FLIGHTS_TABLE", "flight-statistics")
 STREAM: Final = os.environ.get("FLIGHTS_STREAM", "flights")
 DEAD_LETTERS: Final = os.environ.get("FLIGHTS_DEAD_LETTERS", "flights-dlq")
 
-CONCURRENCY: Final = 64
+CONCURRENCY: Final = 32
 LATE_MINUTES: Final = 15
-"""From here on a flight counts as late (US Bureau of Transportation Statistics)."""
+"""What the US Bureau of Transportation Statistics calls late."""
 
-Write = dict[str, Any]
+DynamoDB = Any
+"""A client of aioboto3, which is published without types."""
 
 
 class Flight(msgspec.Struct, frozen=True):
-    """What of a departure matters here. A flight that never departed was cancelled."""
+    """What of a departure matters here. One that never took place was cancelled."""
 
     year: int
     month: int
@@ -45,67 +45,24 @@ class Flight(msgspec.Struct, frozen=True):
     flight: int
     origin: str
 
-    @property
-    def identity(self) -> str:
-        """The same however often a producer puts the flight."""
-        day = f"{self.year}-{self.month:02}-{self.day:02}"
-        return f"{day} {self.carrier}{self.flight} {self.origin} {self.sched_dep_time:04}"
 
-    def counted(self) -> tuple[str, Write]:
-        """Return what it adds to its row. Raises `Poison` if it landed and nobody knows when."""
-        if self.dep_time is None:
-            return "cancelled :one", {":one": {"N": "1"}}
-        if self.arr_delay is None:
-            raise Poison("no arrival delay")
-        late = int(self.arr_delay >= LATE_MINUTES)
-        return "delay_minutes :delay, late :late", {":delay": {"N": str(self.arr_delay)}, ":late": {"N": str(late)}}
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """The table, through one client of the SDK."""
-
-    client: Any
-
-    async def add(self, flight: Flight, record: Record) -> None:
-        """Add a flight to its row; one that is in it already changes nothing but the count of repeats."""
-        change, values = flight.counted()
-        row = {"carrier": {"S": flight.carrier}, "row": {"S": f"{flight.year}-{flight.month:02}#{record.key}"}}
-        try:
-            await self._update(
-                row,
-                f"SET records = list_append(if_not_exists(records, :none), :records) ADD {change}",
-                {**values, ":none": {"L": []}, ":records": {"L": [{"S": record.id}]}, ":id": {"S": record.id}},
-                ConditionExpression="NOT contains(records, :id)",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException:
-            await self._update(row, "ADD repeats :one", {":one": {"N": "1"}})
-
-    async def _update(self, row: Write, expression: str, values: Write, **condition: str) -> None:
-        """Update one row. Raises `Unavailable` when the table has trouble that is no fault of the record."""
-        known = self.client.exceptions
-        try:
-            await self.client.update_item(
-                TableName=TABLE,
-                Key=row,
-                UpdateExpression=expression,
-                ExpressionAttributeValues=values,
-                **condition,
-            )
-        except (known.InternalServerError, known.ProvisionedThroughputExceededException) as error:
-            raise Unavailable("the table of statistics") from error
+def identity(record: Record) -> str:
+    """Return what is the same however often the producer puts a flight."""
+    flight = record.json(Flight)
+    day = f"{flight.year}-{flight.month:02}-{flight.day:02}"
+    return f"{day} {flight.sched_dep_time:04} {flight.origin} {flight.carrier}{flight.flight}"
 
 
 @asynccontextmanager
-async def statistics() -> AsyncIterator[Statistics]:
-    """Open the table, once per event loop. The SDK may send a write again: its condition makes that harmless."""
+async def dynamodb() -> AsyncIterator[DynamoDB]:
+    """Open one client per event loop. It may send a write twice: the condition makes that harmless."""
     import aioboto3
     from aiobotocore.config import AioConfig
 
-    settings = AioConfig(max_pool_connections=CONCURRENCY, retries={"mode": "standard", "max_attempts": 4})
     session: Any = aioboto3.Session()
+    settings = AioConfig(max_pool_connections=CONCURRENCY, retries={"mode": "standard"})
     async with session.client("dynamodb", config=settings) as client:
-        yield Statistics(client)
+        yield client
 
 
 @consumer(
@@ -113,9 +70,40 @@ async def statistics() -> AsyncIterator[Statistics]:
     source=Kinesis(STREAM),
     dead_letters=Sqs(DEAD_LETTERS),
     concurrency=CONCURRENCY,
-    dedupe_key=lambda record: record.json(Flight).identity,
-    lifespan=statistics,
+    dedupe_key=identity,
+    lifespan=dynamodb,
 )
-async def flights(record: Record, *, state: Statistics) -> None:
-    """Add one flight to its carrier's statistics."""
-    await state.add(record.json(Flight), record)
+async def flights(record: Record, *, state: DynamoDB) -> None:
+    """Add one flight to the statistics of its carrier, once."""
+    flight = record.json(Flight)
+    if flight.dep_time is None:
+        counted, values = "cancelled :one", {":one": 1}
+    elif flight.arr_delay is None:
+        raise Poison("no arrival delay")
+    else:
+        late = int(flight.arr_delay >= LATE_MINUTES)
+        counted, values = "delay_minutes :delay, late :late", {":delay": flight.arr_delay, ":late": late}
+    await add(state, flight, record, counted, values)
+
+
+async def add(client: DynamoDB, flight: Flight, record: Record, counted: str, values: dict[str, int]) -> None:
+    """Add to the row of the flight's aircraft; a record it lists already only adds to `repeats`."""
+    key = {"carrier": {"S": flight.carrier}, "row": {"S": f"{flight.year}-{flight.month:02}#{record.key}"}}
+    listed = {":id": {"S": record.id}, ":ids": {"L": [{"S": record.id}]}, ":none": {"L": []}}
+    try:
+        await client.update_item(
+            TableName=TABLE,
+            Key=key,
+            ConditionExpression="NOT contains(records, :id)",
+            UpdateExpression=f"SET records = list_append(if_not_exists(records, :none), :ids) ADD {counted}",
+            ExpressionAttributeValues=listed | {name: {"N": str(value)} for name, value in values.items()},
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        await client.update_item(
+            TableName=TABLE,
+            Key=key,
+            UpdateExpression="ADD repeats :one",
+            ExpressionAttributeValues={":one": {"N": "1"}},
+        )
+    except (client.exceptions.ProvisionedThroughputExceededException, client.exceptions.InternalServerError) as busy:
+        raise Unavailable("the table has trouble of its own, the flight has none") from busy

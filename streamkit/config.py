@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -172,7 +172,7 @@ def _flat(table: Mapping[str, object], settings: Mapping[str, Setting]) -> Itera
     groups = {setting.part for setting in settings.values() if "." in setting.name}
     for name, value in table.items():
         if name in groups and isinstance(value, dict):
-            group: dict[str, object] = value
+            group = cast("dict[str, object]", value)
             yield from ((f"{name}.{field}", each) for field, each in group.items())
         else:
             yield name, value
@@ -181,8 +181,7 @@ def _flat(table: Mapping[str, object], settings: Mapping[str, Setting]) -> Itera
 def _table(value: object, origin: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise ConfigurationError(f"{origin}: expected a table, got {value!r}")
-    table: dict[str, object] = value
-    return table
+    return cast("dict[str, object]", value)
 
 
 # What every source must keep to

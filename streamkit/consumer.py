@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
@@ -114,10 +115,8 @@ class Consumer:
         object.__setattr__(self, "signature", Signature.of(self.handler))
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
-        source: object = self.source
-        queue: object = self.dead_letters
-        yield isinstance(source, Kinesis), "source: expected Kinesis(...)", source
-        yield queue is None or isinstance(queue, Sqs), "dead_letters: expected Sqs(...) or None", queue
+        yield _is_a(self.source, Kinesis), "source: expected Kinesis(...)", self.source
+        yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
         yield timedelta() <= self.linger <= 300 * SECOND, "linger: expected 0 to 300 s", self.linger
@@ -238,3 +237,8 @@ def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001
     if not holds:
         msg = f"{expectation}, got {got!r}"
         raise ConfigurationError(msg)
+
+
+def _is_a(value: object, kind: type | UnionType) -> bool:
+    """Look at run time: callers need not be type-checked."""
+    return isinstance(value, kind)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("streamkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
-settings.load_profile("streamkit")
+settings.register_profile("thorough", settings.get_profile("streamkit"), max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "streamkit"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ from streamkit.cli.loading import config_option, configured, consumers_argument
 from streamkit.errors import ConfigurationError, Missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from streamkit.aws.clients import Aws
@@ -40,23 +38,16 @@ def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
 
 async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
     """Look first and make last: a wrong name leaves nothing half-written."""
+    from streamkit.aws.clients import Aws, AwsSettings
     from streamkit.clock import SystemChance, SystemClock
 
     clock, chance = SystemClock(), SystemChance()
-    async with _aws() as aws:
+    patient = AwsSettings(lease_answer_seconds=15.0)  # no lease depends on these answers
+    async with Aws(settings=patient, report=lambda _: None) as aws:
         click.echo(await _stream(consumer, aws, clock, chance))
         click.echo(await _queue(consumer, aws, chance, make=make_queue))
         for line in await _table(consumer, aws, clock):
             click.echo(line)
-
-
-@asynccontextmanager
-async def _aws() -> AsyncIterator[Aws]:
-    from streamkit.aws.clients import Aws, AwsSettings
-
-    settings = AwsSettings(lease_answer_seconds=15.0)  # no lease depends on these answers
-    async with Aws(settings=settings, report=lambda _: None) as aws:
-        yield aws
 
 
 async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) -> str:

@@ -62,8 +62,8 @@ def bind(
 
 async def _in_thread(call: Callable[[Record | Batch], Any], threads: Executor | None, subject: Record | Batch) -> None:
     """Run the call in a thread and wait until the thread has ended, whoever cancels: only then is it over (rule 8)."""
-    run = functools.partial(contextvars.copy_context().run, call, subject)
-    future = asyncio.get_running_loop().run_in_executor(threads, run)
+    context = contextvars.copy_context()
+    future = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call, subject))
     while not future.done():
         try:
             await asyncio.shield(future)

@@ -43,7 +43,7 @@ class Coordinator:
         """`open_run` makes the run of a shard just taken."""
         self._source = opened.ports.source
         self._rows = opened.rows
-        self._start = opened.registration.start
+        self._start: Start = opened.registration.start
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._heart = heart
         self._clock = process.clock

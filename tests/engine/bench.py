@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -90,6 +90,11 @@ def fates(*kinds: str, most: int = 14) -> st.SearchStrategy[list[Fate]]:
     return st.lists(fate, min_size=1, max_size=most)
 
 
+def keyed(planted: Sequence[Fate], keys: str) -> list[Fate]:
+    """Give the records keys in turn."""
+    return [replace(fate, key=keys[index % len(keys)]) for index, fate in enumerate(planted)]
+
+
 interruptions = st.builds(
     Interruption,
     st.sampled_from(["stop", "cancel", "fence", "crash"]),
@@ -118,6 +123,13 @@ class Bench:
     busy: set[str] = field(default_factory=set[str])
     stuck: list[float] = field(default_factory=list[float])
     """When attempts were found that would not end."""
+    on_run: Callable[[Record], object] = lambda _: None
+    rejected: Callable[[Record], bool] = lambda _: False
+    """The consumer's filter, the wrong way round."""
+    unavailable_inside: bool = False
+    """Whether a batch handler wraps an `Unavailable` into its `Partial`."""
+    skips: bool = True
+    """Whether a batch handler leaves out what follows a failure under its key."""
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -215,6 +227,20 @@ class Bench:
         frontier = self.progress.frontier
         return [each for each in self.records if frontier is None or each.sequence >= int(frontier.sequence_number)]
 
+    def count_turns(self) -> Callable[[], int]:
+        """Count, from now on, how often the loop turns without time going on."""
+        turns = 0
+        select = self.loop.select
+
+        def counting(timeout: float | None) -> list[object]:
+            nonlocal turns
+            turns += 1
+            assert turns < 20_000, "the loop spins"
+            return select(timeout)
+
+        self.loop.select = counting  # type: ignore[method-assign]
+        return lambda: turns
+
     # What a checkpoint would carry
 
     def save(self) -> None:
@@ -251,6 +277,7 @@ class Bench:
             "handler_timeout": TIMEOUT,
             "retry": Retry(attempts=self.attempts, initial=timedelta(seconds=1)),
             "outage": Outage(limit=LIMIT),
+            "where": lambda record: not self.rejected(record),
             **self.settings,
         }
         decorate = consumer.batch if batches else consumer
@@ -267,6 +294,7 @@ class Bench:
         assert index not in self.settled, f"record {index} runs again"
         assert record.attempt >= 1
         self.runs[index] = self.runs.get(index, 0) + 1
+        self.on_run(record)
         return self.fates[index]
 
     def _strike(self, record: Record) -> Exception | None:
@@ -326,7 +354,7 @@ class Bench:
         failed = set[str]()
         try:
             for record in batch:
-                if record.key in failed:
+                if record.key in failed and self.skips:
                     continue
                 self._begin(record)
                 await asyncio.sleep(self._seconds(record))
@@ -358,7 +386,7 @@ class Bench:
         failed: dict[Record, BaseException] = {}
 
         def note(record: Record, error: Exception) -> None:
-            if isinstance(error, Unavailable):
+            if isinstance(error, Unavailable) and not self.unavailable_inside:
                 raise error
             failed[record] = error
 

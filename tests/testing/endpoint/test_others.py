@@ -67,7 +67,7 @@ def test_many_long_polls_hold_up_nobody_and_see_what_arrives(client: Callable[..
         (message,) = sqs.receive_message(QueueUrl=full)["Messages"]
         assert message["Body"] == "grüße"
         assert not any(poll.done() for poll in polls)
-        for poll in polls:
+        for _ in polls:
             sqs.send_message(QueueUrl=empty, MessageBody="wake up")
         assert {poll.result()["Messages"][0]["Body"] for poll in polls} == {"wake up"}
 
