@@ -7,12 +7,12 @@ that it happened are one: a row lists the records in it and refuses one it lists
 flight, and exact without a transaction. A row is one aircraft's month, so it stays small and nobody queues for it;
 its list is in stream order, because the aircraft is the partition key. One Query sums a carrier up.
 
-    carrier  row             records                  delay_minutes  late  cancelled  repeats
+    carrier  month_aircraft  records                  delay_minutes  late  cancelled  repeats
     UA       2013-01#N14228  [flights:shardId-...:0]  57             2     1          3
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def identity(record: Record) -> str:
 
 
 @asynccontextmanager
-async def dynamodb() -> AsyncIterator[DynamoDB]:
+async def dynamodb() -> AsyncGenerator[DynamoDB, None]:
     """Open one client per event loop. It may send a write twice: the condition makes that harmless."""
     import aioboto3
     from aiobotocore.config import AioConfig
@@ -88,8 +88,8 @@ async def flights(record: Record, *, state: DynamoDB) -> None:
 
 async def add(client: DynamoDB, flight: Flight, record: Record, counted: str, values: dict[str, int]) -> None:
     """Add to the row of the flight's aircraft; a record it lists already only adds to `repeats`."""
-    key = {"carrier": {"S": flight.carrier}, "row": {"S": f"{flight.year}-{flight.month:02}#{record.key}"}}
-    listed = {":id": {"S": record.id}, ":ids": {"L": [{"S": record.id}]}, ":none": {"L": []}}
+    key = {"carrier": {"S": flight.carrier}, "month_aircraft": {"S": f"{flight.year}-{flight.month:02}#{record.key}"}}
+    listed: dict[str, Any] = {":id": {"S": record.id}, ":ids": {"L": [{"S": record.id}]}, ":none": {"L": []}}
     try:
         await client.update_item(
             TableName=TABLE,

@@ -58,6 +58,7 @@ class Aws:
         self._report = report
         self._exit = AsyncExitStack()
         self._calls: dict[tuple[Service, str | None, str | None], Call] = {}
+        self._sessions: dict[tuple[str | None, str | None], tuple[Session, str | bool]] = {}
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -88,7 +89,7 @@ class Aws:
 
         request = Request(service, "*", "")
         try:
-            session, trust = await self._session(role, region or self._settings.region)
+            session, trust = await self._session(role, region)
             client = await self._exit.enter_async_context(
                 session.client(service, verify=trust, config=_config(service, self._settings))
             )
@@ -104,7 +105,18 @@ class Aws:
         return _SdkCall(client, service, within_seconds=self._settings.limit(service))
 
     async def _session(self, role: str | None, region: str | None) -> tuple[Session, str | bool]:
-        """Return a session in the name of `role`, and what it trusts: a bundle's path, True or False."""
+        """Return a session in the name of `role`, and what it trusts: a bundle's path, True or False.
+
+        Services share it, and with it the credentials.
+        """
+        known = self._sessions.get((role, region))
+        if known is None:
+            known = await self._log_in(role, region or self._settings.region)
+            self._sessions[role, region] = known
+        return known
+
+    async def _log_in(self, role: str | None, region: str | None) -> tuple[Session, str | bool]:
+        """Make a session, having seen that there are a region and credentials."""
         import aioboto3
         from aiobotocore.session import AioSession
 
@@ -113,11 +125,11 @@ class Aws:
         if not region:
             raise ConfigurationError("expected an AWS region, got none: set AWS_REGION")
         trust = _trust(core.get_config_variable("ca_bundle"), verify=self._settings.verify)
-        base: Session = aioboto3.Session(botocore_session=core, region_name=region)
         if await core.get_credentials() is None:
             raise ConfigurationError(
                 "expected AWS credentials, got none: set AWS_PROFILE or AWS_ACCESS_KEY_ID, or attach a role"
             )
+        base: Session = aioboto3.Session(botocore_session=core, region_name=region)
         return (base if role is None else await _assume(role, base, trust=trust)), trust
 
 

@@ -96,7 +96,15 @@ _MEANINGS: dict[str, type[WorldError]] = {
         ),
         Throttled,
     ),
-    **dict.fromkeys(("ResourceInUseException", "TableInUseException", "TransactionConflictException"), Busy),
+    **dict.fromkeys(
+        (
+            "ContinuousBackupsUnavailableException",
+            "ResourceInUseException",
+            "TableInUseException",
+            "TransactionConflictException",
+        ),
+        Busy,
+    ),
     **dict.fromkeys(
         (
             "AccessDenied",

@@ -16,6 +16,8 @@ EXPIRES = "expires"
 """The attribute by which DynamoDB forgets ledger rows; no other row has it."""
 CREATION_LIMIT = timedelta(seconds=120)
 POLL_SECONDS = 0.25
+HISTORY_TRIES = 30
+HISTORY_WAIT_SECONDS = 2.0
 
 Description = dict[str, Any]
 
@@ -99,16 +101,21 @@ async def _expire_ledger_rows(call: Call, table: str) -> str | None:
 
 
 async def _keep_history(call: Call, table: str) -> str | None:
-    """Switch point-in-time recovery on; return a note where there is none."""
-    try:
-        await call(
-            "UpdateContinuousBackups",
-            TableName=table,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
-        )
-    except (Rejected, Busy) as error:
-        return f"no point-in-time recovery here: {error}"
-    return None
+    """Switch point-in-time recovery on, which a new table may put off; return a note where there is none."""
+    for _ in range(HISTORY_TRIES):
+        try:
+            await call(
+                "UpdateContinuousBackups",
+                TableName=table,
+                PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+            )
+        except Busy:
+            await asyncio.sleep(HISTORY_WAIT_SECONDS)
+        except Rejected as error:
+            return f"no point-in-time recovery here: {error}"
+        else:
+            return None
+    return "point-in-time recovery is not on yet: run the same command again"
 
 
 def _expect_our_shape(table: str, found: Description) -> None:

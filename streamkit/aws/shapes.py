@@ -9,6 +9,9 @@ from typing import Any
 from streamkit.core.lineage import Shard
 from streamkit.errors import ConfigurationError
 
+ARN_REGION = 3
+"""Which part of an ARN, counted from 0."""
+
 
 def stream_name(stream: str) -> str:
     """Return the name in an ARN of a stream, or the name as it is. Raises `ConfigurationError`."""
@@ -20,6 +23,12 @@ def stream_name(stream: str) -> str:
             f"expected a stream like 'arn:aws:kinesis:us-east-1:123456789012:stream/flights', got {stream!r}"
         )
     return name
+
+
+def arn_region(name: str) -> str | None:
+    """Return the region in an ARN, or None for a plain name: where the resource is, whatever region is in force."""
+    parts = name.split(":")
+    return parts[3] or None if name.startswith("arn:") and len(parts) > ARN_REGION else None
 
 
 def listed_shard(entry: Mapping[str, Any]) -> Shard:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamkit.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from streamkit.testing.endpoint import Endpoint
 
@@ -29,22 +31,19 @@ if TYPE_CHECKING:
 def local(*, port: int, host: str, limits: bool, seed: int, while_stdin_open: bool) -> None:
     """Serve Kinesis, DynamoDB, SQS and S3 on one address of this machine, until interrupted.
 
-    Prints the variables that lead every AWS SDK and the AWS command line there:
-
-        eval "$(streamkit local | head -5)"
+    Prints, as lines for a shell, the variables that lead every AWS SDK and the AWS command line there.
     """
     from streamkit.testing.endpoint import Endpoint
     from streamkit.testing.endpoint.moto import MISSING, is_installed
     from streamkit.testing.kinesis import AS_AWS, UNLIMITED
 
     if not is_installed():
-        click.echo(f"streamkit local: only Kinesis is served. {MISSING}", err=True)
+        click.echo(f"streamkit: only Kinesis is served. {MISSING}", err=True)
     endpoint = Endpoint(host=host, port=port, limits=AS_AWS if limits else UNLIMITED, seed=seed)
     try:
         asyncio.run(_serve(endpoint, while_stdin_open=while_stdin_open))
     except OSError as taken:
-        click.echo(f"streamkit local: expected a free address, got {host}:{port}: {taken.strerror}", err=True)
-        sys.exit(2)
+        raise ConfigurationError(f"expected a free address, got {host}:{port}: {taken.strerror}") from taken
 
 
 async def _serve(endpoint: Endpoint, *, while_stdin_open: bool) -> None:

@@ -45,6 +45,10 @@ class Schedule(Protocol):
         """Return one attempt to try the world with: a fresh one, else the one not tried for longest."""
         ...
 
+    def probeable(self) -> bool:
+        """Say whether `probe` has anything to try."""
+        ...
+
     def retire(self, attempt: Attempt) -> None:
         """All records of the attempt are settled."""
         ...
@@ -116,6 +120,10 @@ class Lanes:
             if lane.ticket == ticket:
                 attempt = self._head(lane)
         return attempt
+
+    def probeable(self) -> bool:
+        """Say whether any lane is ready, or held for a time only."""
+        return bool(self._ready) or self.wake_at() < FOREVER
 
     def retire(self, attempt: Attempt) -> None:
         """The head is settled: the lane is ready for its next record, or gone."""
@@ -205,14 +213,20 @@ class Segments:
         return None
 
     def probe(self, now: float) -> Attempt | None:
-        """Return a piece that has not failed, else the held record that is due first."""
+        """Return a piece that has not failed, full or not, else the held record that is due first."""
         attempt = self.take(now)
-        waiting = [ordinal for ordinal, until in self._held.items() if until < FOREVER]
-        if attempt is not None or self._running is not None or not waiting:
+        if attempt is None and self._fresh:
+            self._fresh_since = -FOREVER
+            attempt = self.take(now)
+        if attempt is not None or not self.probeable():
             return attempt
-        first = min(waiting, key=lambda ordinal: (self._held[ordinal], ordinal))
+        _, first = min((until, ordinal) for ordinal, until in self._heads())
         self._held[first] = now
         return self.take(now)
+
+    def probeable(self) -> bool:
+        """Say whether nothing is under way and any record waits for a time only."""
+        return self._running is None and (bool(self._fresh) or any(until < FOREVER for _, until in self._heads()))
 
     def retire(self, attempt: Attempt) -> None:
         """The whole attempt is settled."""
@@ -250,7 +264,16 @@ class Segments:
         if self._running is not None:
             return FOREVER
         linger = self._fresh_since + self._linger if self._fresh else FOREVER
-        return min([linger, *self._held.values()])
+        return min([linger, *(until for _, until in self._heads())])
+
+    def _heads(self) -> Iterable[tuple[int, float]]:
+        """Return the first record of each key in pieces, and until when it is held: only it keeps the key back."""
+        seen: set[str] = set()
+        for piece in self._pieces:
+            for ordinal, record in piece:
+                if record.key not in seen:
+                    seen.add(record.key)
+                    yield ordinal, self._held.get(ordinal, 0.0)
 
     def _waiting(self) -> Iterable[tuple[int, Record]]:
         yield from self._fresh

@@ -180,7 +180,9 @@ class Settling:
             return FOREVER
         if self._breaker.closed or self._worn_out:
             return self._schedule.wake_at()
-        return self._breaker.limit_at if self._breaker.probing is not None else self._breaker.probe_at
+        if self._breaker.probing is not None:
+            return self._breaker.limit_at
+        return self._breaker.probe_at if self._schedule.probeable() else FOREVER
 
     # What comes in
 
@@ -254,8 +256,7 @@ class Settling:
         probe = self._ended(attempt)
         if isinstance(error, Unavailable) and not self._worn_out:
             self._schedule.put_back(attempt, [attempt.ordinals])
-            wait = error.retry_after.total_seconds() if error.retry_after else 0.0
-            self._pause(now, cause=type(error).__name__, at_least=wait, failed_probe=probe)
+            self._stand_down(error, now, failed_probe=probe)
             return
         done, failures = _claims(attempt, error)
         if len(done) == len(attempt.ordinals):
@@ -263,10 +264,14 @@ class Settling:
             return
         self._schedule.put_back(attempt, self._regroup(attempt, done, failures))
         self._settle_some(attempt, done, now)
-        if probe and not done and not self._counts and not isinstance(error, Poison):
+        down = {o: each for o, each in failures.items() if isinstance(each, Unavailable) and not self._worn_out}
+        if down:
+            self._stand_down(next(iter(down.values())), now, failed_probe=probe)
+        elif probe and not done and not self._counts and not _poison(error, failures):
             self._pause(now, cause=type(error).__name__, failed_probe=True)
         for ordinal, each in failures.items():
-            self._fail(ordinal, each, now, too_old=self._window.record(ordinal).arrived < oldest)
+            if ordinal not in down:
+                self._fail(ordinal, each, now, too_old=self._window.record(ordinal).arrived < oldest)
         self._rejudge(now)
 
     def buried(self, ordinals: Iterable[int]) -> None:
@@ -291,6 +296,11 @@ class Settling:
     def _counts(self) -> bool:
         """Whether failures count: not during an outage, until it has lasted too long."""
         return self._breaker.closed or self._worn_out
+
+    def _stand_down(self, error: Unavailable, now: float, *, failed_probe: bool) -> None:
+        """Nothing can succeed right now: pause, at no record's cost."""
+        wait = error.retry_after.total_seconds() if error.retry_after else 0.0
+        self._pause(now, cause=type(error).__name__, at_least=wait, failed_probe=failed_probe)
 
     def _regroup(
         self, attempt: Attempt, done: Container[int], failures: Mapping[int, object]
@@ -518,6 +528,11 @@ def _claims(attempt: Attempt, error: BaseException) -> tuple[set[int], dict[int,
     if isinstance(error, Failed) and (ordinal := place(error.record)) is not None:
         return set(), {ordinal: error.cause or error}
     return set(), {attempt.ordinals[0]: error} if len(attempt.ordinals) == 1 else {}
+
+
+def _poison(error: BaseException, failures: Mapping[int, BaseException]) -> bool:
+    """Say whether the failure tells of bad records only, and nothing of the world."""
+    return all(isinstance(each, Poison) for each in failures.values() or [error])
 
 
 def _groups(ordinals: Sequence[int], *, apart: Mapping[int, object]) -> list[list[int]]:

@@ -288,6 +288,7 @@ class Engine:
                 refused, error = await self._send(queue, letters.values())
                 self._settling.buried(o for o, letter in letters.items() if letter.record.id not in refused)
                 self.settled.set()
+                self._changed.set()
                 refusals = refusals + 1 if error else 0
                 if error:
                     await self._put_off(len(refused), error, refusals)

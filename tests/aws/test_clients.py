@@ -1,6 +1,8 @@
 """Clients of services: settings that cannot work are said at once, requests are sent once."""
 
 import asyncio
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -90,6 +92,27 @@ async def test_a_service_that_is_not_there_was_never_asked(monkeypatch: pytest.M
     async with Aws(settings=AwsSettings(), report=Recorder()) as aws:
         call = await aws.call("dynamodb")
         with pytest.raises(Unreachable, match="check AWS_ENDPOINT_URL"):
+            await call("ListTables")
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_a_connection_that_breaks_after_the_request_leaves_doubt(
+    monkeypatch: pytest.MonkeyPatch, *, reset: bool
+) -> None:
+    """The request was received: it may have happened, whatever the SDK calls the error."""
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if reset:  # closing with no time to linger sends a reset
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(break_off, "127.0.0.1", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, Aws(settings=AwsSettings(), report=Recorder()) as aws:
+        call = await aws.call("dynamodb")
+        with pytest.raises(Unanswered, match="it may or may not have happened"):
             await call("ListTables")
 
 

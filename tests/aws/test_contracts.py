@@ -209,6 +209,27 @@ class KinesisProducer:
         raise AssertionError("expected an active stream, waited in vain")
 
 
+async def test_a_stream_given_by_its_arn_is_read_as_by_its_name(aws: Aws, name: str, recorder: Recorder) -> None:
+    """Every request goes by the ARN then: another account's stream has no other name here."""
+    kinesis = await aws.call("kinesis")
+    producer = KinesisProducer(kinesis, name)
+    await producer.create()
+    shard_id, number = await producer.put("k", b"data")
+    summary = await kinesis("DescribeStreamSummary", StreamName=name)
+    source = KinesisSource(
+        kinesis,
+        stream=summary["StreamDescriptionSummary"]["StreamARN"],
+        clock=SystemClock(),
+        chance=SystemChance(),
+        report=recorder,
+        settings=HASTY,
+    )
+    assert (await source.identify()).name == name
+    [shard] = [shard for shard in await source.shards() if shard.id == shard_id]
+    [record] = (await source.reader(shard, "TRIM_HORIZON").read()).records
+    assert (record.stream, record.sequence_number) == (name, number)
+
+
 class TestSource(SourceContract):
     """Source and reader on Kinesis."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from streamkit.aws.errors import Rejected
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
+from streamkit.aws.shapes import arn_region
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Place, Position, Since
 from streamkit.core.records import Record
@@ -502,3 +503,17 @@ def test_an_arn_of_something_else_is_a_configuration_error(arn: str) -> None:
             over(StreamOf(), arn)
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("name", "region"),
+    [
+        ("arn:aws:kinesis:eu-central-1:123456789012:stream/flights", "eu-central-1"),
+        ("arn:aws:sqs:us-east-2:123456789012:flights-dlq", "us-east-2"),
+        ("flights", None),
+        ("arn:aws", None),
+    ],
+)
+def test_an_arn_says_where_it_is(name: str, region: str | None) -> None:
+    """A stream of another region is asked for there, whatever region is in force."""
+    assert arn_region(name) == region

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamkit.aws.call import Call
-from streamkit.aws.errors import Rejected
+from streamkit.aws.errors import Busy, Rejected
 from streamkit.aws.schema import check, create
 from streamkit.clock import SystemClock
 from streamkit.errors import ConfigurationError, Missing, Unanswered
@@ -94,6 +94,31 @@ def test_making_waits_until_the_table_is_ready_and_notes_what_is_not_offered() -
         "ledger rows do not expire here",
         "no point-in-time recovery here",
     ]
+
+
+class BackupsToCome(SlowTable):
+    """A new table of AWS's: recovery can be switched on a little later."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__(0)
+        self.refusals = refusals
+
+    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:
+        """Put it off."""
+        if operation != "UpdateContinuousBackups":
+            return await super().__call__(operation, **parameters)
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise Busy("backups are being enabled")
+        return {}
+
+
+@pytest.mark.parametrize(("refusals", "noted"), [(3, []), (1000, ["point-in-time recovery is not on yet"])])
+def test_recovery_is_switched_on_as_soon_as_it_can_be(refusals: int, noted: list[str]) -> None:
+    """An unprotected table is not left behind in silence."""
+    table = BackupsToCome(refusals)
+    _, *notes = run_virtual(lambda: create(table, "table", clock=VirtualClock()))
+    assert [note.partition(":")[0] for note in notes] == noted
 
 
 def test_making_does_not_wait_for_ever() -> None:

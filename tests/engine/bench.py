@@ -113,6 +113,8 @@ class Bench:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     outage: bool = False
     """Whether everything fails at present."""
+    late: int = 0
+    """How many of the last records come one a second, not at once."""
     progress: Progress = Progress()
     parked: tuple[str, ...] = ()
     runs: dict[int, int] = field(default_factory=dict[int, int])
@@ -179,9 +181,13 @@ class Bench:
                 on_stuck=lambda: self.stuck.append(self.loop.time()),
             ),
         )
-        self.engine.feed(self.unread())
+        unread = self.unread()
+        self.engine.feed(unread[: len(unread) - self.late])
         async with asyncio.timeout(budget), asyncio.TaskGroup() as group:
             running = group.create_task(self.engine.run(until=self.until))
+            for record in unread[len(unread) - self.late :]:
+                await asyncio.sleep(1)
+                self.engine.feed([record])
             if interruption is not None:
                 await self._interrupt(interruption, running)
         self.check()
@@ -406,8 +412,8 @@ class Bench:
         return [self.index(letter.record) for letter in self.letters.letters]
 
     def out_of_order(self) -> list[tuple[int, int]]:
-        """Return pairs of one key whose first effects came the wrong way round."""
-        first = list(dict.fromkeys(self.effects))
+        """Return pairs of one key whose first effects came the wrong way round, those given up on aside."""
+        first = [index for index in dict.fromkeys(self.effects) if index not in self.dead]
         of_key: dict[str, list[int]] = {}
         for index in first:
             of_key.setdefault(self.fates[index].key, []).append(index)

@@ -132,7 +132,10 @@ class Moto:
 
 
 def _without_wait(asked: Asked) -> tuple[float, Asked]:
-    """Take the time to wait out of a ReceiveMessage; moto judges one that makes no sense."""
+    """Take the time to wait out of a ReceiveMessage. The queue's own, for those that name none, counts as none.
+
+    moto judges a time that makes no sense.
+    """
     try:
         request = msgspec.json.decode(asked.body, type=dict[str, object])
     except msgspec.MsgspecError:

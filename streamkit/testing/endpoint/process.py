@@ -11,7 +11,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
-_START: Final = ("-c", "from streamkit.cli.local import local; local()", "--while-stdin-open")
+_START: Final = ("-c", "from streamkit.cli import main; main()", "local", "--while-stdin-open")
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _CHUNK_BYTES: Final = 4096

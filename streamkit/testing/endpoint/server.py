@@ -22,7 +22,7 @@ REGION: Final = "us-east-1"
 _CREDENTIAL: Final = re.compile(r"Credential=[^/]*/\d*/([a-z0-9-]{1,32})/")
 _MOST_REGIONS: Final = 64
 _MOST_BODY_BYTES: Final = 64 * MIB
-_SHUTDOWN_SECONDS: Final = 2.0
+_SHUTDOWN_SECONDS: Final = 0.5
 _OURS: Final = frozenset({"connection", "content-length", "date", "server", "transfer-encoding"})
 
 

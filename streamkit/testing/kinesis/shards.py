@@ -83,7 +83,7 @@ class Shard:
         if start == len(self._records):
             return Slice([], max(position, self.tip), 0, None)
         before = self._ends[start - 1] if start else self._ends[0] - self._weight(0)
-        stop = min(start + limit, max(start + 1, bisect_right(self._ends, before + MOST_BYTES_READ)))
+        stop = min(start + limit, bisect_right(self._ends, before + MOST_BYTES_READ))  # no record is larger
         waiting_since = self._arrivals[stop - 1] if stop < len(self._records) else None
         after, weight = self._numbers[stop - 1] + 1, self._ends[stop - 1] - before
         return Slice(self._records[start:stop], after, weight, waiting_since)

@@ -16,7 +16,7 @@ import pytest
 
 from streamkit.testing.endpoint import Endpoint, endpoint_process
 
-LOCAL = [sys.executable, "-c", "from streamkit.cli.local import local; local()"]
+LOCAL = [sys.executable, "-c", "from streamkit.cli import main; main()", "local"]
 
 
 @contextmanager
@@ -53,6 +53,19 @@ def test_a_taken_port_is_one_line_and_status_2() -> None:
     assert child.returncode == 2
     assert complaints.count("\n") == 1
     assert f"127.0.0.1:{port}" in complaints
+
+
+def test_without_moto_it_says_in_one_line_what_to_install() -> None:
+    """And serves Kinesis all the same."""
+    without = "import streamkit.testing.endpoint.moto as moto; moto.is_installed = lambda: False; "
+    command = [LOCAL[0], "-c", without + LOCAL[2], "local", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("export AWS_ENDPOINT_URL=")
+        child.terminate()
+        _, complaints = child.communicate(timeout=10)
+    assert complaints.count("\n") == 1
+    assert 'pip install "streamkit[local]"' in complaints
 
 
 def test_it_ends_with_whoever_started_it() -> None:

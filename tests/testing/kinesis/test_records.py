@@ -1,10 +1,12 @@
 """Putting and reading records."""
 
+import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import pytest
 
+from streamkit.clock import SystemClock
 from streamkit.testing.kinesis import Entry, KinesisError, KinesisWorld, Put
 from streamkit.testing.kinesis.values import IteratorType
 
@@ -127,6 +129,14 @@ def test_an_iterator_that_is_not_ours_is_refused(world: KinesisWorld, change: Ca
     """Nobody makes up a place."""
     with refused("InvalidArgumentException"):
         read(world, change(iterator(world)))
+
+
+def test_an_iterator_of_another_world_is_refused(world: KinesisWorld, clock: Clock) -> None:
+    """It is well-formed, but sealed with another key."""
+    other = KinesisWorld(clock=clock, chance=random.Random(8))
+    other.create_stream(stream_name="s", shard_count=1)
+    with refused("InvalidArgumentException"):
+        read(world, iterator(other))
 
 
 def test_an_iterator_of_a_deleted_stream_does_not_read_its_successor(world: KinesisWorld) -> None:
@@ -295,3 +305,18 @@ def test_a_stream_is_found_by_arn(world: KinesisWorld) -> None:
     """As by name."""
     world.put_record(stream_arn=world.arn("s"), data=b"a", partition_key="k")
     assert read(world, iterator(world)) == [b"a"]
+
+
+def test_reading_is_no_bottleneck(world: KinesisWorld) -> None:
+    """Far beyond what any consumer handles: 50,000 records in 100 answers within a quarter of a second."""
+    for _ in range(100):
+        put(world, *[b"x" * 100] * 500)
+    at, clock, count = iterator(world), SystemClock(), 0
+    started = clock.monotonic()
+    for _ in range(100):
+        answer = world.get_records(shard_iterator=at, limit=500)
+        count += len(answer.records)
+        assert answer.next_shard_iterator is not None
+        at = answer.next_shard_iterator
+    assert count == 50_000
+    assert clock.monotonic() - started < 0.25

@@ -1,0 +1,146 @@
+"""The play: put, consume, kill, wait, look, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from streamkit.cli.demo.checkout import CONSUMER, Checkout
+from streamkit.cli.demo.evidence import Evidence, gather
+from streamkit.cli.demo.producer import Produced, produce
+from streamkit.cli.demo.screen import Screen
+from streamkit.cli.demo.verdict import Verdict, judge
+from streamkit.cli.demo.workers import LEASE, Broken, Process, initialised, two_workers
+from streamkit.cli.demo.world import SHARDS, Stage, is_of, stage
+from streamkit.cli.loading import load
+from streamkit.clock import SystemClock
+from streamkit.consumer import Consumer
+
+_POLL_SECONDS = 0.2
+_LIMIT_SECONDS = 300.0
+"""For the workers, all in all."""
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """What every act needs."""
+
+    stage: Stage
+    screen: Screen
+    checkout: Checkout
+    consumer: Consumer
+    logs: Path
+
+
+async def play(*, flights: int | None) -> int:
+    """Play it, show it, and return the exit status."""
+    screen, clock, checkout = Screen(), SystemClock(), Checkout.find()
+    began = clock.monotonic()
+    logs = Path(tempfile.mkdtemp(prefix="streamkit-demo-"))
+    _heed_sigterm()
+    screen.title("streamkit demo: a week of departures, two workers, one of them killed half-way")
+    try:
+        evidence = await perform(checkout, screen=screen, logs=logs, flights=flights)
+    except Broken as broken:
+        screen.note("broken", str(broken), style="red")
+        return 1
+    return _tell(judge(evidence), screen, logs, clock.monotonic() - began)
+
+
+async def perform(checkout: Checkout, *, screen: Screen, logs: Path, flights: int | None) -> Evidence:
+    """Play it and return what is there afterwards. Raises `Broken`."""
+    os.chdir(checkout.root)
+    lines = checkout.flights(flights)
+    async with stage() as world:
+        screen.note("world", f"Kinesis, DynamoDB and SQS of our own at {world.url}")
+        await world.build()
+        await initialised(checkout, logs)
+        scene = Scene(world, screen, checkout, load(CONSUMER), logs)
+        produced = await _put(scene, lines)
+        await _consume(scene, len(lines))
+        screen.note("looking", "reading back the stream, the tables and the queue")
+        return await gather(world, scene.consumer, lines, produced)
+
+
+async def _put(scene: Scene, lines: list[bytes]) -> Produced:
+    with scene.screen.progress("putting", len(lines)) as advance:
+        produced = await produce(scene.stage, lines, progress=advance)
+    again = f"{produced.lost_answers} answers got lost, so their batches were put again"
+    scene.screen.note("put", f"{len(lines):,} flights into {SHARDS} shards, by aircraft; {again}")
+    return produced
+
+
+async def _consume(scene: Scene, total: int) -> None:
+    """Run two workers to the end of the stream; kill one of them half-way."""
+    async with two_workers(scene.checkout, scene.logs) as workers:
+        pids = " and ".join(str(worker.pid) for worker in workers)
+        scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`, processes {pids}")
+        with scene.screen.progress("handling", total) as advance:
+            try:
+                async with asyncio.timeout(_LIMIT_SECONDS):
+                    await _follow(scene, workers, total, advance)
+            except TimeoutError:
+                raise Broken(f"expected the workers idle within {_LIMIT_SECONDS:.0f} s, see {scene.logs}") from None
+
+
+async def _follow(
+    scene: Scene, workers: tuple[Process, Process], total: int, advance: Callable[[int], None]
+) -> None:
+    killed = False
+    while any(worker.running for worker in workers):
+        # A row of the ledger for each flight begun, and nearly each of them done: good enough for a bar.
+        done = min(total, await scene.stage.rows(scene.consumer.table))
+        advance(done)
+        if not killed and 2 * done >= total:
+            await _kill(scene, workers, done)
+            killed = True
+        _expect_health(workers)
+        await asyncio.sleep(_POLL_SECONDS)
+    _expect_health(workers)
+    if not killed:
+        raise Broken(f"expected workers that live to see half of the flights, got none, see {scene.logs}")
+
+
+def _expect_health(workers: tuple[Process, ...]) -> None:
+    for worker in workers:
+        if not worker.killed and worker.status:
+            raise Broken(worker.failure())
+
+
+async def _kill(scene: Scene, workers: tuple[Process, Process], done: int) -> None:
+    """Kill the worker that holds more shards."""
+    members, _ = await scene.stage.workers(scene.consumer)
+
+    def holds(worker: Process) -> int:
+        return sum(len(member.holds) for member in members if is_of(member, worker.pid))
+
+    victim = max(workers, key=holds)
+    shards = holds(victim)
+    await victim.kill()
+    scene.screen.note(
+        "SIGKILL",
+        f"{victim.name}, process {victim.pid}, in the middle of {shards} of {SHARDS} shards and about {done:,} flights;"
+        f" its lease lasts {LEASE}",
+        style="yellow",
+    )
+
+
+def _tell(verdict: Verdict, screen: Screen, logs: Path, elapsed_seconds: float) -> int:
+    screen.verdict(verdict)
+    screen.note("took", f"{elapsed_seconds:.0f} s; the workers' logs are in {logs}")
+    screen.objections(verdict)
+    screen.blank()
+    screen.last(verdict)
+    return 0 if verdict.holds else 1
+
+
+def _heed_sigterm() -> None:
+    """Let SIGTERM unwind as Ctrl-C does: children are ended on the way out."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

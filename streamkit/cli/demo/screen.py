@@ -1,0 +1,138 @@
+"""What the demo looks like. Without a terminal, plain lines now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from streamkit.cli.demo.verdict import Check, Total, Verdict
+
+_LABEL = 12
+_MARKS = {True: Text("✓", style="bold green"), False: Text("✗", style="bold red")}
+_QUARTERS = 4
+
+Advance = Callable[[int], None]
+
+
+class Screen:
+    """The demo's voice."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=False)
+
+    def title(self, text: str) -> None:
+        """Say what this is."""
+        self._console.print(f"\n  [bold]{text}[/]\n")
+
+    def note(self, label: str, text: str, *, style: str = "") -> None:
+        """Say one thing that happened."""
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=_LABEL, style="cyan", no_wrap=True)
+        grid.add_column(style=style, overflow="fold")
+        grid.add_row(label, text)
+        self._console.print(Padding(grid, (0, 0, 0, 2)))
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Generator[Advance]:
+        """Show how far something is, out of `total`; the bar goes when it is done."""
+        if not self._console.is_terminal:
+            yield self._quarters(label, total)
+            return
+        bar = Progress(
+            TextColumn(f"  [cyan]{label:<{_LABEL}}[/] "),
+            BarColumn(bar_width=None, complete_style="green", finished_style="green"),
+            TaskProgressColumn(f"{{task.completed:>6,.0f}} of {total:,}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            expand=True,
+            refresh_per_second=5,
+        )
+        with bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
+    def _quarters(self, label: str, total: int) -> Advance:
+        told = 0
+
+        def advance(done: int) -> None:
+            nonlocal told
+            if done * _QUARTERS // total > told:
+                told = done * _QUARTERS // total
+                self.note(label, f"{done:,} of {total:,}")
+
+        return advance
+
+    def verdict(self, verdict: Verdict) -> None:
+        """Show everything that was found."""
+        self._console.print()
+        self._console.print(Padding(_carriers(verdict.carriers), (0, 0, 0, 1)))
+        self._console.print(Padding(_letters(verdict.reasons), (0, 0, 0, 1)))
+        self._console.print(Padding(_checks(verdict.checks), (0, 0, 1, 1)))
+
+    def objections(self, verdict: Verdict) -> None:
+        """Say what does not add up."""
+        for check in verdict.checks:
+            if not check.holds:
+                self.note("does not hold", f"{check.claim}: {check.objection()}", style="red")
+
+    def blank(self) -> None:
+        """Leave a line empty."""
+        self._console.print()
+
+    def last(self, verdict: Verdict) -> None:
+        """Say the last line: plain, whole, and nothing after it."""
+        style = "bold green" if verdict.holds else "bold red"
+        self._console.print(Text(verdict.sentence, style=style), soft_wrap=True)
+
+
+def _carriers(carriers: dict[str, Total]) -> Table:
+    total = sum(carriers.values(), Total())
+    table = Table("carrier", box=SIMPLE_HEAD, title="arrival delays by carrier", title_justify="left", show_footer=True)
+    table.columns[0].footer = "all"
+    footers = _figures(total)
+    for name, footer in zip(("flights", "cancelled", "late", "late %", "mean delay"), footers, strict=True):
+        table.add_column(name, justify="right", footer=footer)
+    for carrier, each in sorted(carriers.items(), key=lambda item: -item[1].flights):
+        table.add_row(carrier, *_figures(each))
+    return table
+
+
+def _figures(total: Total) -> tuple[str, ...]:
+    landed = max(1, total.flights - total.cancelled)
+    mean = total.delay_minutes / landed
+    return (
+        f"{total.flights:,}",
+        str(total.cancelled or ""),
+        f"{total.late:,}",
+        f"{total.late / landed:.0%}",
+        f"{mean:+.1f} min",
+    )
+
+
+def _letters(reasons: dict[str, int]) -> Group | Table:
+    table = Table("letters", "reason", box=SIMPLE_HEAD, title="dead letters", title_justify="left")
+    table.columns[0].justify = "right"
+    for reason, count in reasons.items():
+        table.add_row(str(count), reason)
+    return table
+
+
+def _checks(checks: tuple[Check, ...]) -> Table:
+    table = Table("", "checked in stream, tables, queue and file", "found", box=SIMPLE_HEAD)
+    for check in checks:
+        table.add_row(_MARKS[check.holds], check.claim, check.figures)
+    return table
+
+
+def seconds(span: timedelta) -> str:
+    """Return a time span as people say it."""
+    return f"{span.total_seconds():.1f} s"
