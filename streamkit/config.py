@@ -110,31 +110,28 @@ def _of_options(options: Mapping[str, str | None]) -> Iterator[Given]:
 
 
 def _of_environment(environment: Mapping[str, str], names: Sequence[str]) -> Iterator[Given]:
+    prefixes = {name: re.sub(r"[-.]", "_", name).upper() for name in names}
     for variable in sorted(environment):
         if not variable.startswith(PREFIX) or NO_SETTINGS.fullmatch(variable):
             continue
-        whose, _, key = variable.removeprefix(PREFIX).rpartition("__")
+        whose, separator, key = variable.removeprefix(PREFIX).rpartition("__")
         setting = _BY_KEY.get(key)
-        if setting is None or (whose and setting.name in _OF_THE_WORKER):
-            known = [f"{PREFIX}{whose}__{each.key}" for each in CONSUMER_SETTINGS] if whose else _variables()
-            raise ConfigurationError(f"{variable}: expected the variable of a setting{_meant(variable, known)}")
-        owner = _owner(variable, whose, names) if whose else None
+        if setting is None or (separator and setting.name in _OF_THE_WORKER):
+            owned = [f"{prefix}__{each.key}" for prefix in prefixes.values() for each in CONSUMER_SETTINGS]
+            meant = _meant(variable.removeprefix(PREFIX), [*_BY_KEY, *owned], show=PREFIX)
+            raise ConfigurationError(f"{variable}: expected the variable of a setting{meant}")
+        owner = _owner(variable, whose, prefixes) if separator else None
         yield _given(setting, environment[variable], variable, owner)
 
 
-def _variables() -> list[str]:
-    return [setting.variable for setting in _BY_KEY.values()]
-
-
-def _owner(variable: str, whose: str, names: Sequence[str]) -> str:
+def _owner(variable: str, whose: str, prefixes: Mapping[str, str]) -> str:
     """Return the name of the consumer that a variable is for."""
-    prefixes = {name: re.sub(r"[-.]", "_", name).upper() for name in names}
     owners = [name for name, prefix in prefixes.items() if prefix == whose]
     if len(owners) > 1:
         raise ConfigurationError(f"{variable}: expected one consumer of that name, got {', '.join(owners)}; use a file")
     if not owners:
         known = ", ".join(prefixes.values())
-        raise ConfigurationError(f"{variable}: expected a consumer that runs here ({known}), got {whose}")
+        raise ConfigurationError(f"{variable}: expected a consumer that runs here ({known}), got {whose!r}")
     return owners[0]
 
 
@@ -212,6 +209,6 @@ def _expect_no_typo(name: str, names: Sequence[str], path: Path) -> None:
         )
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _meant(name: str, known: Iterable[str], *, show: str = "") -> str:
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists them"
+    return f"; did you mean {show}{close[0]}?" if close else "; docs/configuration.md lists them"

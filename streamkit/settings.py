@@ -22,7 +22,7 @@ YEAR = timedelta(days=365)
 Unit = TypeVar("Unit", timedelta, int)
 
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
-_MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
+_MEASURE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _DURATIONS: Mapping[str, timedelta] = MappingProxyType(
     {
         "": SECOND,

@@ -107,9 +107,7 @@ def test_what_a_setting_belongs_to_keeps_its_other_values() -> None:
 def test_a_file_may_name_groups_either_way(write: Write) -> None:
     """As a dotted name, or as a table."""
     dotted = flights(write("[consumers.flights]\nretry.attempts = 3\ncheckpoint.table = 't-1'"))
-    tables = flights(
-        write("[consumers.flights.retry]\nattempts = 3\n[consumers.flights.checkpoint]\ntable = 't-1'")
-    )
+    tables = flights(write("[consumers.flights.retry]\nattempts = 3\n[consumers.flights.checkpoint]\ntable = 't-1'"))
     assert dotted == tables
     assert (dotted.retry.attempts, dotted.table) == (3, "t-1")
 
@@ -126,7 +124,11 @@ def test_settings_of_the_worker_come_from_file_variables_and_options(write: Writ
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("stream", "arn:aws:kinesis:eu-west-1:123456789012:stream/x", "arn:aws:kinesis:eu-west-1:123456789012:stream/x"),
+        (
+            "stream",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/x",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/x",
+        ),
         ("start", "LATEST", "LATEST"),
         ("start", "2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("role", "arn:aws:iam::123456789012:role/reader", "arn:aws:iam::123456789012:role/reader"),
@@ -145,7 +147,7 @@ def test_settings_of_the_worker_come_from_file_variables_and_options(write: Writ
         ("checkpoint.lease", "10", 10 * SECOND),
         ("checkpoint.window", "100", 100),
         ("read_ahead_bytes", "64MiB", 64 * 2**20),
-        ("max_record_bytes", "1000", 1000),
+        ("read_ahead_bytes", "12345678901", 12_345_678_901),
         ("max_record_bytes", "0.5kib", 512),
         ("on_dead_letter", "park", "park"),
         ("on_gap", "halt", "halt"),
@@ -203,10 +205,15 @@ def test_the_error_for_a_wrong_value_reads_well() -> None:
         ("STREAMKIT_CONCURENCY", "1", "did you mean STREAMKIT_CONCURRENCY?"),
         ("STREAMKIT_RETRY_ATEMPTS", "1", "did you mean STREAMKIT_RETRY_ATTEMPTS?"),
         ("STREAMKIT_FLIGHTS__CONCURENCY", "1", "did you mean STREAMKIT_FLIGHTS__CONCURRENCY?"),
+        ("STREAMKIT_FLIGHTS_CONCURRENCY", "1", "did you mean STREAMKIT_FLIGHTS__CONCURRENCY?"),
         ("STREAMKIT_FLIGHTS__GRACE", "1", "expected the variable of a setting"),
-        ("STREAMKIT_FLIGHT__LINGER", "1", "expected a consumer that runs here (FLIGHTS, FLIGHTS_EU_WEST), got FLIGHT"),
+        (
+            "STREAMKIT_FLIGHT__LINGER",
+            "1",
+            "expected a consumer that runs here (FLIGHTS, FLIGHTS_EU_WEST), got 'FLIGHT'",
+        ),
         ("STREAMKIT_", "1", "expected the variable of a setting; docs/configuration.md lists them"),
-        ("STREAMKIT___LINGER", "1", "STREAMKIT___LINGER: expected"),
+        ("STREAMKIT___LINGER", "1", "expected a consumer that runs here"),
     ],
 )
 def test_an_unknown_variable_is_refused_with_what_was_meant(variable: str, text: str, expected: str) -> None:
@@ -248,7 +255,10 @@ def test_variables_of_other_parts_are_none_of_our_business(variable: str) -> Non
         ("[consumers.flights]\nstart = 2026-01-31", "consumers.flights.start: expected TRIM_HORIZON"),
         ("[consumers.flights]\nstream = {}", "consumers.flights.stream: expected the name or ARN"),
         ("[consumers.other]\nlinger = 'x'", "consumers.other.linger: expected a duration"),
-        ("[consumers.fligths]\nlinger = 1", "consumers.fligths: expected consumers.flights; if both exist, add an empty"),
+        (
+            "[consumers.fligths]\nlinger = 1",
+            "consumers.fligths: expected consumers.flights; if both exist, add an empty",
+        ),
         ("consumers.flights.linger = ", "expected TOML, got: "),
     ],
 )

@@ -13,6 +13,7 @@ from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.pace import Pacing
+from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
 from streamkit.ports import Ports, Rows
@@ -51,9 +52,9 @@ class AwsWorld:
             )
 
     @asynccontextmanager
-    async def rows(self, consumer: Consumer, registration: Registration, report: Report) -> AsyncGenerator[Rows]:
-        """Open the rows the registration names."""
-        async with Aws(settings=self._settings, report=report) as aws:
+    async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows]:
+        """Open the rows the registration names. What there is to report of the endpoint, `open` has reported."""
+        async with Aws(settings=self._settings, report=lambda _: None) as aws:
             dynamodb = await aws.call("dynamodb")
             layout = await TableRegistry(dynamodb, consumer.table).layout(registration.stream)
             keep = max(registration.stream.retention, _KEEP_CLAIMS_AT_LEAST)
@@ -68,7 +69,7 @@ class AwsWorld:
         idle = max(source.poll, consumer.linger).total_seconds()
         pacing = replace(Pacing(), idle_seconds=idle, idle_limit_seconds=2 * idle)
         return KinesisSource(
-            await aws.call("kinesis", role=source.role),
+            await aws.call("kinesis", role=source.role, region=arn_region(source.stream)),
             stream=source.stream,
             clock=self._clock,
             chance=self._chance,
@@ -81,7 +82,10 @@ class AwsWorld:
         if consumer.dead_letters is None:
             return None
         letters = SqsDeadLetters(
-            await aws.call("sqs"), queue=consumer.dead_letters.queue, chance=self._chance, report=report
+            await aws.call("sqs", region=arn_region(consumer.dead_letters.queue)),
+            queue=consumer.dead_letters.queue,
+            chance=self._chance,
+            report=report,
         )
         await letters.open()
         return letters

@@ -8,6 +8,9 @@ works. So a record that has used up its attempts is
 - kept waiting, while another record could still be tried and tell;
 - condemned, if there is nothing else to try: a lone bad record on a quiet shard.
 
+Its last attempt is kept for the time after another record's success, if one can still be had: an outage shorter than
+a handler takes would otherwise leave only failures to judge by.
+
 Attempts made during an outage do not count; each outage survived counts as one.
 """
 
@@ -118,6 +121,11 @@ class Evidence:
         series = self._failing[ordinal]
         return max(series.failures, series.outages) >= self._attempts
 
+    def keeps_last(self, ordinal: int) -> bool:
+        """Say whether one attempt is left and no success since the first one has shown yet that the world works."""
+        series = self._failing[ordinal]
+        return not series.witnessed and 0 < series.failures == self._attempts - 1
+
     def is_outage(self) -> bool:
         """Say whether so many records failed since the last success that no verdict is needed to pause."""
         return (
@@ -128,7 +136,7 @@ class Evidence:
     def verdict(self, ordinal: int, *, others: bool) -> Verdict:
         """Judge a failing record. `others` says whether a record that has not failed could still be tried."""
         if not self.exhausted(ordinal):
-            return Verdict.RETRY
+            return Verdict.WAIT if others and self.keeps_last(ordinal) else Verdict.RETRY
         mine = self._failing[ordinal]
         against = any(not series.witnessed for other, series in self._failing.items() if other != ordinal)
         if mine.outages >= self._attempts or (mine.witnessed and not against):

@@ -112,14 +112,15 @@ class Lanes:
                 self._ready.append(lane)
         return self._head(self._ready.popleft()) if self._ready else None
 
-    def probe(self, now: float) -> Attempt | None:
+    def probe(self, now: float) -> Attempt | None:  # noqa: ARG002 - whether it is due or not
         """Return the head of a fresh lane, else of the lane held for longest."""
-        attempt = self.take(now)
-        while attempt is None and self._held:
+        if self._ready:
+            return self._head(self._ready.popleft())
+        while self._held:
             _, ticket, lane = heapq.heappop(self._held)
             if lane.ticket == ticket:
-                attempt = self._head(lane)
-        return attempt
+                return self._head(lane)
+        return None
 
     def probeable(self) -> bool:
         """Say whether any lane is ready, or held for a time only."""
@@ -196,33 +197,17 @@ class Segments:
 
     def take(self, now: float) -> Attempt | None:
         """Return the leftmost piece that may run, else a new batch if it is full or has lingered."""
-        if self._running is not None:
-            return None
-        blocked: set[str] = set()
-        for index, piece in enumerate(self._pieces):
-            runnable, kept = self._part(piece, blocked, now)
-            if runnable:
-                self._pieces[index : index + 1] = [kept] if kept else []
-                return self._start(runnable)
-        while len(self._fresh) >= self._size or (self._fresh and now >= self._fresh_since + self._linger):
-            runnable, kept = self._part(self._cut(now), blocked, now)
-            if kept:
-                self._pieces.append(kept)
-            if runnable:
-                return self._start(runnable)
-        return None
+        return self._pick(now, due=now)
 
     def probe(self, now: float) -> Attempt | None:
-        """Return a piece that has not failed, full or not, else the held record that is due first."""
-        attempt = self.take(now)
-        if attempt is None and self._fresh:
-            self._fresh_since = -FOREVER
-            attempt = self.take(now)
+        """Return what has not failed, a batch that is not full included, else the held record that is due first."""
+        attempt = self._pick(now, due=-FOREVER, linger=0.0)
         if attempt is not None or not self.probeable():
             return attempt
         _, first = min((until, ordinal) for ordinal, until in self._heads())
-        self._held[first] = now
-        return self.take(now)
+        piece = next(piece for piece in self._pieces if piece[0][0] == first)
+        self._pieces.remove(piece)
+        return self._start(piece)
 
     def probeable(self) -> bool:
         """Say whether nothing is under way and any record waits for a time only."""
@@ -273,7 +258,26 @@ class Segments:
             for ordinal, record in piece:
                 if record.key not in seen:
                     seen.add(record.key)
-                    yield ordinal, self._held.get(ordinal, 0.0)
+                    yield ordinal, self._held.get(ordinal, -FOREVER)
+
+    def _pick(self, now: float, *, due: float, linger: float | None = None) -> Attempt | None:
+        """Return what may run of pieces and new batches, where records held beyond `due` may not."""
+        if self._running is not None:
+            return None
+        linger = self._linger if linger is None else linger
+        blocked: set[str] = set()
+        for index, piece in enumerate(self._pieces):
+            runnable, kept = self._part(piece, blocked, due)
+            if runnable:
+                self._pieces[index : index + 1] = [kept] if kept else []
+                return self._start(runnable)
+        while len(self._fresh) >= self._size or (self._fresh and now >= self._fresh_since + linger):
+            runnable, kept = self._part(self._cut(now), blocked, due)
+            if kept:
+                self._pieces.append(kept)
+            if runnable:
+                return self._start(runnable)
+        return None
 
     def _waiting(self) -> Iterable[tuple[int, Record]]:
         yield from self._fresh
@@ -289,12 +293,12 @@ class Segments:
         self._running = Attempt(tuple(each for each, _ in piece), tuple(record for _, record in piece))
         return self._running
 
-    def _part(self, piece: _Piece, blocked: set[str], now: float) -> tuple[_Piece, _Piece]:
+    def _part(self, piece: _Piece, blocked: set[str], due: float) -> tuple[_Piece, _Piece]:
         """Part what may run from what is held, or stands behind something held. Adds to `blocked`."""
         runnable: _Piece = []
         kept: _Piece = []
         for ordinal, record in piece:
-            if record.key in blocked or self._held.get(ordinal, 0.0) > now:
+            if record.key in blocked or self._held.get(ordinal, -FOREVER) > due:
                 blocked.add(record.key)
                 kept.append((ordinal, record))
             else:

@@ -401,7 +401,7 @@ class Settling:
             return Verdict.CONDEMN if self._evidence.exhausted(ordinal) else Verdict.RETRY
         if self._evidence.is_outage():
             return Verdict.OUTAGE
-        if not self._evidence.exhausted(ordinal):
+        if not self._evidence.exhausted(ordinal) and not self._evidence.keeps_last(ordinal):
             return Verdict.RETRY
         others = self._schedule.others({*self._evidence, *self.condemned})
         return self._evidence.verdict(ordinal, others=others)

@@ -58,6 +58,8 @@ class Coordinator:
         self._looked_at: object = None
         self._shards: Sequence[ShardRow] = ()
         self._all_cared_for = False
+        self._without_since = self._clock.monotonic()
+        """From when on it may have no shard: a worker that waits for one is not idle since ever."""
 
     @property
     def runs(self) -> Sequence[ShardRun]:
@@ -68,7 +70,7 @@ class Coordinator:
         """Return since when nothing is left to do, as far as this worker can see; FOREVER while something is."""
         if not self._all_cared_for:
             return FOREVER
-        return max((run.idle_since for run in self._runs.values()), default=0.0)
+        return max((run.idle_since for run in self._runs.values()), default=self._without_since)
 
     async def tick(self, group: asyncio.TaskGroup) -> None:
         """Look, plan and act once. A table or stream that does not answer is left for the next tick."""
@@ -177,6 +179,7 @@ class Coordinator:
             self._report(ShardFailed(shard=run.id, error=_named(failures), where=_place(failures)))
         finally:
             del self._runs[run.id]
+            self._without_since = self._clock.monotonic()
             self._tell_heart()
             self._listing_due = 0.0
             self._looked_at = None

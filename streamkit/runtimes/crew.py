@@ -43,7 +43,7 @@ class Crew:
         async with AsyncExitStack() as stack:
             ports = await stack.enter_async_context(process.world.open(consumer, process.report))
             registration = await self._register(ports)
-            rows = await stack.enter_async_context(process.world.rows(consumer, registration, process.report))
+            rows = await stack.enter_async_context(process.world.rows(consumer, registration))
             state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
             threads = ThreadPoolExecutor(min(16 * consumer.concurrency, _THREADS), f"streamkit-{consumer.name}")
             stack.callback(threads.shutdown, wait=False, cancel_futures=True)

@@ -132,9 +132,7 @@ class Incarnation:
         async with asyncio.TaskGroup() as group:
             pulse = group.create_task(self._feel_pulse())
             if world.threaded:
-                stop_thread = start_thread(
-                    self._heart, lambda: world.rows(opened.consumer, opened.registration, self._process.report)
-                )
+                stop_thread = start_thread(self._heart, lambda: world.rows(opened.consumer, opened.registration))
                 try:
                     yield
                 finally:

@@ -21,6 +21,6 @@ class World(Protocol):
         """Open source, table and queue. Raises `ConfigurationError` if one is missing or is not what it has to be."""
         ...
 
-    def rows(self, consumer: Consumer, registration: Registration, report: Report) -> AbstractAsyncContextManager[Rows]:
+    def rows(self, consumer: Consumer, registration: Registration) -> AbstractAsyncContextManager[Rows]:
         """Open the rows the registration names: twice, where heartbeats have a loop of their own."""
         ...

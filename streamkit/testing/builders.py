@@ -5,13 +5,13 @@ Payloads are bytes, or Python values that become JSON.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from streamkit.core.letters import Condemned, Letter
 from streamkit.core.records import Origin, Record
+from streamkit.testing import kpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,9 +23,6 @@ SHARD = "shardId-000000000000"
 ARN = f"arn:aws:kinesis:us-east-1:123456789012:stream/{STREAM}"
 ARRIVED = 1_356_998_400.0
 """2013-01-01T00:00:00Z, when a built record arrived unless told otherwise."""
-
-_MAGIC = b"\xf3\x89\x9a\xc2"
-_VARINT_BITS = 7
 
 
 def payload(value: object) -> bytes:
@@ -71,27 +68,5 @@ def letter(
 
 
 def aggregate(parts: Iterable[tuple[str, object]]) -> bytes:
-    """Return (key, payload) pairs as one KPL aggregate, the data of a single physical record.
-
-    Magic number, protocol buffer, MD5: aggregation-format.md of github.com/awslabs/amazon-kinesis-producer.
-    """
-    pairs = list(parts)
-    keys = list(dict.fromkeys(key for key, _ in pairs))
-    body = b"".join(_field(1, key.encode()) for key in keys)
-    for key, data in pairs:
-        body += _field(3, b"\x08" + _varint(keys.index(key)) + _field(3, payload(data)))
-    return _MAGIC + body + hashlib.md5(body, usedforsecurity=False).digest()
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Write a length-delimited field of a protocol buffer."""
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    """Write an integer seven bits at a time, lowest first."""
-    head = bytearray()
-    while value >> _VARINT_BITS:
-        head.append(value & 0x7F | 0x80)
-        value >>= _VARINT_BITS
-    return bytes([*head, value])
+    """Return (key, payload) pairs as one KPL aggregate, the data of a single physical record."""
+    return kpl.aggregate(kpl.UserRecord(key, payload(data)) for key, data in parts)

@@ -15,7 +15,7 @@ import pytest
 from streamkit.cli import main
 from streamkit.testing.endpoint import endpoint_process
 
-SHOP = '''
+SHOP = """
 from streamkit import Kinesis, Record, Sqs, consumer
 
 @consumer("orders", source=Kinesis("orders"), dead_letters=Sqs("orders-dlq"))
@@ -28,7 +28,7 @@ async def returns(record: Record) -> None:
 
 def handle(record: Record) -> None:
     pass
-'''
+"""
 
 
 class Outcome(NamedTuple):

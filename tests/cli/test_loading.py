@@ -43,7 +43,10 @@ def test_a_path_that_leads_nowhere_is_explained(call: Call, path: str, expected:
     [
         ("x = 1\ny = missing\n", "NameError: name 'missing' is not defined (broken.py:2)"),
         ("def f(:\n", "SyntaxError: invalid syntax"),
-        ("import json\nimport no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library' (broken.py:2)"),
+        (
+            "import json\nimport no_such_library\n",
+            "ModuleNotFoundError: No module named 'no_such_library' (broken.py:2)",
+        ),
         ("import broken.no_such_part\n", "ModuleNotFoundError: No module named 'broken.no_such_part'"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3 (broken.py:2)"),
         ("import json\njson.loads('{')\n", "(broken.py:2)"),

@@ -12,8 +12,8 @@ import pytest
 
 from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
 from streamkit.errors import Missing
-from streamkit.ports import World as WorldPort
 from streamkit.runtimes.worker import Options, Worker
+from streamkit.runtimes.world import World as WorldPort
 from streamkit.testing import World, run_virtual
 from streamkit.testing.time import SeededChance, VirtualClock, VirtualLoop
 

@@ -25,7 +25,9 @@ class Checkout(msgspec.Struct, frozen=True):
         for root in (Path.cwd(), Path(streamkit.__file__).parent.parent):
             if (root / _DATA).is_file():
                 return cls(root)
-        raise ConfigurationError(f"expected a checkout of the repository with {_DATA}, got none: run `make demo` in one")
+        raise ConfigurationError(
+            f"expected a checkout of the repository with {_DATA}, got none: run `make demo` in one"
+        )
 
     def flights(self, number: int | None) -> list[bytes]:
         """Return the first flights of the file as they are: a line of JSON each."""

@@ -121,9 +121,7 @@ async def _claims(stage: Stage, consumer: Consumer, records: Sequence[Record]) -
         key = _business_key(consumer, record)
         if key is None:
             continue
-        answer = await stage.dynamodb(
-            "GetItem", TableName=consumer.table, Key=claim_key(key), ConsistentRead=True
-        )
+        answer = await stage.dynamodb("GetItem", TableName=consumer.table, Key=claim_key(key), ConsistentRead=True)
         if "Item" in answer:
             found[record.id] = answer["Item"]["claimant"]["S"]
     return found

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,13 +13,16 @@ import msgspec
 from streamkit.cli.demo.checkout import CONSUMER, Checkout
 from streamkit.cli.demo.evidence import Evidence, gather
 from streamkit.cli.demo.producer import Produced, produce
-from streamkit.cli.demo.screen import Screen
+from streamkit.cli.demo.screen import Advance, Screen
 from streamkit.cli.demo.verdict import Verdict, judge
 from streamkit.cli.demo.workers import LEASE, Broken, Process, initialised, two_workers
 from streamkit.cli.demo.world import SHARDS, Stage, is_of, stage
 from streamkit.cli.loading import load
 from streamkit.clock import SystemClock
 from streamkit.consumer import Consumer
+from streamkit.errors import ConfigurationError
+
+Workers = tuple[Process, Process]
 
 _POLL_SECONDS = 0.2
 _LIMIT_SECONDS = 300.0
@@ -61,36 +63,51 @@ async def perform(checkout: Checkout, *, screen: Screen, logs: Path, flights: in
         await world.build()
         await initialised(checkout, logs)
         scene = Scene(world, screen, checkout, load(CONSUMER), logs)
-        produced = await _put(scene, lines)
-        await _consume(scene, len(lines))
+        produced = await _work(scene, lines)
         screen.note("looking", "reading back the stream, the tables and the queue")
         return await gather(world, scene.consumer, lines, produced)
 
 
-async def _put(scene: Scene, lines: list[bytes]) -> Produced:
-    with scene.screen.progress("putting", len(lines)) as advance:
-        produced = await produce(scene.stage, lines, progress=advance)
-    again = f"{produced.lost_answers} answers got lost, so their batches were put again"
-    scene.screen.note("put", f"{len(lines):,} flights into {SHARDS} shards, by aircraft; {again}")
+async def _work(scene: Scene, lines: list[bytes]) -> Produced:
+    """Put the flights while two workers run; kill one of them half-way, and wait until the other is idle."""
+    try:
+        async with two_workers(scene.checkout, scene.logs) as workers, asyncio.timeout(_LIMIT_SECONDS):
+            await _sharing(scene, workers)
+            with scene.screen.progress("putting", len(lines)) as advance:
+                produced = await produce(scene.stage, lines, progress=advance)
+            scene.screen.note("flights", _told(len(lines), produced))
+            with scene.screen.progress("handling", len(lines), aloud=True) as advance:
+                await _follow(scene, workers, len(lines), advance)
+    except TimeoutError:
+        raise Broken(f"expected the workers idle within {_LIMIT_SECONDS:.0f} s, see {scene.logs}") from None
     return produced
 
 
-async def _consume(scene: Scene, total: int) -> None:
-    """Run two workers to the end of the stream; kill one of them half-way."""
-    async with two_workers(scene.checkout, scene.logs) as workers:
-        pids = " and ".join(str(worker.pid) for worker in workers)
-        scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`, processes {pids}")
-        with scene.screen.progress("handling", total) as advance:
-            try:
-                async with asyncio.timeout(_LIMIT_SECONDS):
-                    await _follow(scene, workers, total, advance)
-            except TimeoutError:
-                raise Broken(f"expected the workers idle within {_LIMIT_SECONDS:.0f} s, see {scene.logs}") from None
+def _told(flights: int, produced: Produced) -> str:
+    lost = produced.lost_answers
+    answers = f"{lost} answers were" if lost != 1 else "1 answer was"
+    return f"{flights:,} put by aircraft, some damaged first; {answers} lost, so as many batches are in twice"
 
 
-async def _follow(
-    scene: Scene, workers: tuple[Process, Process], total: int, advance: Callable[[int], None]
-) -> None:
+async def _sharing(scene: Scene, workers: Workers) -> None:
+    """Wait until both workers hold shards."""
+    while not all(await _holdings(scene, workers)):
+        _expect_health(workers)
+        await asyncio.sleep(_POLL_SECONDS)
+    pids = " and ".join(str(worker.pid) for worker in workers)
+    scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`, processes {pids}, share {SHARDS} shards")
+
+
+async def _holdings(scene: Scene, workers: Workers) -> list[int]:
+    """Return how many shards each worker holds, by the heartbeat rows."""
+    try:
+        members, _ = await scene.stage.workers(scene.consumer)
+    except ConfigurationError:  # no worker has come as far as to register
+        return [0 for _ in workers]
+    return [sum(len(member.holds) for member in members if is_of(member, worker.pid)) for worker in workers]
+
+
+async def _follow(scene: Scene, workers: Workers, total: int, advance: Advance) -> None:
     killed = False
     while any(worker.running for worker in workers):
         # A row of the ledger for each flight begun, and nearly each of them done: good enough for a bar.
@@ -101,31 +118,26 @@ async def _follow(
             killed = True
         _expect_health(workers)
         await asyncio.sleep(_POLL_SECONDS)
-    _expect_health(workers)
     if not killed:
         raise Broken(f"expected workers that live to see half of the flights, got none, see {scene.logs}")
 
 
-def _expect_health(workers: tuple[Process, ...]) -> None:
+def _expect_health(workers: Workers) -> None:
     for worker in workers:
-        if not worker.killed and worker.status:
+        if worker.status and not worker.killed:
             raise Broken(worker.failure())
 
 
-async def _kill(scene: Scene, workers: tuple[Process, Process], done: int) -> None:
+async def _kill(scene: Scene, workers: Workers, done: int) -> None:
     """Kill the worker that holds more shards."""
-    members, _ = await scene.stage.workers(scene.consumer)
-
-    def holds(worker: Process) -> int:
-        return sum(len(member.holds) for member in members if is_of(member, worker.pid))
-
-    victim = max(workers, key=holds)
-    shards = holds(victim)
+    holdings = await _holdings(scene, workers)
+    shards = max(holdings)
+    victim = workers[holdings.index(shards)]
     await victim.kill()
     scene.screen.note(
         "SIGKILL",
-        f"{victim.name}, process {victim.pid}, in the middle of {shards} of {SHARDS} shards and about {done:,} flights;"
-        f" its lease lasts {LEASE}",
+        f"{victim.name}, process {victim.pid}, in the midst of {shards} shards at about {done:,} flights;"
+        f" they are free when its lease of {LEASE} is over",
         style="yellow",
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -38,13 +37,16 @@ class Screen:
         grid.add_column(width=_LABEL, style="cyan", no_wrap=True)
         grid.add_column(style=style, overflow="fold")
         grid.add_row(label, text)
-        self._console.print(Padding(grid, (0, 0, 0, 2)))
+        self._console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Generator[Advance]:
-        """Show how far something is, out of `total`; the bar goes when it is done."""
+    def progress(self, label: str, total: int, *, aloud: bool = False) -> Generator[Advance]:
+        """Show how far something is, out of `total`; the bar goes when it is done.
+
+        Without a terminal, only what is `aloud` is told of, quarter by quarter.
+        """
         if not self._console.is_terminal:
-            yield self._quarters(label, total)
+            yield self._quarters(label, total) if aloud else lambda _: None
             return
         bar = Progress(
             TextColumn(f"  [cyan]{label:<{_LABEL}}[/] "),
@@ -74,9 +76,9 @@ class Screen:
     def verdict(self, verdict: Verdict) -> None:
         """Show everything that was found."""
         self._console.print()
-        self._console.print(Padding(_carriers(verdict.carriers), (0, 0, 0, 1)))
-        self._console.print(Padding(_letters(verdict.reasons), (0, 0, 0, 1)))
-        self._console.print(Padding(_checks(verdict.checks), (0, 0, 1, 1)))
+        self._console.print(Padding(_carriers(verdict.carriers), (0, 0, 0, 1), expand=False))
+        self._console.print(Padding(_letters(verdict.reasons), (0, 0, 0, 1), expand=False))
+        self._console.print(Padding(_checks(verdict.checks), (0, 0, 1, 1), expand=False))
 
     def objections(self, verdict: Verdict) -> None:
         """Say what does not add up."""
@@ -118,7 +120,7 @@ def _figures(total: Total) -> tuple[str, ...]:
     )
 
 
-def _letters(reasons: dict[str, int]) -> Group | Table:
+def _letters(reasons: dict[str, int]) -> Table:
     table = Table("letters", "reason", box=SIMPLE_HEAD, title="dead letters", title_justify="left")
     table.columns[0].justify = "right"
     for reason, count in reasons.items():
@@ -127,12 +129,7 @@ def _letters(reasons: dict[str, int]) -> Group | Table:
 
 
 def _checks(checks: tuple[Check, ...]) -> Table:
-    table = Table("", "checked in stream, tables, queue and file", "found", box=SIMPLE_HEAD)
+    table = Table("", "checked", "found", box=SIMPLE_HEAD)
     for check in checks:
         table.add_row(_MARKS[check.holds], check.claim, check.figures)
     return table
-
-
-def seconds(span: timedelta) -> str:
-    """Return a time span as people say it."""
-    return f"{span.total_seconds():.1f} s"

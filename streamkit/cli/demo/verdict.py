@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from streamkit.cli.demo.evidence import Evidence, Row
 
 LATE_MINUTES = 15
+_FIGURE = re.compile(r"\d+")
 _SHOWN = 3
 """Of what is wrong, how much is named."""
 
@@ -96,8 +98,16 @@ def judge(evidence: Evidence) -> Verdict:
             _killed(evidence),
         ),
         carriers=_totals(evidence.rows),
-        reasons=dict(Counter({letter.record.id: letter.reason for letter in evidence.letters}.values()).most_common()),
+        reasons=_reasons(evidence),
     )
+
+
+def _reasons(evidence: Evidence) -> dict[str, int]:
+    """Count the dead by reason; reasons that differ in a figure only are one, told as the first was."""
+    reasons = {letter.record.id: letter.reason for letter in evidence.letters}.values()
+    counts = Counter(_FIGURE.sub("#", reason) for reason in reasons)
+    first = {_FIGURE.sub("#", reason): reason for reason in reversed(list(reasons))}
+    return {first[pattern]: count for pattern, count in counts.most_common()}
 
 
 class _Fates:
@@ -120,7 +130,9 @@ def _all_put(evidence: Evidence) -> Check:
     there = Counter(record.data for record in evidence.put)
     missing = [f"not in the stream: {_short(line)}" for line in evidence.flights if not there[line]]
     ids = {record.id for record in evidence.put}
-    vanished = [f"acknowledged, but not in the stream: {each}" for each in sorted(evidence.acknowledged - ids)]
+    vanished = [
+        f"acknowledged, but not in the stream: {each}" for each in map(_name, sorted(evidence.acknowledged - ids))
+    ]
     again = sum(count - 1 for line in evidence.flights if (count := there[line]))
     return Check(
         "the stream holds every flight of the file",
@@ -130,7 +142,9 @@ def _all_put(evidence: Evidence) -> Check:
 
 
 def _accounted(evidence: Evidence, fates: _Fates) -> Check:
-    wrong = [f"neither handled nor a duplicate nor dead-lettered: {each}" for each in sorted(fates.strangers)]
+    wrong = [
+        f"neither handled nor a duplicate nor dead-lettered: {each}" for each in map(_name, sorted(fates.strangers))
+    ]
     for record in evidence.put:
         found = [
             name
@@ -142,7 +156,7 @@ def _accounted(evidence: Evidence, fates: _Fates) -> Check:
             if record.id in ids
         ]
         if len(found) != 1:
-            wrong.append(f"{' and '.join(found) or 'lost'}: {record.id}")
+            wrong.append(f"{' and '.join(found) or 'lost'}: {_name(record.id)}")
     return Check("every record put has exactly one fate", f"{len(evidence.put):,} records", tuple(wrong))
 
 
@@ -151,7 +165,7 @@ def _settled(evidence: Evidence) -> Check:
     last = {record.shard: record.sequence for record in evidence.put}
     frontiers = {row.id: row.progress.frontier for row in evidence.shards}
     wrong = [
-        f"{shard} is settled up to {frontier.sequence_number if frontier else 'nothing'}, its last record is {sequence}"
+        f"{shard} is settled up to {_end(frontier.sequence_number if frontier else '')}, not to {_end(str(sequence))}"
         for shard, sequence in last.items()
         if (frontier := frontiers.get(shard)) is None or int(frontier.sequence_number) != sequence
     ]
@@ -208,8 +222,8 @@ def _only_bad(evidence: Evidence, fates: _Fates) -> Check:
     lines = set(evidence.flights)
     bad = {record.id for record in evidence.put if record.data not in lines or _untimed(record.data)}
     wrong = (
-        *(f"bad, but not dead-lettered: {each}" for each in sorted(bad - fates.dead)),
-        *(f"good, but dead-lettered: {each}" for each in sorted(fates.dead - bad)),
+        *(f"bad, but not dead-lettered: {each}" for each in map(_name, sorted(bad - fates.dead))),
+        *(f"good, but dead-lettered: {each}" for each in map(_name, sorted(fates.dead - bad))),
     )
     return Check("only bad records were dead-lettered", f"{len(fates.dead):,} of {len(bad):,}", wrong)
 
@@ -221,7 +235,7 @@ def _untimed(line: bytes) -> bool:
 
 def _repeats(evidence: Evidence) -> Check:
     effects = Counter(each for row in evidence.rows for each in row.records)
-    wrong = tuple(f"had its effect {count} times: {each}" for each, count in effects.items() if count > 1)
+    wrong = tuple(f"had its effect {count} times: {_name(each)}" for each, count in effects.items() if count > 1)
     repeats = sum(row.repeats for row in evidence.rows)
     letters = Counter(letter.record.id for letter in evidence.letters)
     again = sum(letters.values()) - len(letters)
@@ -241,6 +255,16 @@ def _killed(evidence: Evidence) -> Check:
         f"{taken} of {len(evidence.shards)} shards",
         () if holds else (f"expected one worker dead with shards and one left, got {states or 'none'}",),
     )
+
+
+def _name(id_: str) -> str:
+    """Return what a person can tell a record by."""
+    _, shard, number, _ = id_.split(":")
+    return f"{shard} {_end(number)}"
+
+
+def _end(number: str) -> str:
+    return f"...{number[-12:]}"
 
 
 def _short(line: bytes) -> str:

@@ -13,7 +13,7 @@ from streamkit.cli.demo.checkout import CONSUMER, Checkout
 from streamkit.errors import StreamkitError
 
 LEASE = "3s"
-IDLE = "2s"
+IDLE = "5s"
 _SETTINGS = {"STREAMKIT_CHECKPOINT_LEASE": LEASE}
 
 _PROGRAM = ("-c", "from streamkit.cli import main; main()")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """What workers of one consumer share: a `ports.World` over one stream, one table, one queue and one ledger.
+    """What workers of one consumer share: a `runtimes.world.World` over a stream, a table, a queue and a ledger.
 
     Clock and chance are by default those of the running virtual loop. `report` is a `Recorder` for whoever wants
     one; workers are given theirs.
@@ -73,7 +73,6 @@ class World:
         self,
         consumer: Consumer,  # noqa: ARG002 - the port's
         registration: Registration,  # noqa: ARG002 - the port's
-        report: Report,  # noqa: ARG002 - the port's
     ) -> AsyncGenerator[Rows, None]:
         """Open the rows; a world has those of one registration."""
         yield Rows(leases=self.table, members=self.table, ledger=self.ledger)

@@ -1,0 +1,102 @@
+"""`streamkit resume`: a halted shard goes on when a person says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from streamkit.cli.resume import halted, reopen
+from streamkit.core.leasing import ShardRow
+from streamkit.core.lineage import Shard
+from streamkit.errors import ConfigurationError, Unanswered
+from streamkit.testing.memory import MemoryTable
+from streamkit.testing.time import SeededChance
+
+Run = Callable[..., Any]
+
+OPEN = ShardRow(Shard("shard-0"), "TRIM_HORIZON")
+HALTED = ShardRow(Shard("shard-1"), "TRIM_HORIZON", state="halted", halted="a record was dead-lettered", epoch=3)
+ALSO = replace(HALTED, shard=Shard("shard-2"))
+
+
+def test_a_halted_shard_goes_on_where_it_stopped(run: Run, stage: Callable[..., str], client: Any) -> None:
+    """End to end: halted by a bad record, resumed by hand, and the records behind it are handled."""
+    path = stage(
+        "halting",
+        handler="print(record.text(), flush=True)\n    if record.text() == os.environ['BAD']: raise Poison('bad')",
+        settings="on_dead_letter='halt'",
+    )
+    assert run("init", path, "--queue").status == 0
+    for payload in ("1", "2", "3"):
+        client("kinesis").put_record(StreamName="halting", Data=payload.encode(), PartitionKey="same")
+    assert run("resume", path).complaint.startswith("expected a registration in table streamkit-halting, got none")
+    first = run("run", path, "--until-idle", "0.5", BAD="2")
+    assert (first.status, first.out.split()) == (0, ["1", "2"])
+    assert run("resume", path, "--shard", "nowhere").complaint.startswith("--shard: expected one of the shards")
+    resumed = run("resume", path)
+    assert resumed.status == 0
+    assert resumed.out.startswith("consumer halting: shard shardId-000000000000 goes on; it was halted: ")
+    again = run("resume", path)
+    assert again.status == 2
+    assert "nothing was changed" in again.complaint
+    second = run("run", path, "--until-idle", "0.5", BAD="none")
+    assert second.status == 0
+    assert second.out.split()[-1] == "3"
+
+
+def test_only_halted_shards_are_found_and_one_may_be_named() -> None:
+    """In the order of the rows."""
+    assert halted([OPEN, HALTED, ALSO], None, "t") == [HALTED, ALSO]
+    assert halted([OPEN, HALTED, ALSO], "shard-2", "t") == [ALSO]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shard", "expected"),
+    [
+        ([OPEN], None, "table t: expected any of 1 shards to be halted, got none; nothing was changed"),
+        ([OPEN, HALTED], "shard-0", "table t: expected shard shard-0 to be halted, got none; nothing was changed"),
+        ([OPEN], "x", "--shard: expected one of the shards in table t, got 'x'"),
+    ],
+)
+def test_nothing_to_resume_is_the_callers_error(rows: list[ShardRow], shard: str | None, expected: str) -> None:
+    """So that a script sees it."""
+    with pytest.raises(ConfigurationError) as refused:
+        halted(rows, shard, "t")
+    assert str(refused.value) == expected
+
+
+class UnansweringTable(MemoryTable):
+    """The first write happens, and its answer is lost."""
+
+    lost = False
+
+    async def write(self, held: ShardRow, wanted: ShardRow, **more: Any) -> None:
+        """Write; say nothing the first time."""
+        await super().write(held, wanted, **more)
+        if not self.lost:
+            self.lost = True
+            raise Unanswered("no answer")
+
+
+@pytest.mark.parametrize("table", [MemoryTable(), UnansweringTable()], ids=["answering", "unanswering"])
+async def test_a_row_is_opened_by_one_conditional_write(table: MemoryTable) -> None:
+    """State, cause, revision and token change, nothing else; a lost answer is no failure."""
+    await table.add([HALTED])
+    await reopen(HALTED, table, SeededChance(seed=0))
+    (row,) = await table.rows()
+    assert row == replace(HALTED, state="open", halted=None, revision=HALTED.revision + 1, token=row.token)
+    assert row.token
+
+
+async def test_a_row_that_changed_meanwhile_is_left_alone() -> None:
+    """Whoever changed it knows better."""
+    table = MemoryTable()
+    await table.add([HALTED])
+    await reopen(HALTED, table, SeededChance(seed=0))
+    before = await table.rows()
+    with pytest.raises(ConfigurationError, match="shard shard-1: expected it to stand still, got a change"):
+        await reopen(HALTED, table, SeededChance(seed=0))
+    assert await table.rows() == before
