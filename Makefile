@@ -30,7 +30,7 @@ fmt: $(VENV)/.dev  ## format, and fix what can be fixed safely
 	$(BIN)/ruff check --fix .
 
 localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalStack: running, or started here without Docker
-	$(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
+	STREAMKIT_LOCALSTACK=required $(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

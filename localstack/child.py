@@ -1,6 +1,6 @@
 """Run a module as a server on loopback that ends with its parent: `child.py MODULE ARGUMENT...`.
 
-Runs in LocalStack's Python as in the project's, so it imports nothing of either by name.
+Runs in LocalStack's Python, of which it imports nothing by name.
 """
 
 import functools

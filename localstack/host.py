@@ -4,11 +4,11 @@
 
 A LocalStack named by AWS_ENDPOINT_URL, or answering on port 4566, serves everything. Otherwise LocalStack's
 runtime starts on a free port, from an environment of its own, and serves Kinesis, SQS and S3; DynamoDB and
-its streams come from moto. STREAMKIT_DYNAMODB_LOCAL_URL names a DynamoDB Local of yours to take instead.
+its streams come from streamkit's embedded endpoint, which serialises its calls and whose transactions copy no
+tables. STREAMKIT_DYNAMODB_LOCAL_URL names a DynamoDB Local of yours to take instead.
 
-The command finds every endpoint in the SDK's own variables, dummy credentials, and
-STREAMKIT_LOCALSTACK=required. Its exit status is passed on; the launcher's own are those of `Exit`. What was
-started is stopped, whatever happens.
+The command finds every endpoint in the SDK's own variables, and dummy credentials. Its exit status is passed on;
+the launcher's own are those of `Exit`. What was started is stopped, whatever happens.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,6 @@ from localstack.processes import (  # noqa: E402 - the same
     Exit,
     Server,
     Stopped,
-    accepts,
     free_port,
     leave_on_signals,
     run,
@@ -40,8 +39,6 @@ from localstack.processes import (  # noqa: E402 - the same
     serving,
 )
 
-# What serves DynamoDB and its streams on loopback: a module, and its arguments.
-DYNAMODB = ("moto.server", "--host", "127.0.0.1", "--port", "{port}")
 CHILD = HERE / "child.py"
 RESOURCES = HERE / "init" / "ready.d" / "resources.py"
 COMMAND_SECONDS = 1200
@@ -58,8 +55,7 @@ def world() -> Generator[Mapping[str, str]]:
     with TemporaryDirectory(prefix="streamkit-localstack-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         localstack = serving(host_mode(folder), folder=folder, logs=LOGS)
-        dynamodb = serving(moto(), folder=folder, logs=LOGS)
-        with localstack as gateway, nullcontext(tables_of_yours) if tables_of_yours else dynamodb as tables:
+        with localstack as gateway, nullcontext(tables_of_yours) if tables_of_yours else embedded() as tables:
             yield endpoints(gateway, tables)
 
 
@@ -119,11 +115,19 @@ def host_mode(folder: Path) -> Server:
     )
 
 
-def moto() -> Server:
-    """Describe the server of DynamoDB and its streams, on a free port."""
-    port = free_port()
-    command = (sys.executable, "-I", str(CHILD), *(argument.format(port=port) for argument in DYNAMODB))
-    return Server("dynamodb", command, {}, url=f"http://127.0.0.1:{port}", ready=lambda: accepts(port))
+@contextmanager
+def embedded() -> Generator[str]:
+    """Serve DynamoDB and its streams as `streamkit local` does; gives the URL."""
+    from streamkit.testing.endpoint import endpoint_process
+
+    with ExitStack() as stack:
+        try:
+            variables = stack.enter_context(endpoint_process())
+        except RuntimeError as error:
+            raise Stopped(str(error), Exit.NOT_SERVING) from error
+        url = variables["AWS_ENDPOINT_URL"]
+        say(f"streamkit's embedded endpoint serves {url}, for DynamoDB and its streams")
+        yield url
 
 
 def answer(url: str) -> dict[str, Any]:
@@ -145,7 +149,6 @@ def exports(served: Mapping[str, str]) -> Mapping[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "STREAMKIT_LOCALSTACK": "required",
     }
     return {**others, **settings, **served}
 

@@ -146,12 +146,6 @@ def free_port() -> int:
         return port
 
 
-def accepts(port: int) -> bool:
-    """Tell whether a loopback port takes connections."""
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
-
-
 def tail(log: Path) -> str:
     """Quote the end of a log and say where the whole is."""
     return f"{log.read_bytes()[-TAIL_BYTES:].decode(errors='replace')}\n(the whole log: {log})"

@@ -94,7 +94,7 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
         try:
             changes = {part: replace(getattr(consumer, part), **values)} if part else values
             consumer = consumer.using(**changes)
-        except (ValueError, ConfigurationError) as error:
+        except ConfigurationError as error:
             origins = ", ".join(each.origin for each in fields.values())
             raise ConfigurationError(f"{origins}: {error}") from error
     return consumer

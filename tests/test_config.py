@@ -92,7 +92,7 @@ def test_a_variable_for_one_consumer_has_its_name_in_capitals() -> None:
 def test_two_consumers_of_one_name_in_capitals_are_not_guessed_at() -> None:
     """A variable that means either is refused; others are not concerned."""
     twins = [FLIGHTS.using(name="a-b"), FLIGHTS.using(name="a.b")]
-    with pytest.raises(ConfigurationError, match="expected one consumer of that name, got a-b, a.b; use a file"):
+    with pytest.raises(ConfigurationError, match=r"expected one consumer of that name, got a-b, a\.b; use a file"):
         configure(twins, environment={"STREAMKIT_A_B__LINGER": "1s"})
     assert configure(twins, environment={"STREAMKIT_LINGER": "1s"}).consumers[1].linger == SECOND
 
@@ -311,7 +311,7 @@ def test_the_bounds_of_the_schema_are_those_of_the_consumer(setting: Setting) ->
     if setting.name not in CROSSED:
         using(kind.low)
         using(kind.high)
-    with pytest.raises((ValueError, ConfigurationError), match=setting.field):
+    with pytest.raises(ConfigurationError, match=setting.field):
         using(kind.low - timedelta(milliseconds=1) if isinstance(kind, Duration) else kind.low - 1)
 
 

@@ -96,7 +96,7 @@ def test_events_below_the_level_are_not_written(level: Level) -> None:
 
 
 def test_an_event_below_the_level_costs_next_to_nothing() -> None:
-    """Far less than a microsecond: a twentieth of one that is written, at most."""
+    """A tenth of one that is written, at most; in truth far less."""
     silent, _ = reporting(level="info")
     loud, _ = reporting(level="debug")
     number = 2000

@@ -28,18 +28,17 @@ class TableLedger:
         now = self._clock.now().timestamp()
         try:
             await self._call(
-                "UpdateItem",
+                "PutItem",
                 TableName=self._table,
-                Key=claim_key(key),
-                UpdateExpression="SET #v = :v, #claimant = :me, #expires = :expires",
-                ConditionExpression="attribute_not_exists(pk) OR #claimant = :me OR #expires < :now",
-                ExpressionAttributeNames={"#v": "v", "#claimant": "claimant", "#expires": "expires"},
-                ExpressionAttributeValues={
-                    ":v": {"N": str(VERSION)},
-                    ":me": {"S": claimant},
-                    ":now": {"N": str(int(now))},
-                    ":expires": {"N": str(int(now + self._keep.total_seconds()) + 1)},
+                Item={
+                    **claim_key(key),
+                    "v": {"N": str(VERSION)},
+                    "claimant": {"S": claimant},
+                    "expires": {"N": str(int(now + self._keep.total_seconds()) + 1)},
                 },
+                ConditionExpression="attribute_not_exists(pk) OR #claimant = :me OR #expires < :now",
+                ExpressionAttributeNames={"#claimant": "claimant", "#expires": "expires"},
+                ExpressionAttributeValues={":me": {"S": claimant}, ":now": {"N": str(int(now))}},
             )
         except ConditionFailed:
             return False

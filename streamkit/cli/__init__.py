@@ -69,6 +69,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 for success, 2 for what its user has to correct, 1 for anything else."""
     try:
         status = commands.main(args, prog_name="streamkit", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as bare:
+        bare.show()
+        status = WRONG_USE
     except click.UsageError as wrong:
         where = wrong.ctx.command_path if wrong.ctx else "streamkit"
         status = complain(f"{wrong.format_message()} See `{where} --help`.", WRONG_USE)

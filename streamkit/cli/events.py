@@ -48,7 +48,7 @@ class Entry(msgspec.Struct, frozen=True):
 @click.option("--json", "form", flag_value="json", help="As one JSON array.")
 @click.option("--markdown", "form", flag_value="markdown", help="As the page docs/events.md.")
 def events(*, form: str | None) -> None:
-    """List every event a worker may write: its level, name, fields and meaning.
+    """List every event a worker may write.
 
     \b
     streamkit events

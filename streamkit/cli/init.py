@@ -9,12 +9,14 @@ import click
 
 from streamkit.cli.loading import config_option, configured, consumers_argument
 from streamkit.errors import ConfigurationError, Missing
+from streamkit.events import EndpointOverridden
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from streamkit.aws.clients import Aws
     from streamkit.consumer import Consumer
+    from streamkit.events import Event
     from streamkit.ports import Chance, Clock
 
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--queue", is_flag=True, help="Make the dead-letter queue too, encrypted, its letters kept for 14 days.")
 @config_option
 def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
-    """Make the checkpoint table of a consumer, after a look at its stream and dead-letter queue.
+    """Make a consumer's checkpoint table.
+
+    Its stream and dead-letter queue are looked at first, so that a wrong name leaves nothing half-made.
 
     \b
     streamkit init consumers.flights:flights --queue
@@ -43,11 +47,17 @@ async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
 
     clock, chance = SystemClock(), SystemChance()
     patient = AwsSettings(lease_answer_seconds=15.0)  # no lease depends on these answers
-    async with Aws(settings=patient, report=lambda _: None) as aws:
+    async with Aws(settings=patient, report=tell) as aws:
         click.echo(await _stream(consumer, aws, clock, chance))
         click.echo(await _queue(consumer, aws, chance, make=make_queue))
         for line in await _table(consumer, aws, clock):
             click.echo(line)
+
+
+def tell(event: Event) -> None:
+    """Say where requests go, if not to AWS itself."""
+    if isinstance(event, EndpointOverridden):
+        click.echo(f"endpoint of {event.service}: {event.url}")
 
 
 async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) -> str:

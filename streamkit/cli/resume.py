@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from streamkit.cli.init import tell
 from streamkit.cli.loading import config_option, configured, consumers_argument
 from streamkit.errors import ConfigurationError, Refused, Unanswered
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--shard", metavar="ID", help="This shard only.")
 @config_option
 def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> None:
-    """Let halted shards go on from where they stopped; the record that halted them is handled anew.
+    """Let halted shards go on.
+
+    They go on from where they stopped.
 
     \b
     streamkit resume consumers.flights:flights
@@ -42,7 +45,7 @@ async def _resume(consumer: Consumer, shard: str | None) -> None:
     from streamkit.aws.table import TableLeases, TableRegistry
     from streamkit.clock import SystemChance
 
-    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws:
+    async with Aws(settings=AwsSettings(), report=tell) as aws:
         dynamodb = await aws.call("dynamodb")
         registry = TableRegistry(dynamodb, consumer.table)
         registration, _ = await registry.recorded()

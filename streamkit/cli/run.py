@@ -33,7 +33,9 @@ _INTERRUPTED = 130
 @click.option("--log-format", metavar="json|console", help="How events are written: console on a terminal, else json.")
 @click.option("--log-level", metavar="LEVEL", help="Least level of events written: debug, info, warning or error.")
 def run(paths: tuple[str, ...], config: Path | None, **options: str | None) -> None:
-    """Consume until told to stop: SIGTERM and SIGINT finish what is under way, checkpoint, and give the shards back.
+    """Consume until told to stop.
+
+    SIGTERM and SIGINT let what is under way end, checkpoint, and give the shards back.
 
     \b
     streamkit run consumers.flights:flights

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from streamkit.errors import ConfigurationError
+
 SECOND = timedelta(seconds=1)
 
 
@@ -86,4 +88,4 @@ class Checkpoint:
 def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion
     if not holds:
         msg = f"{expectation}, got {got}"
-        raise ValueError(msg)
+        raise ConfigurationError(msg)

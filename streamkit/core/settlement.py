@@ -210,8 +210,9 @@ class Settling:
                 return attempt
             self._ended(attempt)
             self._schedule.put_back(attempt, _groups(attempt.ordinals, apart=unfit))
-            for ordinal, why in unfit.items():
-                self._condemn(ordinal, why)
+            for ordinal in _heads(attempt):
+                if ordinal in unfit:
+                    self._condemn(ordinal, unfit[ordinal])
             self._rejudge(now)
         return None
 
@@ -511,6 +512,14 @@ def _schedule(batching: Batching | None, window: Window) -> Schedule:
 
 def _pairs(attempt: Attempt) -> Iterable[tuple[int, Record]]:
     return zip(attempt.ordinals, attempt.records, strict=True)
+
+
+def _heads(attempt: Attempt) -> Iterable[int]:
+    """Return the first record of each key: what follows it waits for what becomes of it."""
+    firsts: dict[str, int] = {}
+    for ordinal, record in _pairs(attempt):
+        firsts.setdefault(record.key, ordinal)
+    return firsts.values()
 
 
 def _claims(attempt: Attempt, error: BaseException) -> tuple[set[int], dict[int, BaseException]]:

@@ -107,11 +107,14 @@ class Engine:
         Cancelling it cancels the attempts under way; their records stay unsettled.
         """
         async with asyncio.TaskGroup() as group:
-            while not self._over(until):
-                self._changed.clear()
-                await self._start_runners(group)
-                self._start_burial(group)
-                await self._wait(until)
+            try:
+                while not self._over(until):
+                    self._changed.clear()
+                    await self._start_runners(group)
+                    self._start_burial(group)
+                    await self._wait(until)
+            finally:
+                self.stop()  # a thread outlives its cancellation: what runs in it ends, and nothing follows
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
@@ -140,16 +143,14 @@ class Engine:
             await asyncio.sleep(0)
 
     def _take(self) -> Attempt | None:
-        """Take the next attempt, unless the lease may be gone: looked at here, with no await before the handler."""
-        if self._stopping:
-            return None
-        attempt = self._settling.take(self._around.clock.monotonic())
-        if attempt is not None and not self._around.may_start():
-            self._settling.abandoned(attempt)
+        return None if self._stopping else self._settling.take(self._around.clock.monotonic())
+
+    def _may_start(self) -> bool:
+        """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
+        if not self._around.may_start():
             self.fenced = True
             self.stop()
-            return None
-        return attempt
+        return not self.fenced
 
     async def _run(self, attempt: Attempt | None) -> None:
         """Make attempts, one after the other, until there is none to take."""
@@ -185,6 +186,9 @@ class Engine:
         try:
             if self._screens:
                 live = await self._screen(attempt)
+            if live is not None and not self._may_start():
+                settling.abandoned(live)
+                live = None
             if live is not None:
                 await self._handling.call(self._subject(live))
         except asyncio.CancelledError:

@@ -57,9 +57,8 @@ class Coordinator:
         self._listing_due = 0.0
         self._looked_at: object = None
         self._shards: Sequence[ShardRow] = ()
-        self._all_cared_for = False
-        self._without_since = self._clock.monotonic()
-        """From when on it may have no shard: a worker that waits for one is not idle since ever."""
+        self._cared_for_since = FOREVER
+        """Since when all shards have been in good hands: a worker that waits for one is not idle since ever."""
 
     @property
     def runs(self) -> Sequence[ShardRun]:
@@ -68,14 +67,15 @@ class Coordinator:
 
     def idle_since(self) -> float:
         """Return since when nothing is left to do, as far as this worker can see; FOREVER while something is."""
-        if not self._all_cared_for:
-            return FOREVER
-        return max((run.idle_since for run in self._runs.values()), default=self._without_since)
+        return max([self._cared_for_since, *(run.idle_since for run in self._runs.values())])
 
     async def tick(self, group: asyncio.TaskGroup) -> None:
-        """Look, plan and act once. A table or stream that does not answer is left for the next tick."""
+        """Look, plan and act once. A table or stream that does not answer is left for the next tick.
+
+        Raises `ConfigurationError` for one that is gone, or that may not be asked any more.
+        """
         try:
-            members = await self._look(self._clock.monotonic())
+            members = await self._look()
             await self._list_shards()
             steps = plan(
                 self._shards,
@@ -85,8 +85,10 @@ class Coordinator:
                 listed=frozenset(self._listed),
             )
             await self._act(steps, group)
+        except ConfigurationError:
+            raise
         except WorldError as error:
-            self._all_cared_for = False
+            self._cared_for_since = FOREVER
             self._report(CoordinationDelayed(worker=self._heart.member.worker, error=type(error).__name__))
 
     async def children_of(self, shard: str) -> Sequence[Shard]:
@@ -94,19 +96,30 @@ class Coordinator:
         self._listed = {each.id: each for each in await self._source.shards()}
         return [each for each in self._listed.values() if shard in each.parents]
 
-    async def _look(self, now: float) -> Sequence[Member]:
+    async def _look(self) -> Sequence[Member]:
         """Read the rows, and declare dead who stood still for too long."""
+        asked = self._clock.monotonic()
         members = await self._rows.members.members()
-        self._sightings.note(members, now)
-        suspects = self._sightings.suspects(members, now=now, lease=self._lease)
+        self._sightings.note(members, self._clock.monotonic())
+        suspects = self._sightings.suspects(members, now=asked, lease=self._lease)
         buried = {each.worker for each in suspects if each.worker != self._me and await self._bury(each)}
         members = [replace(each, state="dead") if each.worker in buried else each for each in members]
         seen = {(each.worker, each.state, each.holds) for each in members}
         if seen != self._looked_at or self._unsteady():
             self._shards = await self._rows.leases.rows()
             self._looked_at = seen
-        self._note_care(members, now)
+        members = await self._with_newcomers(members)
+        self._note_care(members, asked)
         return members
+
+    async def _with_newcomers(self, members: Sequence[Member]) -> Sequence[Member]:
+        """Look again for an owner without a row: who joined after the first look is no less alive (rules 2, 6)."""
+        known = {each.worker for each in members}
+        if all(row.owner is None or row.owner in known for row in self._shards):
+            return members
+        again = await self._rows.members.members()
+        self._sightings.note([*members, *again], self._clock.monotonic())
+        return [*members, *(each for each in again if each.worker not in known)]
 
     @property
     def _me(self) -> str:
@@ -121,13 +134,14 @@ class Coordinator:
     def _unsteady(self) -> bool:
         """Say whether rows may have changed although no worker's row did."""
         mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
-        return mine != set(self._runs) or any(row.owner is None and row.state == "open" for row in self._shards)
+        return mine != set(self._runs) or any(row.owner is None and row.state != "ended" for row in self._shards)
 
     def _note_care(self, members: Sequence[Member], now: float) -> None:
         fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
-        self._all_cared_for = bool(self._shards) and all(
+        cared_for = bool(self._shards) and all(
             row.state != "open" or row.id in self._runs or row.owner in fresh for row in self._shards
         )
+        self._cared_for_since = min(self._cared_for_since, now) if cared_for else FOREVER
 
     async def _list_shards(self) -> None:
         """Make rows for shards that have none: from the first snapshot on, and whenever new ones turn up (rule 15)."""
@@ -179,7 +193,7 @@ class Coordinator:
             self._report(ShardFailed(shard=run.id, error=_named(failures), where=_place(failures)))
         finally:
             del self._runs[run.id]
-            self._without_since = self._clock.monotonic()
+            self._cared_for_since = FOREVER
             self._tell_heart()
             self._listing_due = 0.0
             self._looked_at = None

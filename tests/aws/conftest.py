@@ -1,19 +1,15 @@
-"""An endpoint for the adapters, in a thread of its own, and the way to call it."""
+"""An endpoint for the adapters, in a thread of its own."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from streamkit.aws.call import Call
-from streamkit.aws.clients import Aws, AwsSettings
-from streamkit.clock import SystemChance, SystemClock
-from streamkit.testing import Recorder
 from streamkit.testing.endpoint import Endpoint
+from tests.aws.fixtures import aws, dynamodb, layout, name, recorder, table
 
-PATIENT = AwsSettings(lease_answer_seconds=30.0, answer_seconds=30.0)
-"""A busy machine is not judged."""
+__all__ = ["aws", "dynamodb", "layout", "name", "recorder", "table"]
 
 
 @pytest.fixture(scope="session")
@@ -39,35 +35,6 @@ def endpoint_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def name() -> str:
-    """A name nobody used before."""
-    return f"test-{SystemChance().token()}"
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """What was reported."""
-    return Recorder()
-
-
-@pytest.fixture
-async def aws(endpoint_url: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Aws]:
-    """Clients that speak to the endpoint."""
+def endpoint(endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead the SDK there."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_url)
-    async with Aws(settings=PATIENT, report=recorder) as aws:
-        yield aws
-
-
-@pytest.fixture
-async def dynamodb(aws: Aws) -> Call:
-    """The way to call DynamoDB."""
-    return await aws.call("dynamodb")
-
-
-@pytest.fixture
-async def table(dynamodb: Call, name: str) -> str:
-    """A new checkpoint table, by its name."""
-    from streamkit.aws.schema import create
-
-    await create(dynamodb, name, clock=SystemClock(), protected=False)
-    return name

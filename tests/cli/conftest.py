@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,11 +85,12 @@ def world() -> Iterator[Mapping[str, str]]:
 
 
 @pytest.fixture
-def program(project: Path, world: Mapping[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Start the command line as a program that works in the embedded world."""
+def program(project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line as a program that works in the embedded world; killed after a minute at most."""
+    watches: list[threading.Timer] = []
 
     def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-c", "from streamkit.cli import main; main()", *arguments],
             cwd=project,
             env={**os.environ, **world, **variables},
@@ -96,8 +98,13 @@ def program(project: Path, world: Mapping[str, str]) -> Callable[..., subprocess
             stderr=subprocess.PIPE,
             text=True,
         )
+        watches.append(threading.Timer(60, child.kill))
+        watches[-1].start()
+        return child
 
-    return start
+    yield start
+    for watch in watches:
+        watch.cancel()
 
 
 @pytest.fixture
@@ -106,10 +113,7 @@ def run(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., Outcome]
 
     def streamkit(*arguments: str, **variables: str) -> Outcome:
         with program(*arguments, **variables) as child:
-            try:
-                out, err = child.communicate(timeout=60)
-            finally:
-                child.kill()
+            out, err = child.communicate()
         return Outcome(child.returncode, out, err)
 
     return streamkit
@@ -120,7 +124,7 @@ def client(world: Mapping[str, str]) -> Iterator[Callable[[str], Any]]:
     """Make boto3 clients of the embedded world."""
     made: list[Any] = []
 
-    def make(service: str) -> Any:
+    def make(service: str) -> Any:  # noqa: ANN401 - the SDK has no types
         made.append(boto3.client(service, endpoint_url=world["AWS_ENDPOINT_URL"], region_name="us-east-1"))
         return made[-1]
 

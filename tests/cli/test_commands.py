@@ -112,6 +112,9 @@ def test_a_bare_command_shows_what_there_is(call: Call) -> None:
     """Every subcommand, with a word about it."""
     shown = call("--help").out
     assert all(f"  {name} " in shown for name in COMMANDS)
+    bare = call()
+    assert bare.status == 2
+    assert bare.err == shown
 
 
 def test_the_signal_of_a_configuration_error_is_public() -> None:

@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytestmark = pytest.mark.e2e
 
 Run = Callable[..., Any]
 Client = Callable[[str], Any]
@@ -166,7 +169,7 @@ class _Refusing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def refusing_endpoint() -> Iterator[str]:
+def refusing_endpoint() -> Generator[str]:
     """Serve refusals on this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
     thread = threading.Thread(target=server.serve_forever)
@@ -189,7 +192,7 @@ def test_missing_permissions_are_one_line_and_status_2(run: Run, command: str) -
     assert f"is not allowed (AccessDeniedException): allow {action[command]}" in outcome.complaint
 
 
-def test_a_lifespan_that_fails_is_one_line_and_status_1(run: Run, ready: Stage, project: Any) -> None:
+def test_a_lifespan_that_fails_is_one_line_and_status_1(run: Run, ready: Stage, project: Path) -> None:
     """Named by class and place; its message may hold secrets."""
     (project / "resources.py").write_text(
         "from contextlib import asynccontextmanager\n"
@@ -205,3 +208,27 @@ def test_a_lifespan_that_fails_is_one_line_and_status_1(run: Run, ready: Stage, 
     assert outcome.complaint.startswith("unexpected RuntimeError at ")
     assert "resources.py:4; `streamkit --debug ...` shows" in outcome.complaint
     assert "password" not in outcome.err
+
+
+def test_uvloop_turns_the_loop_where_it_is_installed(run: Run, project: Path) -> None:
+    """No dependency: it is found, or it is not missed."""
+    (project / "uvloop.py").write_text(
+        "import asyncio\ndef new_event_loop():\n    print('uvloop')\n    return asyncio.new_event_loop()\n",
+        encoding="utf-8",
+    )
+    assert run("run", "shop:orders", STREAMKIT_CHECKPOINT_TABLE="nowhere").out == "uvloop\n"
+
+
+@pytest.mark.parametrize("url", ["here", "http://"])
+def test_a_malformed_endpoint_is_one_line_and_status_2(run: Run, url: str) -> None:
+    """It says which setting to correct."""
+    outcome = run("run", "shop:orders", AWS_ENDPOINT_URL=url)
+    assert outcome.status == 2
+    assert "endpoint" in outcome.complaint.lower() or "AWS settings" in outcome.complaint
+
+
+def test_an_endpoint_that_nobody_serves_is_one_line_and_status_1(run: Run) -> None:
+    """It may come back: nothing the user wrote is wrong for certain."""
+    outcome = run("run", "shop:orders", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+    assert outcome.status == 1
+    assert "check AWS_ENDPOINT_URL, region and network" in outcome.complaint

@@ -90,7 +90,7 @@ def fates(*kinds: str, most: int = 14) -> st.SearchStrategy[list[Fate]]:
     return st.lists(fate, min_size=1, max_size=most)
 
 
-def keyed(planted: Sequence[Fate], keys: str) -> list[Fate]:
+def keyed(planted: Sequence[Fate], keys: Sequence[str]) -> list[Fate]:
     """Give the records keys in turn."""
     return [replace(fate, key=keys[index % len(keys)]) for index, fate in enumerate(planted)]
 
@@ -126,6 +126,7 @@ class Bench:
     stuck: list[float] = field(default_factory=list[float])
     """When attempts were found that would not end."""
     on_run: Callable[[Record], object] = lambda _: None
+    may_start: Callable[[], bool] = lambda: True
     rejected: Callable[[Record], bool] = lambda _: False
     """The consumer's filter, the wrong way round."""
     unavailable_inside: bool = False
@@ -176,7 +177,7 @@ class Bench:
                 report=self.report,
                 dead_letters=self.letters if self.consumer.dead_letters else None,
                 ledger=self.ledger,
-                may_start=lambda: self.loop.time() - began < fence_at,
+                may_start=lambda: self.loop.time() - began < fence_at and self.may_start(),
                 delay=lambda refusals: min(30.0, 2.0**refusals),
                 on_stuck=lambda: self.stuck.append(self.loop.time()),
             ),
@@ -204,8 +205,10 @@ class Bench:
         await asyncio.sleep(interruption.at)
         if interruption.how == "cancel":
             running.cancel()
-        else:
+        elif interruption.how == "stop":
             self.engine.stop()
+        else:
+            self.engine.feed(())
 
     def _settling(self) -> Settling:
         settling = Settling(

@@ -1,4 +1,4 @@
-"""The LocalStack tier: clients of the endpoints in the SDK's own variables, and resources that go away again.
+"""The LocalStack tier: clients of the endpoints in the SDK's own variables.
 
 `make localstack-test` provides the endpoints (localstack/host.py). Without them every test here is skipped,
 with the reason; under STREAMKIT_LOCALSTACK=required it fails instead.
@@ -7,7 +7,6 @@ with the reason; under STREAMKIT_LOCALSTACK=required it fails instead.
 import json
 import os
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -16,7 +15,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
-QUICKLY = {"Delay": 1, "MaxAttempts": 30}
+from tests.aws.fixtures import aws, dynamodb, layout, name, recorder, table
+
+__all__ = ["aws", "dynamodb", "layout", "name", "recorder", "table"]
+
 PATIENT = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
 
 Connect = Callable[[str], Any]  # the SDK has no types
@@ -62,43 +64,5 @@ def connect() -> Iterator[Connect]:
 
 
 @pytest.fixture
-def name() -> str:
-    """Give a name that no other test has."""
-    return f"smoke-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def stream(connect: Connect, name: str) -> Iterator[str]:
-    """Create a stream with one shard."""
-    kinesis = connect("kinesis")
-    kinesis.create_stream(StreamName=name, ShardCount=1)
-    kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig=QUICKLY)
-    yield name
-    kinesis.delete_stream(StreamName=name)
-
-
-@pytest.fixture
-def table(connect: Connect, name: str) -> Iterator[str]:
-    """Create a table, keyed by the text `id`, whose stream carries old and new images."""
-    dynamodb = connect("dynamodb")
-    dynamodb.create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
-    dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig=QUICKLY)
-    yield name
-    dynamodb.delete_table(TableName=name)
-
-
-@pytest.fixture(params=["standard", "fifo"])
-def queue(request: pytest.FixtureRequest, connect: Connect, name: str) -> Iterator[str]:
-    """Create a queue of each kind; gives its URL."""
-    sqs = connect("sqs")
-    fifo = request.param == "fifo"
-    attributes = {"FifoQueue": "true"} if fifo else {}
-    url: str = sqs.create_queue(QueueName=f"{name}.fifo" if fifo else name, Attributes=attributes)["QueueUrl"]
-    yield url
-    sqs.delete_queue(QueueUrl=url)
+def endpoint() -> None:
+    """The SDK's own variables lead there already."""

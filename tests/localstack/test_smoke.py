@@ -2,17 +2,56 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.localstack.conftest import QUICKLY, Connect
+from tests.localstack.conftest import Connect
 
 pytestmark = pytest.mark.localstack
 
 RESOURCES = Path(__file__).parents[2] / "localstack" / "init" / "ready.d" / "resources.py"
 CALLS = 50  # bounds every read loop
+QUICKLY = {"Delay": 1, "MaxAttempts": 30}
+
+
+@pytest.fixture
+def stream(connect: Connect, name: str) -> Iterator[str]:
+    """Create a stream with one shard."""
+    kinesis = connect("kinesis")
+    kinesis.create_stream(StreamName=name, ShardCount=1)
+    kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig=QUICKLY)
+    yield name
+    kinesis.delete_stream(StreamName=name)
+
+
+@pytest.fixture
+def table(connect: Connect, name: str) -> Iterator[str]:
+    """Create a table, keyed by the text `id`, whose stream carries old and new images."""
+    dynamodb = connect("dynamodb")
+    dynamodb.create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig=QUICKLY)
+    yield name
+    dynamodb.delete_table(TableName=name)
+
+
+@pytest.fixture(params=["standard", "fifo"])
+def queue(request: pytest.FixtureRequest, connect: Connect, name: str) -> Iterator[str]:
+    """Create a queue of each kind; gives its URL."""
+    sqs = connect("sqs")
+    fifo = request.param == "fifo"
+    attributes = {"FifoQueue": "true"} if fifo else {}
+    url: str = sqs.create_queue(QueueName=f"{name}.fifo" if fifo else name, Attributes=attributes)["QueueUrl"]
+    yield url
+    sqs.delete_queue(QueueUrl=url)
 
 
 def test_the_init_script_has_made_its_resources_and_may_run_again(connect: Connect) -> None:
@@ -81,9 +120,7 @@ def test_a_batch_to_a_queue_fails_in_part(connect: Connect, queue: str) -> None:
     answer = connect("sqs").send_message_batch(QueueUrl=queue, Entries=entries(queue, bodies))
 
     assert [sent["Id"] for sent in answer["Successful"]] == ["0", "2"]
-    assert [(refused["Id"], refused["Code"]) for refused in answer["Failed"]] == [
-        ("1", "InvalidMessageContents")
-    ]
+    assert [(refused["Id"], refused["Code"]) for refused in answer["Failed"]] == [("1", "InvalidMessageContents")]
     assert received(connect, queue, enough=2) == {"first", "second"}
 
 
@@ -116,9 +153,7 @@ def shards(connect: Connect, stream: str) -> list[Any]:
     return listed
 
 
-def drain(
-    connect: Connect, stream: str, shard: str, *, enough: int | None = None
-) -> tuple[list[Any], list[Any]]:
+def drain(connect: Connect, stream: str, shard: str, *, enough: int | None = None) -> tuple[list[Any], list[Any]]:
     """Read a shard to its end, or until it gave enough; answers the records, and the children at its end."""
     kinesis = connect("kinesis")
     found = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
@@ -139,9 +174,9 @@ def drain_table(connect: Connect, table: str, *, enough: int) -> list[Any]:
     streams = connect("dynamodbstreams")
     arn = connect("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
     (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-    iterator = streams.get_shard_iterator(
-        StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
     changes: list[Any] = []
     for _ in range(CALLS):
         answer = streams.get_records(ShardIterator=iterator)

@@ -47,11 +47,15 @@ class Evidence(msgspec.Struct, frozen=True):
     letters: tuple[Letter, ...]
     claims: Mapping[str, str]
     """Of records without effect and letter: who claimed their business key, by the checkpoint table."""
+    victim: str
+    """The worker that was killed."""
     members: tuple[Member, ...]
     shards: tuple[ShardRow, ...]
 
 
-async def gather(stage: Stage, consumer: Consumer, flights: Sequence[bytes], produced: Produced) -> Evidence:
+async def gather(
+    stage: Stage, consumer: Consumer, flights: Sequence[bytes], produced: Produced, *, victim: str
+) -> Evidence:
     """Read everything."""
     put = [record async for record in _records(stage)]
     rows = [row async for row in _rows(stage)]
@@ -66,6 +70,7 @@ async def gather(stage: Stage, consumer: Consumer, flights: Sequence[bytes], pro
         rows=tuple(rows),
         letters=tuple(letters),
         claims=await _claims(stage, consumer, unexplained),
+        victim=victim,
         members=tuple(members),
         shards=tuple(shards),
     )

@@ -20,6 +20,7 @@ from streamkit.cli.demo.world import SHARDS, Stage, is_of, stage
 from streamkit.cli.loading import load
 from streamkit.clock import SystemClock
 from streamkit.consumer import Consumer
+from streamkit.core.leasing import Member
 from streamkit.errors import ConfigurationError
 
 Workers = tuple[Process, Process]
@@ -63,12 +64,12 @@ async def perform(checkout: Checkout, *, screen: Screen, logs: Path, flights: in
         await world.build()
         await initialised(checkout, logs)
         scene = Scene(world, screen, checkout, load(CONSUMER), logs)
-        produced = await _work(scene, lines)
+        produced, victim = await _work(scene, lines)
         screen.note("looking", "reading back the stream, the tables and the queue")
-        return await gather(world, scene.consumer, lines, produced)
+        return await gather(world, scene.consumer, lines, produced, victim=victim.worker)
 
 
-async def _work(scene: Scene, lines: list[bytes]) -> Produced:
+async def _work(scene: Scene, lines: list[bytes]) -> tuple[Produced, Member]:
     """Put the flights while two workers run; kill one of them half-way, and wait until the other is idle."""
     try:
         async with two_workers(scene.checkout, scene.logs) as workers, asyncio.timeout(_LIMIT_SECONDS):
@@ -77,10 +78,10 @@ async def _work(scene: Scene, lines: list[bytes]) -> Produced:
                 produced = await produce(scene.stage, lines, progress=advance)
             scene.screen.note("flights", _told(len(lines), produced))
             with scene.screen.progress("handling", len(lines), aloud=True) as advance:
-                await _follow(scene, workers, len(lines), advance)
+                victim = await _follow(scene, workers, len(lines), advance)
     except TimeoutError:
         raise Broken(f"expected the workers idle within {_LIMIT_SECONDS:.0f} s, see {scene.logs}") from None
-    return produced
+    return produced, victim
 
 
 def _told(flights: int, produced: Produced) -> str:
@@ -91,35 +92,39 @@ def _told(flights: int, produced: Produced) -> str:
 
 async def _sharing(scene: Scene, workers: Workers) -> None:
     """Wait until both workers hold shards."""
-    while not all(await _holdings(scene, workers)):
+    while not all(member.holds for member in await _members(scene, workers)):
         _expect_health(workers)
         await asyncio.sleep(_POLL_SECONDS)
     pids = " and ".join(str(worker.pid) for worker in workers)
     scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`, processes {pids}, share {SHARDS} shards")
 
 
-async def _holdings(scene: Scene, workers: Workers) -> list[int]:
-    """Return how many shards each worker holds, by the heartbeat rows."""
+async def _members(scene: Scene, workers: Workers) -> list[Member]:
+    """Return each worker's heartbeat row, or an empty one."""
     try:
         members, _ = await scene.stage.workers(scene.consumer)
-    except ConfigurationError:  # no worker has come as far as to register
-        return [0 for _ in workers]
-    return [sum(len(member.holds) for member in members if is_of(member, worker.pid)) for worker in workers]
+    except ConfigurationError:  # none has come as far as to register
+        members = []
+    return [
+        next((member for member in members if is_of(member, worker.pid) and member.state == "alive"), Member(""))
+        for worker in workers
+    ]
 
 
-async def _follow(scene: Scene, workers: Workers, total: int, advance: Advance) -> None:
-    killed = False
+async def _follow(scene: Scene, workers: Workers, total: int, advance: Advance) -> Member:
+    """Watch until the workers have ended, and return the one killed on the way."""
+    victim = None
     while any(worker.running for worker in workers):
-        # A row of the ledger for each flight begun, and nearly each of them done: good enough for a bar.
+        # The ledger has a row for each flight begun, and nearly each of them is done: good enough for a bar.
         done = min(total, await scene.stage.rows(scene.consumer.table))
         advance(done)
-        if not killed and 2 * done >= total:
-            await _kill(scene, workers, done)
-            killed = True
+        if victim is None and 2 * done >= total:
+            victim = await _kill(scene, workers, done)
         _expect_health(workers)
         await asyncio.sleep(_POLL_SECONDS)
-    if not killed:
+    if victim is None:
         raise Broken(f"expected workers that live to see half of the flights, got none, see {scene.logs}")
+    return victim
 
 
 def _expect_health(workers: Workers) -> None:
@@ -128,18 +133,18 @@ def _expect_health(workers: Workers) -> None:
             raise Broken(worker.failure())
 
 
-async def _kill(scene: Scene, workers: Workers, done: int) -> None:
+async def _kill(scene: Scene, workers: Workers, done: int) -> Member:
     """Kill the worker that holds more shards."""
-    holdings = await _holdings(scene, workers)
-    shards = max(holdings)
-    victim = workers[holdings.index(shards)]
-    await victim.kill()
+    found = zip(workers, await _members(scene, workers), strict=True)
+    worker, member = max(found, key=lambda each: len(each[1].holds))
+    await worker.kill()
     scene.screen.note(
         "SIGKILL",
-        f"{victim.name}, process {victim.pid}, in the midst of {shards} shards at about {done:,} flights;"
+        f"{worker.name}, process {worker.pid}, in the midst of {len(member.holds)} shards at about {done:,} flights;"
         f" they are free when its lease of {LEASE} is over",
         style="yellow",
     )
+    return member
 
 
 def _tell(verdict: Verdict, screen: Screen, logs: Path, elapsed_seconds: float) -> int:

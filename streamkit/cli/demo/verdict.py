@@ -12,6 +12,7 @@ import msgspec
 from streamkit.cli.demo.evidence import Evidence, Row
 
 LATE_MINUTES = 15
+_TAKEN_OVER = "the killed worker's shards were taken over"
 _FIGURE = re.compile(r"\d+")
 _SHOWN = 3
 """Of what is wrong, how much is named."""
@@ -244,17 +245,14 @@ def _repeats(evidence: Evidence) -> Check:
 
 
 def _killed(evidence: Evidence) -> Check:
-    """See in the heartbeat rows that one worker died, holding shards, and another left in order."""
-    dead = [member for member in evidence.members if member.state == "dead"]
-    left = [member for member in evidence.members if member.state == "left"]
-    taken = sum(len(member.holds) for member in dead)
-    holds = len(dead) == 1 and len(left) == 1 and taken > 0
-    states = ", ".join(f"{member.worker} {member.state}" for member in evidence.members)
-    return Check(
-        "a dead worker's shards went to another",
-        f"{taken} of {len(evidence.shards)} shards",
-        () if holds else (f"expected one worker dead with shards and one left, got {states or 'none'}",),
-    )
+    """See in the checkpoint table that the killed worker was declared dead, and that others went on with its shards."""
+    victim = next((member for member in evidence.members if member.worker == evidence.victim), None)
+    if victim is None or victim.state != "dead":
+        found = victim.state if victim else "without a row"
+        return Check(_TAKEN_OVER, "", (f"expected {evidence.victim} declared dead, got it {found}",))
+    survivors = [member.worker for member in evidence.members if member.state == "left"]
+    wrong = () if survivors else ("expected a worker that left in order, got none",)
+    return Check(_TAKEN_OVER, f"{len(victim.holds)} of {len(evidence.shards)} shards", wrong)
 
 
 def _name(id_: str) -> str:

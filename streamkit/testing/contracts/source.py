@@ -73,10 +73,10 @@ class SourceContract:
     @pytest.mark.usefixtures("stream")
     async def test_the_shards_cover_every_key(self, source: Source) -> None:
         """A complete listing of a new stream: no parents, ranges that leave no gap."""
-        ranges = sorted(shard.hash_range or (0, 0) for shard in await source.shards())
-        assert [first for first, _ in ranges] == [0, HASH_KEYS // 2]
-        assert [last for _, last in ranges] == [HASH_KEYS // 2 - 1, HASH_KEYS - 1]
-        assert all(shard.parents == () for shard in await source.shards())
+        shards = await by_range(source)
+        [(first, middle), (next_to_it, last)] = [shard.hash_range or (0, 0) for shard in shards]
+        assert (first, middle + 1, last) == (0, next_to_it, HASH_KEYS - 1)
+        assert all(shard.parents == () for shard in shards)
 
     async def test_closed_shards_stay_listed(self, source: Source, stream: StreamDriver) -> None:
         """They still hold records; their children name them as parents."""

@@ -1,1 +1,0 @@
-"""Real consumers, deployed as they are; `streamkit demo` runs them."""

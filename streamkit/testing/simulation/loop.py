@@ -1,0 +1,296 @@
+"""One loop for a whole fleet: many simulated processes, one virtual time, one seeded scheduler.
+
+Everything that runs belongs to a process, found in its context: tasks, timers, the callbacks of futures.
+
+    handle --> queue of its process --> run, first in first out          as asyncio does inside one process
+                     |                    ^
+                     | stopped or dead    | one process after the other, drawn at random
+                     '--> held ----------'  until it is resumed
+
+Inside a process the order is asyncio's own; only between processes is it drawn: else the loop would report schedules
+that cannot happen (rule 33). A stopped process (SIGSTOP) keeps its handles and its clocks run on. A dead one never runs
+again, not even its `finally`: it is kept whole until `bury`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from contextvars import Context, ContextVar, copy_context
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine
+    from concurrent.futures import Executor
+    from typing import Any
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_PRUNE = 512
+"""Tasks of a process after which those that are done are forgotten."""
+_FUNERAL_TURNS = 10_000
+"""Turns after which tasks that do not end are left behind."""
+
+
+class Stuck(RuntimeError):
+    """Nothing is ready and no timer is set."""
+
+
+class Home:
+    """What one simulated process has to run."""
+
+    def __init__(self, name: str, loop: FleetLoop) -> None:
+        self.name = name
+        self.loop = loop
+        self.queue: deque[asyncio.Handle] = deque()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.running = True
+        self.dead = False
+        self.context = copy_context()
+        self.context.run(HOME.set, self)
+
+    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Start a task of this process."""
+        task = asyncio.Task(coroutine, loop=self.loop, name=name, context=self.context.run(copy_context))
+        self.keep(task)
+        return task
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Remember a task, so that death does not let the garbage collector close it."""
+        if len(self.tasks) >= _PRUNE:
+            self.tasks = [each for each in self.tasks if not each.done()]
+        self.tasks.append(task)
+
+    def stop(self) -> None:
+        """Run nothing from now on."""
+        self.running = False
+        self.loop.rest(self)
+
+    def resume(self) -> None:
+        """Run on, with everything that came due meanwhile."""
+        if not self.running and not self.dead:
+            self.running = True
+            self.loop.wake(self)
+
+    def kill(self) -> None:
+        """Run nothing ever again."""
+        self.dead = True
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "dead" if self.dead else "running" if self.running else "stopped"
+        return f"<{self.name}, {state}>"
+
+
+HOME: ContextVar[Home] = ContextVar("HOME")
+
+
+class FleetLoop(asyncio.AbstractEventLoop):
+    """Runs the processes of one simulation. `chance` draws which of them is next."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._draw = chance.random
+        self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Home]] = []
+        self._numbers = count()
+        self._ready: list[Home] = []
+        self._halted = False
+        self._running = False
+        self.homes: list[Home] = []
+        self.complaints: list[str] = []
+        """What reached the loop's exception handler."""
+        self.world = self.home("world")
+
+    def home(self, name: str) -> Home:
+        """Make a process."""
+        home = Home(name, self)
+        self.homes.append(home)
+        return home
+
+    # -- scheduling
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._now
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Queue a callback behind the others of its process."""
+        home = HOME.get() if context is None else context[HOME]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._append(home, handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Do the same: there are no threads."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Queue a callback after so many seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Queue a callback at a moment."""
+        home = HOME.get() if context is None else context[HOME]
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle, home))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Do nothing: cancelled timers fall out when they come due. Called by asyncio."""
+
+    def _append(self, home: Home, handle: asyncio.Handle) -> None:
+        if not home.queue and home.running:
+            self._ready.append(home)
+        home.queue.append(handle)
+
+    def rest(self, home: Home) -> None:
+        """Run nothing of this process."""
+        if home in self._ready:
+            self._ready.remove(home)
+
+    def wake(self, home: Home) -> None:
+        """Run what was held."""
+        if home.queue and home not in self._ready:
+            self._ready.append(home)
+
+    # -- running
+
+    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401 - the signature is asyncio's
+        """Run until the future is done, or the loop is halted."""
+        self._running = True
+        asyncio._set_running_loop(self)  # noqa: SLF001 - documented for loops of one's own
+        try:
+            while not future.done() and not self._halted:
+                self._turn()
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
+            self._running = False
+        return future.result() if future.done() else None
+
+    def halt(self) -> None:
+        """Stop after the callback under way."""
+        self._halted = True
+
+    def _turn(self) -> None:
+        """Let one process, drawn among those that can, run what it has ready."""
+        ready = self._ready
+        if not ready:
+            self._advance()
+            return
+        home = ready[int(self._draw() * len(ready))] if len(ready) > 1 else ready[0]
+        queue = home.queue
+        for _ in range(len(queue)):
+            handle = queue.popleft()
+            if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's own loops do
+                handle._run()  # noqa: SLF001 - as above
+            if not home.running or self._halted:
+                break
+        if not queue and home.running:
+            ready.remove(home)
+
+    def _advance(self) -> None:
+        """Jump to the next timer; queue what is due then."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
+            heapq.heappop(timers)
+        if not timers:
+            raise Stuck("nothing is ready and no timer is set")
+        self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            _, _, handle, home = heapq.heappop(timers)
+            if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
+                self._append(home, handle)
+
+    def bury(self) -> None:
+        """Let every task of every process end, so that nothing is left to the garbage collector."""
+        self._halted = False
+        tasks: list[asyncio.Task[Any]] = []
+        for home in self.homes:
+            home.dead = False
+            home.running = False
+            home.resume()
+            tasks += [task for task in home.tasks if not task.done()]
+        self._running = True
+        asyncio._set_running_loop(self)  # noqa: SLF001 - documented for loops of one's own
+        try:
+            for _ in range(5):
+                for task in tasks:
+                    task.cancel()
+                for _ in range(_FUNERAL_TURNS):
+                    if not self._ready:
+                        break
+                    self._turn()
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
+            self._running = False
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
+        self._timers.clear()
+
+    # -- what asyncio asks of a loop
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Make a future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **_: object
+    ) -> asyncio.Task[T]:
+        """Make a task of the current process."""
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        (HOME.get() if context is None else context[HOME]).keep(task)
+        return task
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Stand in for a thread: it takes virtual time, and cannot be cancelled. Its work falls within that time."""
+        future: asyncio.Future[T] = self.create_future()
+        home, took = HOME.get(), self._draw() * home_patience(HOME.get())
+        before = took * self._draw()
+
+        def work() -> None:
+            try:
+                answer = func(*args)
+            except Exception as error:  # noqa: BLE001 - whatever the thread raises
+                self.call_later(took - before, lambda: future.done() or future.set_exception(error))
+            else:
+                self.call_later(took - before, lambda: future.done() or future.set_result(answer))
+
+        self.call_later(before, work, context=home.context)
+        return future
+
+    def get_debug(self) -> bool:
+        """No."""
+        return False
+
+    def is_running(self) -> bool:
+        """Say whether it runs."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """Never: it holds nothing."""
+        return False
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Remember what nobody caught."""
+        self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def home_patience(home: Home) -> float:
+    """How long a thread of this process may take: seconds."""
+    return 0.2

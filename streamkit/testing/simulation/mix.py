@@ -1,0 +1,148 @@
+"""What a seed draws: the size of its fleet, how its consumer is set up, and what befalls it, how often."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from streamkit.core.settlement import OnDeadLetter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Shares of requests between 0 and 1, and how many happenings over the whole run."""
+
+    throttled: float = 0.0
+    lost: float = 0.0
+    late: float = 0.0
+    slow: float = 0.0
+    """Requests whose way takes up to a lease."""
+    reads_fail: float = 0.0
+    expired: float = 0.0
+    repeated: float = 0.0
+    """Reads answered with records of an earlier answer once more."""
+    refused_letters: float = 0.0
+    lost_effects: float = 0.0
+    """Effects whose answer is lost: the handler fails although it worked."""
+    stop_at_request: float = 0.0
+    """The process is stopped between its decision and its request."""
+    kill_at_request: float = 0.0
+    kills: int = 0
+    stops: int = 0
+    table_outages: int = 0
+    queue_outages: int = 0
+    sink_outages: int = 0
+    reshards: int = 0
+    joins: int = 0
+    leaves: int = 0
+    deploys: int = 0
+    blackouts: int = 0
+    """All workers down for longer than the retention."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """One seed's draw. Times in seconds."""
+
+    seed: int
+    workers: int
+    shards: int
+    keys: int
+    records: int
+    duration: float
+    latency: float
+    lease: float
+    interval: float
+    checkpoint_records: int
+    window: int
+    concurrency: int
+    kind: Literal["async", "thread", "batch"]
+    batch_size: int
+    timeout: float
+    attempts: int
+    poll: float
+    page: int
+    on_dead_letter: OnDeadLetter
+    start: Literal["TRIM_HORIZON", "LATEST"]
+    retention: float | None
+    """None: nothing is trimmed."""
+    outage_signal: bool
+    """Whether handlers know an outage when they meet one (`Unavailable`)."""
+    drift: float
+    skew: float
+    bad: float
+    """Share of records whose handler misbehaves."""
+    rates: Rates
+
+    @property
+    def interval_delta(self) -> timedelta:
+        """The checkpoint interval."""
+        return timedelta(seconds=self.interval)
+
+
+def draw(seed: int) -> Mix:
+    """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
+    rng = random.Random(f"mix {seed}")
+    lease = rng.choice((2.0, 3.0, 5.0, 10.0))
+    calm = rng.random() < 0.1
+
+    def share(odds: float, most: float) -> float:
+        return rng.uniform(0.0, most) if rng.random() < odds and not calm else 0.0
+
+    def some(odds: float, most: int) -> int:
+        return rng.randint(1, most) if rng.random() < odds and not calm else 0
+
+    retention = rng.uniform(40.0, 90.0) if rng.random() < 0.12 else None
+    rates = Rates(
+        throttled=share(0.3, 0.2),
+        lost=share(0.4, 0.2),
+        late=share(0.4, 0.15),
+        slow=share(0.3, 0.03),
+        reads_fail=share(0.3, 0.3),
+        expired=share(0.2, 0.1),
+        repeated=share(0.2, 0.1),
+        refused_letters=share(0.4, 0.6),
+        lost_effects=share(0.25, 0.05),
+        stop_at_request=share(0.3, 0.01),
+        kill_at_request=share(0.3, 0.01),
+        kills=some(0.5, 4),
+        stops=some(0.5, 4),
+        table_outages=some(0.2, 2),
+        queue_outages=some(0.2, 2),
+        sink_outages=some(0.2, 2),
+        reshards=some(0.6, 6),
+        joins=some(0.4, 2),
+        leaves=some(0.3, 2),
+        deploys=some(0.3, 1),
+        blackouts=1 if retention is not None and rng.random() < 0.7 else 0,
+    )
+    return Mix(
+        seed=seed,
+        workers=rng.choice((1, 2, 2, 3, 3, 4)),
+        shards=rng.choice((1, 1, 2, 2, 3, 4)),
+        keys=rng.choice((1, 3, 6, 12)),
+        records=rng.choice((30, 60, 120, 200)),
+        duration=rng.uniform(15.0, 45.0),
+        latency=rng.choice((0.002, 0.01, 0.05)),
+        lease=lease,
+        interval=rng.choice((0.0, 0.2, 1.0, 2.0)),
+        checkpoint_records=rng.choice((1, 5, 10_000, 10_000)),
+        window=rng.choice((1, 4, 20, 6000, 6000)),
+        concurrency=rng.choice((1, 2, 8, 64)),
+        kind=rng.choice(("async", "async", "async", "thread", "batch")),
+        batch_size=rng.choice((1, 3, 10)),
+        timeout=rng.choice((2.0, 4.0, 8.0)),
+        attempts=rng.choice((2, 3, 5)),
+        poll=rng.choice((0.2, 0.5, 1.0)),
+        page=rng.choice((1, 3, 10, 1000)),
+        on_dead_letter=rng.choice(("continue", "continue", "park")),
+        start=rng.choice(("TRIM_HORIZON", "TRIM_HORIZON", "LATEST")),
+        retention=retention,
+        outage_signal=rng.random() < 0.7,
+        drift=rng.choice((0.0, 0.01, 0.05)),
+        skew=rng.choice((0.0, 0.5, 30.0)),
+        bad=share(0.7, 0.3),
+        rates=rates,
+    )

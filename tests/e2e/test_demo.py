@@ -1,0 +1,79 @@
+"""`streamkit demo`, as it is started by `make demo`."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SECONDS = 110
+LAST = re.compile(r"conserved: (\d+) put = (\d+) handled \+ (\d+) duplicates \+ (\d+) dead-lettered, 0 lost")
+
+
+@contextmanager
+def demo(*options: str, directory: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Run the demo somewhere else than in its checkout; its output is read from a file."""
+    output = directory / "output"
+    command = [sys.executable, "-c", "from streamkit.cli import main; main()", "demo", *options]
+    with output.open("w") as file:
+        process = subprocess.Popen(command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, text=True)
+    try:
+        with output.open() as reader:
+            yield process, reader
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+
+
+def pids(text: str) -> list[int]:
+    """The workers that the demo says it started."""
+    found = re.search(r"processes\s+(\d+)\s+and\s+(\d+)", text)
+    return [int(each) for each in found.groups()] if found else []
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def test_the_demo_kills_a_worker_and_conserves_every_record(tmp_path: Path) -> None:
+    """Exit status 0, and a last line whose figures add up."""
+    with demo("--flights", "600", directory=tmp_path) as (process, reader):
+        status = process.wait(SECONDS)
+        output = reader.read()
+    assert status == 0, output
+    last = LAST.fullmatch(output.splitlines()[-1])
+    assert last, output
+    put, handled, duplicates, dead = map(int, last.groups())
+    assert put == handled + duplicates + dead
+    assert handled + dead >= 600
+    assert duplicates >= 90
+    assert "SIGKILL" in output
+    assert not any(map(is_running, pids(output)))
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: int, expected: int) -> None:
+    """Ctrl-C and SIGTERM end the workers too, by their process ids."""
+    with demo("--flights", "600", directory=tmp_path) as (process, reader):
+        output, limit = "", time.monotonic() + 60
+        while not pids(output) and process.poll() is None and time.monotonic() < limit:
+            output += reader.read()
+            time.sleep(0.1)
+        assert pids(output), output
+        process.send_signal(number)
+        assert process.wait(30) == expected
+    assert not any(map(is_running, pids(output)))

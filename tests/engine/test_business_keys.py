@@ -1,0 +1,140 @@
+"""Filters and business keys: what is settled without its handler (rules 23, 26)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamkit import Record
+from streamkit.core.settlement import Outcome
+from streamkit.errors import Unanswered
+from streamkit.testing import run_virtual
+from tests.engine.bench import BAD, GOOD, KINDS, POISON, Bench, Fate, Interruption, Kind, fates, keyed
+
+EVENTS = 3
+
+
+def event_of(record: Record) -> str:
+    """Return the business key: several records are the same event, put again."""
+    return f"event-{int(record.data) % EVENTS}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(planted=fates("good", "poison", "corrupt"), even=st.booleans())
+def test_what_a_filter_rejects_is_settled_and_counted_without_its_handler(
+    kind: Kind, planted: list[Fate], even: bool
+) -> None:
+    """`where` sees every sound record once; the frontier passes what it rejects."""
+
+    async def main() -> None:
+        bench = Bench(planted, kind)
+        bench.rejected = lambda record: bench.index(record) % 2 == even
+        await bench.live()
+        filtered = {n for n, fate in enumerate(planted) if n % 2 == even and fate.kind != "corrupt"}
+        assert filtered == {n for n, outcome in bench.settled.items() if outcome is Outcome.FILTERED}
+        assert bench.tally.filtered == len(filtered)
+        assert not filtered & (bench.runs.keys() | set(bench.dead))
+        assert bench.settling.clear
+
+    run_virtual(main)
+
+
+def test_a_filter_that_fails_is_a_failure_of_its_record() -> None:
+    """Retried and condemned like the handler's own."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 4, "ab"), "bisect")
+
+        def where(record: Record) -> bool:
+            if bench.index(record) == 1:
+                raise LookupError("no such thing")
+            return True
+
+        bench.consumer = bench.consumer.using(where=where)
+        await bench.live()
+        assert bench.dead == [1]
+        assert sorted(bench.effects) == [0, 2, 3]
+        assert bench.letters.letters[0].reason == "LookupError: 'no such thing'" or "no such thing" in bench.letters.letters[0].reason
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(planted=fates("good", most=12), ends=st.lists(st.builds(Interruption, st.sampled_from(["stop", "cancel", "crash"]), st.sampled_from([0.25, 0.5, 1.0, 2.5])), max_size=2))
+def test_the_same_event_put_twice_takes_effect_once_whatever_interrupts(
+    kind: Kind, planted: list[Fate], ends: list[Interruption]
+) -> None:
+    """The claim holds the record's id: the claimant runs again after a crash, the others are duplicates."""
+
+    async def main() -> None:
+        bench = Bench(planted, kind, settings={"dedupe_key": event_of})
+        for end in ends:
+            await bench.live(end)
+        await bench.live()
+        events = {n % EVENTS for n in range(len(planted))}
+        assert {n % EVENTS for n in bench.effects} == events, "an event was lost"
+        assert len(set(bench.effects)) == len(events), "two records of one event took effect"
+
+    run_virtual(main)
+
+
+def test_a_dead_letter_releases_the_claim() -> None:
+    """The same event, put again, may succeed where the first one could not."""
+
+    async def main() -> None:
+        bench = Bench([Fate("poison"), *[GOOD] * 5], settings={"dedupe_key": event_of})
+        await bench.live()
+        assert bench.dead == [0]
+        assert sorted(bench.effects) == [1, 2, 3]
+        assert bench.tally.duplicates == 2
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ledger_that_does_not_answer_pauses_the_shard_and_costs_no_attempt(kind: Kind) -> None:
+    """Neither skipped nor condemned: nothing runs until claims can be made."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 3, "abc"), kind, attempts=1, settings={"dedupe_key": event_of})
+        bench.ledger.outage = Unanswered("no answer")
+        bench.loop.call_later(300, lambda: setattr(bench.ledger, "outage", None))
+        await bench.live()
+        assert sorted(bench.effects) == [0, 1, 2]
+        assert bench.dead == []
+        assert bench.report.named("shard.paused")
+        assert set(bench.runs.values()) == {1}
+        assert bench.loop.time() >= 300
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_missing_key_is_poison(key: str | None) -> None:
+    """Better a dead letter than a record that is never compared."""
+
+    async def main() -> None:
+        bench = Bench([GOOD], settings={"dedupe_key": lambda _: key})
+        await bench.live()
+        assert bench.dead == [0]
+        assert bench.runs == {}
+        assert "dedupe_key" in bench.letters.letters[0].reason
+
+    run_virtual(main)
+
+
+def test_a_claim_outlives_a_crash_between_claim_and_effect() -> None:
+    """Marking before the handler must not drop the record that was interrupted: it may not have run."""
+
+    async def main() -> None:
+        bench = Bench([Fate(seconds=2.0)], settings={"dedupe_key": event_of})
+        await bench.live(Interruption("crash", 1.0))
+        assert bench.effects == []
+        assert bench.ledger.claims
+        await bench.live()
+        assert bench.effects == [0]
+
+    run_virtual(main)

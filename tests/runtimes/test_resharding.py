@@ -1,0 +1,140 @@
+"""Splits and merges under way: children after parents, both parents of a merge, nobody's end missed (rules 11, 12)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from streamkit import Record
+from tests.runtimes.cluster import Cluster, simulate
+
+
+def order_of_ends(cluster: Cluster) -> dict[str, float]:
+    """Return when each shard was settled to its end."""
+    return {event.shard: at for at, _, event in cluster.log if event.name == "shard.ended"}
+
+
+def children_waited(cluster: Cluster) -> None:
+    """Check that no record of a child was handled before all its parents' were."""
+    ends = order_of_ends(cluster)
+    rows = cluster.world.table.shard_rows
+    for each in cluster.handled:
+        for parent in rows[each.record.shard].shard.parents:
+            assert each.at >= ends[parent], f"{each.record.shard} started before {parent} ended"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_order_per_key_holds_over_splits_and_merges(seed: int) -> None:
+    """With slow handlers, several workers and a crash: a key moves to its child only when its parent is settled."""
+
+    async def main(cluster: Cluster) -> None:
+        chance = random.Random(seed)
+        stream = cluster.world.stream
+
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(chance.random() * 0.3)
+
+        made = cluster.consumer(handle, concurrency=5)
+        workers = [cluster.start(made) for _ in range(3)]
+        number = 0
+        for step in range(5):
+            cluster.put(*range(number, number + 60), keys=30)
+            number += 60
+            open_shards = stream.listed()[-2:]
+            if step % 2:
+                stream.merge(*sorted((each.id for each in open_shards), key=lambda shard: stream_range(cluster, shard)))
+            else:
+                stream.split(open_shards[0].id)
+            await asyncio.sleep(chance.random() * 4)
+            if step == 3:
+                workers[seed % 3].kill()
+        await cluster.until_handled(*range(number))
+        assert cluster.disorder == []
+        children_waited(cluster)
+
+    simulate(main, shards=1, seed=seed)
+
+
+def stream_range(cluster: Cluster, shard: str) -> tuple[int, int]:
+    """Return the hash keys of a shard."""
+    return next(each.hash_range for each in cluster.world.stream.listed() if each.id == shard) or (0, 0)
+
+
+def test_a_merge_waits_for_both_parents() -> None:
+    """Whichever ends first makes the child's row; nobody takes it before the other has ended."""
+
+    async def main(cluster: Cluster) -> None:
+        gate = asyncio.Event()
+        blocked: set[str] = set()
+
+        async def handle(record: Record) -> None:
+            if not blocked:
+                blocked.add(record.shard)
+            if record.shard in blocked:
+                await gate.wait()
+
+        cluster.put(*range(40), keys=40)
+        first, second = (shard.id for shard in cluster.world.stream.listed())
+        cluster.world.stream.merge(first, second)
+        cluster.put(*range(40, 60), keys=40)
+        cluster.start(cluster.consumer(handle))
+        cluster.start(cluster.consumer(handle))
+        await asyncio.sleep(20)
+        assert len(order_of_ends(cluster)) == 1
+        assert not cluster.seen & set(range(40, 60))
+        gate.set()
+        await cluster.until_handled(*range(60))
+        children_waited(cluster)
+
+    simulate(main, shards=2)
+
+
+def test_parents_trimmed_long_ago_count_as_finished() -> None:
+    """Neither in the listing nor in a row: their records are gone, their children start."""
+
+    async def main(cluster: Cluster) -> None:
+        cluster.put(*range(10))
+        cluster.world.stream.split(cluster.world.stream.listed()[0].id)
+        await asyncio.sleep(25 * 3600)
+        assert len(cluster.world.stream.listed()) == 2
+        cluster.put(*range(10, 30), keys=10)
+        cluster.start()
+        await cluster.until_handled(*range(10, 30))
+        assert not cluster.seen & set(range(10))
+
+    simulate(main)
+
+
+def test_a_shard_closed_long_ago_is_read_to_its_end_before_its_children() -> None:
+    """A first start in the middle of a lineage."""
+
+    async def main(cluster: Cluster) -> None:
+        cluster.put(*range(50), keys=10)
+        cluster.world.stream.split(cluster.world.stream.listed()[0].id)
+        cluster.put(*range(50, 100), keys=10)
+        cluster.start()
+        cluster.start()
+        await cluster.until_handled(*range(100))
+        assert cluster.disorder == []
+        assert cluster.repeated == []
+        children_waited(cluster)
+
+    simulate(main)
+
+
+def test_an_end_whose_answer_was_lost_is_written_once() -> None:
+    """Making children is idempotent; the end is recognised by its token."""
+
+    async def main(cluster: Cluster) -> None:
+        cluster.put(*range(10), keys=10)
+        cluster.world.stream.split(cluster.world.stream.listed()[0].id)
+        cluster.put(*range(10, 20), keys=10)
+        cluster.start()
+        cluster.world.table.inject("lost", on="write", times=3)
+        await cluster.until_handled(*range(20))
+        assert cluster.repeated == []
+        assert len(cluster.world.table.shard_rows) == 3
+
+    simulate(main)
