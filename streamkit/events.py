@@ -68,6 +68,26 @@ class WorkerBuried(Event, frozen=True, kw_only=True):
     buried: str
 
 
+class ProcessStarted(Event, frozen=True, kw_only=True):
+    """The supervisor has started a worker process."""
+
+    name = "process.started"
+    process: int
+    """Which of the processes: 0 is the first."""
+    pid: int
+
+
+class ProcessCrashed(Event, frozen=True, kw_only=True):
+    """A worker process ended without being asked to. It is started again; others take its shards over meanwhile."""
+
+    name = "process.crashed"
+    level = "error"
+    process: int
+    status: int
+    """Its exit status; below zero is the signal that ended it."""
+    restart_after_seconds: float
+
+
 class ShardTaken(Event, frozen=True, kw_only=True):
     """This worker owns the shard from now on."""
 

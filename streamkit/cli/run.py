@@ -29,10 +29,14 @@ _INTERRUPTED = 130
 @consumers_argument
 @click.option("--until-idle", metavar="SECONDS", help="Stop once everything is settled for so long: 30, 500ms, 5m.")
 @click.option("--grace", metavar="SECONDS", help="How long handlers may go on after SIGTERM: 25 seconds, if not said.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, help="How many worker processes: one a core.")
+@click.option("--supervised", is_flag=True, hidden=True, help="Drain when standard input ends.")
 @config_option
 @click.option("--log-format", metavar="json|console", help="How events are written: console on a terminal, else json.")
 @click.option("--log-level", metavar="LEVEL", help="Least level of events written: debug, info, warning or error.")
-def run(paths: tuple[str, ...], config: Path | None, **options: str | None) -> None:
+def run(
+    paths: tuple[str, ...], config: Path | None, processes: int, *, supervised: bool, **options: str | None
+) -> None:
     """Consume until told to stop.
 
     SIGTERM and SIGINT let what is under way end, checkpoint, and give the shards back.
@@ -41,6 +45,7 @@ def run(paths: tuple[str, ...], config: Path | None, **options: str | None) -> N
     streamkit run consumers.flights:flights
     streamkit run consumers.flights:flights consumers.weather:weather --config streamkit.toml
     streamkit run consumers.flights:flights --until-idle 30
+    streamkit run consumers.flights:flights --processes 4
 
     Start as many workers as you like: they share the shards. Events go to standard error (`streamkit events` lists
     them). Settings come from the code, a TOML file and STREAMKIT_ variables; AWS settings are the SDK's own.
@@ -50,10 +55,28 @@ def run(paths: tuple[str, ...], config: Path | None, **options: str | None) -> N
     """  # noqa: D301 - click's mark for "do not wrap"
     plan = configured(paths, config=config, options=options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(plan))
+        if processes > 1:
+            sys.exit(runner.run(_supervise(plan, processes)))
+        runner.run(_run(plan, supervised=supervised))
 
 
-async def _run(plan: Configured) -> None:
+async def _supervise(plan: Configured, processes: int) -> int:
+    """Run the same command in several processes of its own; return the exit status."""
+    from streamkit.clock import SystemChance, SystemClock
+    from streamkit.runtimes.supervisor import Supervisor
+
+    clock = SystemClock()
+    itself = [sys.executable, "-m", "streamkit", *sys.argv[1:], "--processes", "1", "--supervised"]
+    supervisor = Supervisor(
+        itself, processes=processes, clock=clock, chance=SystemChance(), report=_reporter(plan, clock)
+    )
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, supervisor.drain)
+    return await supervisor.run()
+
+
+async def _run(plan: Configured, *, supervised: bool) -> None:
     from streamkit.aws.world import AwsWorld
     from streamkit.clock import SystemChance, SystemClock
     from streamkit.runtimes.worker import Options, Worker
@@ -68,6 +91,8 @@ async def _run(plan: Configured) -> None:
         options=Options(until_idle=plan.worker.until_idle, grace=plan.worker.grace),
     )
     _heed_signals(worker)
+    if supervised:
+        _heed_supervisor(worker)
     await worker.run()
 
 
@@ -98,6 +123,18 @@ def _heed_signals(worker: Worker) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted)
     loop.add_signal_handler(signal.SIGTERM, worker.drain, "SIGTERM")
+
+
+def _heed_supervisor(worker: Worker) -> None:
+    """Drain when the supervisor is gone, which its end of the pipe tells even if it was killed."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            loop.remove_reader(sys.stdin)
+            worker.drain("the supervisor ended")
+
+    loop.add_reader(sys.stdin, ended)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -117,7 +117,7 @@ class Window:
             flags = bytearray(b"\x01") + flags
         flags = flags.rstrip(b"\x00")
         if not flags:
-            return Progress(frontier=self._place_before(start), decoding=DECODING)
+            return Progress(frontier=self._place_before(start))
         first = self._first if start == self._admitted else _named(self.record(start))
         return Progress(frontier=self._place_before(start), first=first, done=_pack(flags), decoding=DECODING)
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
 STALE = 0.6
-"""Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle."""
+"""Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle.
+
+For as long, a worker that died just now still looks alive."""
 
 
 class Coordinator:
@@ -105,7 +107,7 @@ class Coordinator:
         buried = {each.worker for each in suspects if each.worker != self._me and await self._bury(each)}
         members = [replace(each, state="dead") if each.worker in buried else each for each in members]
         seen = {(each.worker, each.state, each.holds) for each in members}
-        if seen != self._looked_at or self._unsteady():
+        if seen != self._looked_at or self._unsteady(members):
             self._shards = await self._rows.leases.rows()
             self._looked_at = seen
         members = await self._with_newcomers(members)
@@ -131,17 +133,25 @@ class Coordinator:
             self._report(WorkerBuried(worker=self._me, buried=member.worker))
         return dead
 
-    def _unsteady(self) -> bool:
-        """Say whether rows may have changed although no worker's row did."""
+    def _unsteady(self, members: Sequence[Member]) -> bool:
+        """Say whether rows may have changed although no worker's row did.
+
+        What an owner does not say it holds, it is about to tell of, or has given back between two of its heartbeats.
+        """
+        if any(row.owner is None and row.state != "ended" for row in self._shards):
+            return True
         mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
-        return mine != set(self._runs) or any(row.owner is None and row.state != "ended" for row in self._shards)
+        owned = {(row.owner, row.id) for row in self._shards if row.owner != self._me and row.state == "open"}
+        held = {(each.worker, shard) for each in members if each.state == "alive" for shard in each.holds}
+        return mine != set(self._runs) or not owned <= held
 
     def _note_care(self, members: Sequence[Member], now: float) -> None:
         fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
-        cared_for = bool(self._shards) and all(
-            row.state != "open" or row.id in self._runs or row.owner in fresh for row in self._shards
-        )
-        self._cared_for_since = min(self._cared_for_since, now) if cared_for else FOREVER
+        others = [row for row in self._shards if row.state == "open" and row.id not in self._runs]
+        if not self._shards or any(row.owner not in fresh for row in others):
+            self._cared_for_since = FOREVER
+        elif self._cared_for_since == FOREVER:
+            self._cared_for_since = now + (STALE * self._lease if others else 0.0)
 
     async def _list_shards(self) -> None:
         """Make rows for shards that have none: from the first snapshot on, and whenever new ones turn up (rule 15)."""

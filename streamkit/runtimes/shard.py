@@ -203,8 +203,7 @@ class ShardRun:
         """Write a checkpoint `interval` after the first unwritten record settled, or after `records` of them."""
         settled = self._engine.settled
         while True:
-            refreshed = await came(settled, within=_QUIET_REFRESH_SECONDS)
-            if refreshed:
+            if self._unwritten() or await came(settled, within=_QUIET_REFRESH_SECONDS):
                 await self._until_due()
             await self._checkpoint()
 
@@ -228,10 +227,14 @@ class ShardRun:
         self._held += size
         self._terms.budget.add(size)
 
+    def _unwritten(self) -> bool:
+        """Say whether the row is behind: the reader waits for the same news, and may have cleared it."""
+        return self._settling.progress() != self.lease.row.progress
+
     async def _checkpoint(self) -> None:
-        progress, row = self._settling.progress(), self.lease.row
+        row = self.lease.row
         stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS
-        if progress == row.progress and self._settling.parked == row.parked and not stale:
+        if not self._unwritten() and self._settling.parked == row.parked and not stale:
             return
         await self._write()
 

@@ -1,16 +1,19 @@
 """The flights consumer, on its own: what it counts, what it condemns, and that nothing counts twice."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
-from consumers.flights import TABLE, Flight, dynamodb, flights
 
-from streamkit import Consumer, Record
+from consumers.flights import TABLE, Flight, dynamodb, flights
+from streamkit import Record
 from streamkit.testing import record
 from streamkit.testing.endpoint import Endpoint
+
+Client = Any
+"""Of aioboto3, which has no types."""
 
 FLIGHT = Flight(
     year=2013,
@@ -25,9 +28,9 @@ FLIGHT = Flight(
 )
 
 
-def departure(number: int = 1, *, key: str = "N14228", **changes: Any) -> Record:
+def departure(number: int = 1, *, key: str = "N14228", **changes: object) -> Record:
     """The `number`-th record of the shard: a flight of its own."""
-    flight = msgspec.structs.replace(FLIGHT, **{"flight": number, **changes})
+    flight = msgspec.structs.replace(FLIGHT, **({"flight": number} | changes))
     return record(msgspec.json.encode(flight), key=key, sequence=number)
 
 
@@ -37,11 +40,9 @@ class ThrottledTable:
     class exceptions:  # noqa: N801 - the SDK's name
         """The SDK's classes of errors."""
 
-        class ConditionalCheckFailedException(Exception): ...
-
-        class ProvisionedThroughputExceededException(Exception): ...
-
-        class InternalServerError(Exception): ...
+        ConditionalCheckFailedException = type("ConditionalCheckFailedException", (Exception,), {})
+        ProvisionedThroughputExceededException = type("ProvisionedThroughputExceededException", (Exception,), {})
+        InternalServerError = type("InternalServerError", (Exception,), {})
 
     async def update_item(self, **_: object) -> None:
         """Refuse."""
@@ -55,7 +56,7 @@ async def throttled() -> AsyncGenerator[ThrottledTable]:
 
 
 @pytest.fixture
-async def table(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Any]:
+async def table(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Client]:
     """An empty table of statistics in the embedded world, and a client to look into it."""
     async with Endpoint() as endpoint:
         for name, value in endpoint.environment.items():
@@ -71,7 +72,7 @@ async def table(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Any]:
             yield client
 
 
-async def row(client: Any, carrier: str = "UA", month_aircraft: str = "2013-01#N14228") -> dict[str, Any]:
+async def row(client: Client, carrier: str = "UA", month_aircraft: str = "2013-01#N14228") -> dict[str, Any]:
     """What the table holds under a key, as plain values."""
     key = {"carrier": {"S": carrier}, "month_aircraft": {"S": month_aircraft}}
     item = (await client.get_item(TableName=TABLE, Key=key, ConsistentRead=True)).get("Item", {})
@@ -79,7 +80,7 @@ async def row(client: Any, carrier: str = "UA", month_aircraft: str = "2013-01#N
     return numbers | {"records": [each["S"] for each in item.get("records", {"L": []})["L"]]}
 
 
-async def test_flights_of_an_aircraft_add_up_in_one_row(table: Any) -> None:
+async def test_flights_of_an_aircraft_add_up_in_one_row(table: Client) -> None:
     """Delays are summed, those of 15 minutes and more counted as late, cancelled flights counted apart."""
     put = [
         departure(1, arr_delay=-5),
@@ -97,7 +98,7 @@ async def test_flights_of_an_aircraft_add_up_in_one_row(table: Any) -> None:
     }
 
 
-async def test_a_flight_that_landed_at_no_known_time_is_poison(table: Any) -> None:
+async def test_a_flight_that_landed_at_no_known_time_is_poison(table: Client) -> None:
     """It goes to the queue with that reason at once, and leaves no trace in the statistics."""
     settled = await flights.settle([departure(arr_delay=None)])
     assert [(letter.reason, letter.verdict.attempts) for letter in settled.dead] == [("no arrival delay", 1)]
@@ -105,7 +106,7 @@ async def test_a_flight_that_landed_at_no_known_time_is_poison(table: Any) -> No
 
 
 @pytest.mark.parametrize("payload", [b'{"year":2013,', b"\xff\xfe{", b'{"year":"no number"}', b""])
-async def test_a_damaged_payload_is_a_dead_letter_that_quotes_nothing(table: Any, payload: bytes) -> None:
+async def test_a_damaged_payload_is_a_dead_letter_that_quotes_nothing(table: Client, payload: bytes) -> None:
     """Whatever a payload is, it neither stops the shard nor reaches the table."""
     settled = await flights.settle([record(payload), departure(2)])
     assert [letter.verdict.condition for letter in settled.dead] == ["Undecodable"]
@@ -113,7 +114,7 @@ async def test_a_damaged_payload_is_a_dead_letter_that_quotes_nothing(table: Any
     assert "no number" not in settled.dead[0].reason
 
 
-async def test_a_flight_put_twice_counts_once(table: Any) -> None:
+async def test_a_flight_put_twice_counts_once(table: Client) -> None:
     """The business key is the flight: a second record of it is a duplicate."""
     again = msgspec.structs.replace(departure(1), sequence_number="2")
     settled = await flights.settle([departure(1), again])
@@ -121,7 +122,7 @@ async def test_a_flight_put_twice_counts_once(table: Any) -> None:
     assert (await row(table))["records"] == [departure(1).id]
 
 
-async def test_a_record_delivered_again_changes_nothing_but_the_count_of_repeats(table: Any) -> None:
+async def test_a_record_delivered_again_changes_nothing_but_the_count_of_repeats(table: Client) -> None:
     """After a crash the same record comes again: its effect is found in place."""
     await flights.settle([departure(1), departure(2)])
     before = await row(table)
@@ -142,11 +143,6 @@ async def test_different_flights_have_different_identities(one: dict[str, Any], 
 
 async def test_a_table_in_trouble_pauses_and_condemns_nothing() -> None:
     """Throttling is no fault of the flight: it stays unsettled, for later."""
-
-    def open_throttled() -> AbstractAsyncContextManager[ThrottledTable]:
-        return throttled()
-
-    consumer: Consumer = flights.using(lifespan=open_throttled)
-    settled = await consumer.settle([departure(1), departure(2)])
+    settled = await flights.using(lifespan=throttled).settle([departure(1), departure(2)])
     assert (settled.dead, settled.handled) == ((), ())
     assert len(settled.unsettled) == 2

@@ -139,8 +139,8 @@ class Stage:
     def process(self, *arguments: str, lease: str = "10s") -> Process:
         """Start `streamkit ARGUMENTS`."""
         log = self._folder / f"{time.monotonic_ns()}.log"
-        environment = {**os.environ, **self._variables, **SETTINGS, "STREAMKIT_CHECKPOINT_LEASE": lease}
-        environment.pop("STREAMKIT_LOCALSTACK", None)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKIT_")}
+        environment = {**inherited, **self._variables, **SETTINGS, "STREAMKIT_CHECKPOINT_LEASE": lease}
         with log.open("wb") as sink:
             child = subprocess.Popen(
                 [*PROGRAM, *arguments], cwd=self._folder, env=environment, stdout=subprocess.DEVNULL, stderr=sink

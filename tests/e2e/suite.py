@@ -12,7 +12,6 @@ from streamkit.clock import SystemChance
 from tests.e2e.stage import Effect, Place, Put, Stage, eventually
 
 KEYS = [f"N{number}" for number in range(12)]
-UNTIL_IDLE = ("--until-idle", "1s")
 Make = Callable[[str], Stage]
 
 
@@ -34,12 +33,14 @@ class WorkerSuite:
     def test_a_killed_workers_shards_are_finished_by_another(self, stage: Make) -> None:
         """Nothing is lost, each key keeps its order, each poison is one letter; what repeats, the dead had done."""
         on = stage("dlq.fifo")  # a FIFO queue drops the letter that a successor sends again
-        before, behind = on.put(payloads(b"")), on.put(payloads(b"gated"))
-        put = before + behind
-        survivor = on.worker(*UNTIL_IDLE, lease="3s")
+        oldest = on.put([(f"slow-{key}", b"gated") for key in KEYS])  # all else runs ahead of the frontier
+        # Until the dead one's heartbeat is stale, its shard seems to be in good hands: idle has to last longer.
+        survivor = on.worker("--until-idle", "3s", lease="3s")
         eventually(lambda: bool(survivor.shards()), "the first worker is not idle")
         killed = on.worker(lease="3s")
         eventually(lambda: len(killed.shards()) == len(survivor.shards()) == 1, "each worker holds a shard")
+        before, behind = on.put(payloads(b"")), on.put(payloads(b"gated"))
+        put = oldest + before + behind
         eventually(lambda: good(before) <= done(on.effects()), "all is done that may be")
         [orphan] = killed.shards()
         killed.kill()
@@ -51,7 +52,8 @@ class WorkerSuite:
         assert_order_by_key(effects, put)
         assert sorted(on.dead_letters()) == poisons(put)
         assert repeated(effects) <= done(effects, by=killed.id)
-        assert done(effects, by=survivor.id) >= {place for place in good(behind) if place.shard == orphan}
+        assert done(effects, by=killed.id) == {place for place in good(before) if place.shard == orphan}
+        assert done(effects, by=survivor.id) >= {place for place in good(oldest + behind) if place.shard == orphan}
         [taken] = [event for event in survivor.events("shard.taken") if event["previous_owner"] == killed.name]
         assert taken["shard"] == orphan
 
@@ -59,7 +61,7 @@ class WorkerSuite:
         """Children begin when their parent is settled, also for a worker that knew them from its start; all once."""
         on = stage("dlq")
         before, behind = on.put(payloads(b"")), on.put(payloads(b"gated"))
-        first = on.worker(*UNTIL_IDLE)
+        first = on.worker("--until-idle", "1s")
         eventually(lambda: good(before) <= done(on.effects()), "all is done that may be")
         parent = on.split()
         put = before + behind + on.put(payloads(b""))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,7 @@ LAST = re.compile(r"conserved: (\d+) put = (\d+) handled \+ (\d+) duplicates \+ 
 
 
 @contextmanager
-def demo(*options: str, directory: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+def demo(*options: str, directory: Path) -> Generator[tuple[subprocess.Popen[str], IO[str]]]:
     """Run the demo somewhere else than in its checkout; its output is read from a file."""
     output = directory / "output"
     command = [sys.executable, "-c", "from streamkit.cli import main; main()", "demo", *options]

@@ -65,6 +65,20 @@ def test_an_outage_that_ends_lets_everything_be_handled(
     run_virtual(main)
 
 
+def test_an_outage_shorter_than_a_slow_handler_condemns_nobody() -> None:
+    """Its last attempt waits for another record's success: two seconds down must not cost a dead letter."""
+
+    async def main() -> None:
+        bench = Bench([Fate(key="a"), Fate(key="b", seconds=4.0)], attempts=3, outage=True)
+        bench.loop.call_later(3.9, lambda: setattr(bench, "outage", False))
+        await bench.live()
+        assert bench.dead == []
+        assert sorted(bench.effects) == [0, 1]
+        assert bench.runs[0] == 3
+
+    run_virtual(main)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_the_limit_attempts_count_again(kind: Kind) -> None:
     """A producer whose every record is bad looks like an outage too: waiting for ever would turn into trimming."""

@@ -199,9 +199,12 @@ class Cluster:
         """Let everything end."""
         for process in self.processes:
             process.thaw()
+            process.drain()
+        await asyncio.sleep(0)
+        for process in self.processes:
             process.task.cancel()
         for process in self.processes:
-            with suppress(asyncio.CancelledError, Exception, ExceptionGroup):
+            with suppress(asyncio.CancelledError, Exception):
                 await process.task
 
     # What happened

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,8 +23,11 @@ from streamkit.clock import SystemClock
 from streamkit.consumer import Consumer
 from streamkit.core.leasing import Member
 from streamkit.errors import ConfigurationError
+from streamkit.ports import Clock
 
 Workers = tuple[Process, Process]
+Watch = Callable[[], Awaitable[int]]
+"""Looks once and returns how many flights are handled, about."""
 
 _POLL_SECONDS = 0.2
 _LIMIT_SECONDS = 300.0
@@ -36,7 +40,10 @@ class Scene(msgspec.Struct, frozen=True):
     stage: Stage
     screen: Screen
     checkout: Checkout
+    lines: list[bytes]
+    """The flights to put."""
     consumer: Consumer
+    clock: Clock
     logs: Path
 
 
@@ -60,25 +67,26 @@ async def perform(checkout: Checkout, *, screen: Screen, logs: Path, flights: in
     os.chdir(checkout.root)
     lines = checkout.flights(flights)
     async with stage() as world:
-        screen.note("world", f"Kinesis, DynamoDB and SQS of our own at {world.url}")
+        screen.note("world", f"Kinesis, DynamoDB and SQS at {world.url}")
         await world.build()
         await initialised(checkout, logs)
-        scene = Scene(world, screen, checkout, load(CONSUMER), logs)
-        produced, victim = await _work(scene, lines)
-        screen.note("looking", "reading back the stream, the tables and the queue")
+        scene = Scene(world, screen, checkout, lines, load(CONSUMER), SystemClock(), logs)
+        produced, victim = await _work(scene)
+        screen.note("looking", "into the stream, the tables and the queue")
         return await gather(world, scene.consumer, lines, produced, victim=victim.worker)
 
 
-async def _work(scene: Scene, lines: list[bytes]) -> tuple[Produced, Member]:
+async def _work(scene: Scene) -> tuple[Produced, Member]:
     """Put the flights while two workers run; kill one of them half-way, and wait until the other is idle."""
+    screen, lines = scene.screen, scene.lines
     try:
         async with two_workers(scene.checkout, scene.logs) as workers, asyncio.timeout(_LIMIT_SECONDS):
-            await _sharing(scene, workers)
-            with scene.screen.progress("putting", len(lines)) as advance:
+            await _share(scene, workers)
+            with screen.progress("putting", len(lines)) as advance:
                 produced = await produce(scene.stage, lines, progress=advance)
-            scene.screen.note("flights", _told(len(lines), produced))
-            with scene.screen.progress("handling", len(lines), aloud=True) as advance:
-                victim = await _follow(scene, workers, len(lines), advance)
+            screen.note("flights", _told(len(lines), produced))
+            with screen.progress("handling", len(lines), aloud=True) as advance:
+                victim = await _follow(scene, workers, _watch(scene, workers, advance))
     except TimeoutError:
         raise Broken(f"expected the workers idle within {_LIMIT_SECONDS:.0f} s, see {scene.logs}") from None
     return produced, victim
@@ -86,20 +94,20 @@ async def _work(scene: Scene, lines: list[bytes]) -> tuple[Produced, Member]:
 
 def _told(flights: int, produced: Produced) -> str:
     lost = produced.lost_answers
-    answers = f"{lost} answers were" if lost != 1 else "1 answer was"
-    return f"{flights:,} put by aircraft, some damaged first; {answers} lost, so as many batches are in twice"
+    again = f"{lost} batches whose answers were lost" if lost != 1 else "1 batch whose answer was lost"
+    return f"{flights:,} put by aircraft; {again} put again"
 
 
-async def _sharing(scene: Scene, workers: Workers) -> None:
+async def _share(scene: Scene, workers: Workers) -> None:
     """Wait until both workers hold shards."""
+    watch = _watch(scene, workers, lambda _: None)
     while not all(member.holds for member in await _members(scene, workers)):
-        _expect_health(workers)
-        await asyncio.sleep(_POLL_SECONDS)
+        await watch()
     pids = " and ".join(str(worker.pid) for worker in workers)
-    scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`, processes {pids}, share {SHARDS} shards")
+    scene.screen.note("workers", f"two of `streamkit run {CONSUMER}`: processes {pids}, sharing {SHARDS} shards")
 
 
-async def _members(scene: Scene, workers: Workers) -> list[Member]:
+async def _members(scene: Scene, workers: Sequence[Process]) -> list[Member]:
     """Return each worker's heartbeat row, or an empty one."""
     try:
         members, _ = await scene.stage.workers(scene.consumer)
@@ -111,45 +119,53 @@ async def _members(scene: Scene, workers: Workers) -> list[Member]:
     ]
 
 
-async def _follow(scene: Scene, workers: Workers, total: int, advance: Advance) -> Member:
+async def _follow(scene: Scene, workers: Workers, watch: Watch) -> Member:
     """Watch until the workers have ended, and return the one killed on the way."""
-    victim = None
-    while any(worker.running for worker in workers):
-        # The ledger has a row for each flight begun, and nearly each of them is done: good enough for a bar.
-        done = min(total, await scene.stage.rows(scene.consumer.table))
-        advance(done)
-        if victim is None and 2 * done >= total:
-            victim = await _kill(scene, workers, done)
-        _expect_health(workers)
-        await asyncio.sleep(_POLL_SECONDS)
-    if victim is None:
-        raise Broken(f"expected workers that live to see half of the flights, got none, see {scene.logs}")
+    while 2 * await watch() < len(scene.lines):
+        if not any(worker.running for worker in workers):
+            raise Broken(f"expected workers that live to see half of the flights, got none, see {scene.logs}")
+    survivor, victim = await _kill(scene, workers)
+    killed = scene.clock.monotonic()
+    while survivor.running and len((await _members(scene, [survivor]))[0].holds) < SHARDS:
+        await watch()
+    took = scene.clock.monotonic() - killed
+    scene.screen.note("taken over", f"by {survivor.name} after {took:.1f} s: the lease was {LEASE}", style="yellow")
+    while survivor.running:
+        await watch()
     return victim
 
 
-def _expect_health(workers: Workers) -> None:
-    for worker in workers:
-        if worker.status and not worker.killed:
-            raise Broken(worker.failure())
-
-
-async def _kill(scene: Scene, workers: Workers, done: int) -> Member:
-    """Kill the worker that holds more shards."""
+async def _kill(scene: Scene, workers: Workers) -> tuple[Process, Member]:
+    """Kill the worker that holds more shards; return the other one, and the row of the dead."""
     found = zip(workers, await _members(scene, workers), strict=True)
-    worker, member = max(found, key=lambda each: len(each[1].holds))
+    (survivor, _), (worker, member) = sorted(found, key=lambda each: len(each[1].holds))
     await worker.kill()
     scene.screen.note(
-        "SIGKILL",
-        f"{worker.name}, process {worker.pid}, in the midst of {len(member.holds)} shards at about {done:,} flights;"
-        f" they are free when its lease of {LEASE} is over",
-        style="yellow",
+        "SIGKILL", f"to {worker.name}, process {worker.pid}, in the midst of {len(member.holds)} shards", style="yellow"
     )
-    return member
+    return survivor, member
+
+
+def _watch(scene: Scene, workers: Workers, advance: Advance) -> Watch:
+    """Return what shows how far the workers are, sees that they are well, and takes a breath."""
+    total = len(scene.lines)
+
+    async def watch() -> int:
+        # The ledger has a row for each flight begun, and nearly each of them is done: good enough for a bar.
+        done = min(total, await scene.stage.rows(scene.consumer.table))
+        advance(done)
+        for worker in workers:
+            if worker.status and not worker.killed:
+                raise Broken(worker.failure())
+        await asyncio.sleep(_POLL_SECONDS)
+        return done
+
+    return watch
 
 
 def _tell(verdict: Verdict, screen: Screen, logs: Path, elapsed_seconds: float) -> int:
     screen.verdict(verdict)
-    screen.note("took", f"{elapsed_seconds:.0f} s; the workers' logs are in {logs}")
+    screen.note("took", f"{elapsed_seconds:.0f} s; logs of the workers: {logs}")
     screen.objections(verdict)
     screen.blank()
     screen.last(verdict)

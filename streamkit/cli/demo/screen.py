@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from rich.box import SIMPLE_HEAD
+from rich.box import Box
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from streamkit.cli.demo.verdict import Check, Total, Verdict
 
-_LABEL = 12
+_LABEL = 13
+_BOX = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
+"""Lines under the heads and between sections, nothing else."""
 _MARKS = {True: Text("✓", style="bold green"), False: Text("✗", style="bold red")}
 _QUARTERS = 4
 
@@ -75,10 +77,9 @@ class Screen:
 
     def verdict(self, verdict: Verdict) -> None:
         """Show everything that was found."""
-        self._console.print()
-        self._console.print(Padding(_carriers(verdict.carriers), (0, 0, 0, 1), expand=False))
-        self._console.print(Padding(_letters(verdict.reasons), (0, 0, 0, 1), expand=False))
-        self._console.print(Padding(_checks(verdict.checks), (0, 0, 1, 1), expand=False))
+        self.blank()
+        for table in (_carriers(verdict.carriers), _letters(verdict.reasons), _checks(verdict.checks)):
+            self._console.print(Padding(table, (0, 0, 0, 1), expand=False))
 
     def objections(self, verdict: Verdict) -> None:
         """Say what does not add up."""
@@ -97,31 +98,29 @@ class Screen:
 
 
 def _carriers(carriers: dict[str, Total]) -> Table:
-    total = sum(carriers.values(), Total())
-    table = Table("carrier", box=SIMPLE_HEAD, title="arrival delays by carrier", title_justify="left", show_footer=True)
-    table.columns[0].footer = "all"
-    footers = _figures(total)
-    for name, footer in zip(("flights", "cancelled", "late", "late %", "mean delay"), footers, strict=True):
-        table.add_column(name, justify="right", footer=footer)
+    table = _table("carrier", "flights", "cancelled", "late", "late %", "mean delay", title="arrival delays")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for carrier, each in sorted(carriers.items(), key=lambda item: -item[1].flights):
         table.add_row(carrier, *_figures(each))
+    table.add_section()
+    table.add_row("all", *_figures(sum(carriers.values(), Total())), style="bold")
     return table
 
 
 def _figures(total: Total) -> tuple[str, ...]:
     landed = max(1, total.flights - total.cancelled)
-    mean = total.delay_minutes / landed
     return (
         f"{total.flights:,}",
         str(total.cancelled or ""),
         f"{total.late:,}",
         f"{total.late / landed:.0%}",
-        f"{mean:+.1f} min",
+        f"{total.delay_minutes / landed:+.1f} min",
     )
 
 
 def _letters(reasons: dict[str, int]) -> Table:
-    table = Table("letters", "reason", box=SIMPLE_HEAD, title="dead letters", title_justify="left")
+    table = _table("records", "reason", title="dead letters")
     table.columns[0].justify = "right"
     for reason, count in reasons.items():
         table.add_row(str(count), reason)
@@ -129,7 +128,12 @@ def _letters(reasons: dict[str, int]) -> Table:
 
 
 def _checks(checks: tuple[Check, ...]) -> Table:
-    table = Table("", "checked", "found", box=SIMPLE_HEAD)
+    table = _table("", "is it so?", "found", title="checked in the stream, the tables, the queue and the file")
     for check in checks:
         table.add_row(_MARKS[check.holds], check.claim, check.figures)
     return table
+
+
+def _table(*columns: str, title: str) -> Table:
+    heads = (Column(each, header_style="dim") for each in columns)
+    return Table(*heads, box=_BOX, title=f" {title}", title_justify="left", title_style="bold")

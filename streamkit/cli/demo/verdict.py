@@ -12,7 +12,7 @@ import msgspec
 from streamkit.cli.demo.evidence import Evidence, Row
 
 LATE_MINUTES = 15
-_TAKEN_OVER = "the killed worker's shards were taken over"
+_TAKEN_OVER = "the dead worker's shards went on"
 _FIGURE = re.compile(r"\d+")
 _SHOWN = 3
 """Of what is wrong, how much is named."""
@@ -136,8 +136,8 @@ def _all_put(evidence: Evidence) -> Check:
     ]
     again = sum(count - 1 for line in evidence.flights if (count := there[line]))
     return Check(
-        "the stream holds every flight of the file",
-        f"{len(evidence.flights):,} flights, {again:,} of them put twice",
+        "every flight is in the stream",
+        f"{len(evidence.flights):,} flights, {again:,} twice",
         (*missing, *vanished),
     )
 
@@ -158,7 +158,7 @@ def _accounted(evidence: Evidence, fates: _Fates) -> Check:
         ]
         if len(found) != 1:
             wrong.append(f"{' and '.join(found) or 'lost'}: {_name(record.id)}")
-    return Check("every record put has exactly one fate", f"{len(evidence.put):,} records", tuple(wrong))
+    return Check("every record put has one fate", f"{len(evidence.put):,} records", tuple(wrong))
 
 
 def _settled(evidence: Evidence) -> Check:
@@ -181,9 +181,7 @@ def _statistics(evidence: Evidence) -> Check:
         for carrier in sorted(kept.keys() | expected.keys())
         if kept.get(carrier) != expected.get(carrier)
     )
-    return Check(
-        "the statistics equal those of the file", f"{len(expected)} carriers, {len(evidence.rows):,} rows", wrong
-    )
+    return Check("the statistics equal the file's", f"{len(expected)} carriers, {len(evidence.rows):,} rows", wrong)
 
 
 def _totals(rows: Iterable[Row]) -> dict[str, Total]:
@@ -215,7 +213,7 @@ def _order(evidence: Evidence) -> Check:
         if list(row.records) != sorted(row.records, key=lambda each: place.get(each, nowhere))
     )
     several = sum(len(row.records) > 1 for row in evidence.rows)
-    return Check("the order of every aircraft is kept", f"{several:,} with more than one flight", wrong)
+    return Check("each aircraft's order is kept", f"{several:,} with several flights", wrong)
 
 
 def _only_bad(evidence: Evidence, fates: _Fates) -> Check:
@@ -226,7 +224,7 @@ def _only_bad(evidence: Evidence, fates: _Fates) -> Check:
         *(f"bad, but not dead-lettered: {each}" for each in map(_name, sorted(bad - fates.dead))),
         *(f"good, but dead-lettered: {each}" for each in map(_name, sorted(fates.dead - bad))),
     )
-    return Check("only bad records were dead-lettered", f"{len(fates.dead):,} of {len(bad):,}", wrong)
+    return Check("only bad records are dead letters", f"{len(fates.dead):,} of {len(bad):,} bad ones", wrong)
 
 
 def _untimed(line: bytes) -> bool:
@@ -240,8 +238,8 @@ def _repeats(evidence: Evidence) -> Check:
     repeats = sum(row.repeats for row in evidence.rows)
     letters = Counter(letter.record.id for letter in evidence.letters)
     again = sum(letters.values()) - len(letters)
-    figures = f"{repeats:,} deliveries, {again} letters came again"
-    return Check("what the kill repeated had no effect", figures, wrong)
+    figures = f"{repeats:,} deliveries, {again} letters repeated"
+    return Check("repeats by the kill had no effect", figures, wrong)
 
 
 def _killed(evidence: Evidence) -> Check:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
 
-from streamkit.testing.endpoint import expressions, transactions
+from streamkit.testing.endpoint import expressions, queries, transactions
 from streamkit.testing.endpoint.tokens import Mismatch, Tokens
 from streamkit.testing.endpoint.wsgi import Answered, Application, Asked, call
 
@@ -104,8 +104,8 @@ class Moto:
         from moto.moto_api._internal.models import moto_api_backend
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        self._installed.enter_context(transactions.installed())
-        self._installed.enter_context(expressions.installed())
+        for better in (transactions, expressions, queries):
+            self._installed.enter_context(better.installed())
         moto_api_backend.reset()
         dynamodb: dict[str, Application] = {
             "DynamoDB_20120810": create_backend_app("dynamodb"),

@@ -32,7 +32,9 @@ Ts = TypeVarTuple("Ts")
 
 _PRUNE = 512
 """Tasks of a process after which those that are done are forgotten."""
-_FUNERAL_TURNS = 10_000
+_SPIN = 20_000
+"""Turns without any time passing that are called a busy loop."""
+_FUNERAL_TURNS = 20_000
 """Turns after which tasks that do not end are left behind."""
 
 
@@ -50,6 +52,8 @@ class Home:
         self.tasks: list[asyncio.Task[Any]] = []
         self.running = True
         self.dead = False
+        self.listed = False
+        """Whether the loop has it among those that can run."""
         self.context = copy_context()
         self.context.run(HOME.set, self)
 
@@ -95,6 +99,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def __init__(self, chance: random.Random) -> None:
         self._draw = chance.random
         self._now = 0.0
+        self._turns = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Home]] = []
         self._numbers = count()
         self._ready: list[Home] = []
@@ -151,18 +156,21 @@ class FleetLoop(asyncio.AbstractEventLoop):
         """Do nothing: cancelled timers fall out when they come due. Called by asyncio."""
 
     def _append(self, home: Home, handle: asyncio.Handle) -> None:
-        if not home.queue and home.running:
-            self._ready.append(home)
         home.queue.append(handle)
+        if home.running and not home.listed:
+            home.listed = True
+            self._ready.append(home)
 
     def rest(self, home: Home) -> None:
         """Run nothing of this process."""
-        if home in self._ready:
+        if home.listed:
+            home.listed = False
             self._ready.remove(home)
 
     def wake(self, home: Home) -> None:
         """Run what was held."""
-        if home.queue and home not in self._ready:
+        if home.queue and not home.listed:
+            home.listed = True
             self._ready.append(home)
 
     # -- running
@@ -191,14 +199,17 @@ class FleetLoop(asyncio.AbstractEventLoop):
             return
         home = ready[int(self._draw() * len(ready))] if len(ready) > 1 else ready[0]
         queue = home.queue
+        self._turns += 1
+        if self._turns > _SPIN:
+            raise Stuck(f"{home.name} runs on and on while time stands still: {queue[0]!r}")
         for _ in range(len(queue)):
             handle = queue.popleft()
             if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's own loops do
                 handle._run()  # noqa: SLF001 - as above
             if not home.running or self._halted:
                 break
-        if not queue and home.running:
-            ready.remove(home)
+        if not queue:
+            self.rest(home)
 
     def _advance(self) -> None:
         """Jump to the next timer; queue what is due then."""
@@ -208,6 +219,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
         if not timers:
             raise Stuck("nothing is ready and no timer is set")
         self._now = max(self._now, timers[0][0])
+        self._turns = 0
         while timers and timers[0][0] <= self._now:
             _, _, handle, home = heapq.heappop(timers)
             if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
@@ -229,7 +241,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
                 for task in tasks:
                     task.cancel()
                 for _ in range(_FUNERAL_TURNS):
-                    if not self._ready:
+                    if all(task.done() for task in tasks) or not (self._ready or self._timers):
                         break
                     self._turn()
         finally:
@@ -263,10 +275,10 @@ class FleetLoop(asyncio.AbstractEventLoop):
         def work() -> None:
             try:
                 answer = func(*args)
-            except Exception as error:  # noqa: BLE001 - whatever the thread raises
-                self.call_later(took - before, lambda: future.done() or future.set_exception(error))
+            except Exception as raised:  # noqa: BLE001 - whatever the thread raises
+                self.call_later(took - before, _settle, future, None, raised)
             else:
-                self.call_later(took - before, lambda: future.done() or future.set_result(answer))
+                self.call_later(took - before, _settle, future, answer, None)
 
         self.call_later(before, work, context=home.context)
         return future
@@ -289,6 +301,15 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Remember what nobody caught."""
         self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def _settle(future: asyncio.Future[T], answer: T | None, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(answer)  # type: ignore[arg-type] - None only beside an error
 
 
 def home_patience(home: Home) -> float:

@@ -1,0 +1,252 @@
+"""A fleet of workers over one stream, and what befalls it. `simulate(seed)` is one whole run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from streamkit.consumer import Consumer, Kinesis, Sqs
+from streamkit.core.policy import Checkpoint, Outage, Retry
+from streamkit.core.records import Batch, Record
+from streamkit.errors import Throttled, Unanswered
+from streamkit.runtimes.worker import Options, Worker
+from streamkit.signals import Partial, Poison, Unavailable
+from streamkit.testing.kinesis import KinesisError
+from streamkit.testing.memory import MemoryStream, MemoryTable
+from streamkit.testing.simulation.history import History
+from streamkit.testing.simulation.loop import HOME, FleetLoop, Stuck
+from streamkit.testing.simulation.mix import Mix, draw
+from streamkit.testing.simulation.process import Clock, Process
+from streamkit.testing.simulation.referee import Referee
+from streamkit.testing.simulation.services import ProcessWorld, TrimmingKinesis, read_faults
+from streamkit.testing.simulation.weather import Weather
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from streamkit.testing.simulation.loop import Home
+    from streamkit.testing.simulation.referee import Entry, Run
+
+_STREAM = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one run showed."""
+
+    seed: int
+    violation: str | None
+    digest: str
+    seen: Counter[str]
+    history: History
+    virtual_seconds: float
+    drained_after: float
+    repeats: int
+
+
+class SinkDown(Exception):
+    """What handlers meet during an outage of what they write to."""
+
+
+class Fleet:
+    """The processes of one run."""
+
+    def __init__(self, mix: Mix, *, keep: int) -> None:
+        self.mix = mix
+        self.rng = random.Random(f"fleet {mix.seed}")
+        self.loop = FleetLoop(random.Random(f"schedule {mix.seed}"))
+        self.history = History(keep=keep)
+        self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self._bereaved)
+        self.kinesis = TrimmingKinesis(
+            clock=lambda: self.clock.now().timestamp(), chance=random.Random(f"kinesis {mix.seed}")
+        )
+        self.clock = Clock(self.loop, drift=0.0, skew=0.0, boot=0.0)
+        self.stream = MemoryStream(self.kinesis, self.clock, name=_STREAM, shards=mix.shards)
+        if mix.retention is not None:
+            self.kinesis.keep(_STREAM, mix.retention)
+        self.table = MemoryTable()
+        self.referee = Referee(mix, self.loop, self.history, self.table, self.kinesis)
+        self.consumer = self._consumer()
+        self.processes: dict[Home, Process] = {}
+        self.workers: dict[Process, Worker] = {}
+        self._started = 0
+        self.quiet = False
+
+    # -- processes
+
+    def launch(self) -> Process:
+        """Start a worker process."""
+        mix, rng = self.mix, self.rng
+        clock = Clock(
+            self.loop,
+            drift=rng.uniform(-mix.drift, mix.drift),
+            skew=rng.uniform(-mix.skew, mix.skew),
+            boot=rng.uniform(0.0, 100_000.0),
+        )
+        self._started += 1
+        process = Process(f"worker-{self._started}", self.loop, clock, self.weather, self.history)
+        self.processes[process.home] = process
+        self.history.note(self.loop.time(), process.name, "started")
+        process.home.start(self._run(process), name=process.name)
+        return process
+
+    async def _run(self, process: Process) -> None:
+        worker = Worker(
+            [self.consumer],
+            ProcessWorld(process, self.stream, self.table, self.referee, page=self.mix.page),
+            clock=process.clock,
+            chance=process.chance,
+            report=lambda event: self.referee.event(process, event),
+            options=Options(grace=timedelta(seconds=5), on_stuck=lambda: self._stuck(process)),
+        )
+        self.workers[process] = worker
+        try:
+            await worker.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - any end but an orderly one is a finding
+            self.referee.violated("no worker falls", f"{process.name}: {leaves(error)}")
+        finally:
+            self.workers.pop(process, None)
+            if not process.home.dead:
+                self.history.note(self.loop.time(), process.name, "ended")
+
+    def _stuck(self, process: Process) -> None:
+        if self.mix.kind != "thread":
+            self.referee.violated("what can be cancelled is never called stuck", process.name)
+        process.kill("stuck")
+        self._bereaved(process)
+
+    def _bereaved(self, process: Process) -> None:
+        """A process died: mostly, somebody starts another."""
+        self.workers.pop(process, None)
+        if self.rng.random() < 0.8:
+            self.after(self.rng.uniform(0.0, 2 * self.mix.lease), self.launch)
+
+    def after(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call outside of all processes."""
+        self.loop.call_later(seconds, call, context=self.loop.world.context)
+
+    def some(self) -> Process | None:
+        """Return one of the workers that run, if any."""
+        able = [process for process in self.workers if process.alive]
+        return self.rng.choice(able) if able else None
+
+    # -- the consumer
+
+    def _consumer(self) -> Consumer:
+        mix = self.mix
+        handlers: dict[str, Any] = {"async": self._handle, "thread": self._handle_in_thread, "batch": self._handle_batch}
+        return Consumer(
+            name="simulated",
+            handler=handlers[mix.kind],
+            batches=mix.kind == "batch",
+            source=Kinesis(_STREAM, poll=timedelta(seconds=mix.poll), start=mix.start),
+            dead_letters=Sqs("letters"),
+            concurrency=mix.concurrency,
+            retry=Retry(attempts=mix.attempts, maximum=timedelta(seconds=2)),
+            outage=Outage(maximum=timedelta(seconds=4), limit=timedelta(seconds=20)),
+            checkpoint=Checkpoint(
+                interval=timedelta(seconds=mix.interval),
+                records=mix.checkpoint_records,
+                lease=timedelta(seconds=mix.lease),
+                window=mix.window,
+            ),
+            on_dead_letter=mix.on_dead_letter,
+            handler_timeout=timedelta(seconds=mix.timeout),
+            batch_size=mix.batch_size,
+            linger=timedelta(seconds=0.1),
+        )
+
+    async def _handle(self, record: Record) -> None:
+        process = self.processes[HOME.get()]
+        run = self.referee.began(process, record)
+        fine = False
+        try:
+            await self._act(process, record, run)
+            fine = True
+        finally:
+            self.referee.ended(process, record, run, fine=fine)
+
+    async def _act(self, process: Process, record: Record, run: Run) -> None:
+        entry, weather, rng = self.referee.entries[int(record.data)], self.weather, self.weather.rng
+        if weather.sink_down:
+            self.history.saw("sink down")
+            if self.mix.outage_signal:
+                raise Unavailable("sink")
+            raise SinkDown
+        match entry.behaviour:
+            case "poison":
+                raise Poison("poison")
+            case "bad":
+                raise ValueError("bad")
+            case "slow":
+                await asyncio.sleep(rng.uniform(0.0, 0.8 * self.mix.timeout))
+            case "flaky" if entry.failures < self.mix.attempts - 1:
+                entry.failures += 1
+                await asyncio.sleep(weather.way())
+                raise ConnectionError("flaky")
+            case "hanging" if entry.failures < self.mix.attempts - 1:
+                entry.failures += 1
+                try:
+                    await asyncio.sleep(1e9)
+                finally:
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(weather.way())
+            case _:
+                pass
+        await self._effect(process, record, run, entry)
+
+    async def _effect(self, process: Process, record: Record, run: Run, entry: Entry) -> None:
+        rates, rng = self.weather.rates, self.weather.rng
+        await process.tell("effect", lambda: self.referee.effect(process, record, run), lossy=False)
+        if rates.lost_effects and entry.failures < self.mix.attempts - 1 and rng.random() < rates.lost_effects:
+            entry.failures += 1
+            self.history.saw("effect unheard")
+            raise ConnectionError("lost")
+
+    def _handle_in_thread(self, record: Record) -> None:
+        process = self.processes[HOME.get()]
+        run = self.referee.began(process, record)
+        entry = self.referee.entries[int(record.data)]
+        fine = False
+        try:
+            if self.weather.sink_down:
+                raise Unavailable("sink") if self.mix.outage_signal else SinkDown
+            if entry.behaviour == "poison":
+                raise Poison("poison")
+            if entry.behaviour == "bad":
+                raise ValueError("bad")
+            if entry.behaviour == "flaky" and entry.failures < self.mix.attempts - 1:
+                entry.failures += 1
+                raise ConnectionError("flaky")
+            self.referee.effect(process, record, run)
+            fine = True
+        finally:
+            self.referee.ended(process, record, run, fine=fine)
+
+    async def _handle_batch(self, batch: Batch) -> None:
+        done: list[Record] = []
+        for record in batch:
+            try:
+                await self._handle(record)
+            except Unavailable:
+                raise
+            except Exception as error:
+                if self.weather.rng.random() < 0.5:
+                    raise Partial(done=done, failed={record: error}) from error
+                raise
+            done.append(record)
+
+
+def leaves(error: BaseException) -> str:
+    """Tell the errors inside a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(leaves(each) for each in error.exceptions)
+    return repr(error)

@@ -1,0 +1,255 @@
+"""One run of a seed: producers, operators and misfortunes act on a fleet, then comes the quiet in which all drains."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from streamkit.errors import Throttled, Unanswered
+from streamkit.testing.kinesis import KinesisError
+from streamkit.testing.simulation.fleet import Fleet, Verdict
+from streamkit.testing.simulation.loop import Stuck
+from streamkit.testing.simulation.mix import Mix, draw
+from streamkit.testing.simulation.services import read_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEEP = 400
+"""Happenings kept for people."""
+_BEHAVIOURS = ("poison", "bad", "slow", "slow", "flaky", "flaky", "hanging")
+
+
+def patience(mix: Mix) -> float:
+    """Return the virtual seconds within which everything has to drain after the last fault."""
+    return 90.0 + 8 * mix.lease
+
+
+def simulate(seed: int, *, keep: int = KEEP, mix: Mix | None = None) -> Verdict:
+    """Run one seed to its end."""
+    mix = mix or draw(seed)
+    fleet = Fleet(mix, keep=keep)
+    script = Script(fleet)
+    loop = fleet.loop
+    drained = 0.0
+    try:
+        loop.run_until_complete(loop.world.start(script.play(), name="script"))
+    except Stuck as stuck:
+        fleet.referee.violated("the fleet never stands still", str(stuck))
+    if fleet.loop.complaints and fleet.referee.violation is None:
+        fleet.referee.violated("nothing escapes", fleet.loop.complaints[0])
+    verdict = Verdict(
+        seed=seed,
+        violation=fleet.referee.violation,
+        digest=fleet.history.digest,
+        seen=fleet.history.seen,
+        history=fleet.history,
+        virtual_seconds=loop.time(),
+        drained_after=script.drained_after,
+        repeats=fleet.referee.repeats,
+    )
+    fleet.referee.violation = fleet.referee.violation or "over"
+    loop.bury()
+    return verdict
+
+
+class Script:
+    """What happens to a fleet, when."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.mix = fleet.mix
+        self.drained_after = 0.0
+
+    async def play(self) -> None:
+        """The trouble, then the quiet."""
+        fleet, mix = self.fleet, self.mix
+        fleet.kinesis.troubled(read_faults(mix.rates))
+        self._note_lineage()
+        for _ in range(mix.workers):
+            fleet.after(fleet.rng.uniform(0.0, 2.0), fleet.launch)
+        self._schedule()
+        await asyncio.sleep(mix.duration)
+        await self._quiet()
+
+    def _schedule(self) -> None:
+        fleet, mix, rates = self.fleet, self.mix, self.mix.rates
+        rng = fleet.rng
+        for number in range(mix.records):
+            fleet.after(rng.uniform(0.0, mix.duration), self._put)
+        plan: list[tuple[int, Callable[[], object]]] = [
+            (rates.kills, self._kill),
+            (rates.stops, self._stop),
+            (rates.table_outages, self._table_outage),
+            (rates.queue_outages, self._queue_outage),
+            (rates.sink_outages, self._sink_outage),
+            (rates.reshards, self._reshard),
+            (rates.joins, self._join),
+            (rates.leaves, self._leave),
+            (rates.deploys, self._deploy),
+            (rates.blackouts, self._blackout),
+        ]
+        for times, act in plan:
+            for _ in range(times):
+                fleet.after(rng.uniform(0.0, mix.duration), act)
+
+    # -- what producers and operators do
+
+    def _put(self) -> None:
+        fleet, mix = self.fleet, self.mix
+        number = len(fleet.referee.entries)
+        behaviour = "plain"
+        if fleet.rng.random() < mix.bad:
+            behaviour = fleet.rng.choice(_BEHAVIOURS)
+        record = fleet.stream.put(f"key-{fleet.rng.randrange(mix.keys)}", str(number).encode())
+        fleet.referee.put(record, behaviour)
+
+    def _reshard(self) -> None:
+        fleet = self.fleet
+        listed = [shard for shard in fleet.stream.listed()]
+        closed = {parent for shard in listed for parent in shard.parents}
+        open_ = sorted((shard for shard in listed if shard.id not in closed), key=lambda s: s.hash_range or (0, 0))
+        try:
+            if len(open_) > 1 and fleet.rng.random() < 0.5:
+                at = fleet.rng.randrange(len(open_) - 1)
+                fleet.stream.merge(open_[at].id, open_[at + 1].id)
+                self._say(f"merged {open_[at].id[-4:]} and {open_[at + 1].id[-4:]}")
+                fleet.history.saw("merge")
+            elif len(open_) < 8:
+                shard = fleet.rng.choice(open_)
+                fleet.stream.split(shard.id)
+                self._say(f"split {shard.id[-4:]}")
+                fleet.history.saw("split")
+        except KinesisError as refused:
+            self._say(f"reshard refused: {refused.code}")
+        self._note_lineage()
+        if fleet.rng.random() < 0.4:
+            fleet.after(fleet.rng.uniform(0.0, 1.0), self._reshard_again)
+
+    def _reshard_again(self) -> None:
+        if not self.fleet.quiet:
+            self._reshard()
+
+    def _note_lineage(self) -> None:
+        referee = self.fleet.referee
+        listed = self.fleet.stream.listed()
+        referee.kept = {shard.id for shard in listed}
+        for shard in listed:
+            referee.lineage[shard.id] = shard.parents
+
+    def _join(self) -> None:
+        self.fleet.history.saw("join")
+        self.fleet.launch()
+
+    def _leave(self) -> None:
+        process = self.fleet.some()
+        if process is not None:
+            self._drain(process, "leave")
+
+    def _drain(self, process: object, why: str) -> None:
+        worker = self.fleet.workers[process]  # type: ignore[index]
+        self.fleet.history.saw(why)
+        self.fleet.history.note(self.fleet.loop.time(), process.name, f"SIGTERM: {why}")  # type: ignore[attr-defined]
+        process.home.context.copy().run(self.fleet.loop.call_soon, worker.drain, why)  # type: ignore[attr-defined]
+
+    def _deploy(self) -> None:
+        """Replace every worker by a new one, one after the other."""
+        for index, process in enumerate(list(self.fleet.workers)):
+            self.fleet.after(index * self.fleet.rng.uniform(0.0, 3.0), lambda each=process: self._replace(each))
+
+    def _replace(self, process: object) -> None:
+        if process in self.fleet.workers and not self.fleet.quiet:
+            self._drain(process, "deploy")
+            self.fleet.launch()
+
+    # -- misfortunes
+
+    def _kill(self) -> None:
+        process = self.fleet.some()
+        if process is not None:
+            process.kill("at random")
+            self.fleet._bereaved(process)
+
+    def _stop(self) -> None:
+        process = self.fleet.some()
+        if process is not None:
+            process.stop(self.fleet.weather.long_stop(), "at random")
+
+    def _blackout(self) -> None:
+        self.fleet.history.saw("blackout")
+        for process in list(self.fleet.workers):
+            process.kill("blackout")
+            self.fleet.workers.pop(process, None)
+        assert self.mix.retention is not None
+        self.fleet.after(self.mix.retention * self.fleet.rng.uniform(0.5, 1.5), self.fleet.launch)
+
+    def _table_outage(self) -> None:
+        weather = self.fleet.weather
+        weather.table_down = self.fleet.rng.choice((Throttled, Unanswered))
+        self._say("the table is down")
+        self.fleet.history.saw("table outage")
+        self.fleet.after(weather.long_stop(), self._table_back)
+
+    def _table_back(self) -> None:
+        self.fleet.weather.table_down = None
+        self._say("the table is back")
+
+    def _queue_outage(self) -> None:
+        self.fleet.weather.queue_down = True
+        self._say("the queue is down")
+        self.fleet.after(self.fleet.rng.uniform(1.0, 15.0), self._queue_back)
+
+    def _queue_back(self) -> None:
+        self.fleet.weather.queue_down = False
+        self._say("the queue is back")
+
+    def _sink_outage(self) -> None:
+        self.fleet.weather.sink_down = True
+        self._say("the sink is down")
+        self.fleet.after(self.fleet.rng.uniform(1.0, 15.0), self._sink_back)
+
+    def _sink_back(self) -> None:
+        self.fleet.weather.sink_down = False
+        self._say("the sink is back")
+
+    def _say(self, what: str) -> None:
+        self.fleet.history.note(self.fleet.loop.time(), "world", what)
+
+    # -- the quiet
+
+    async def _quiet(self) -> None:
+        fleet, referee = self.fleet, self.fleet.referee
+        fleet.quiet = True
+        fleet.weather.clear()
+        fleet.kinesis.troubled(read_faults(fleet.weather.rates))
+        self._say("quiet")
+        for process in fleet.processes.values():
+            process.home.resume()
+        if not fleet.workers:
+            fleet.launch()
+        began = fleet.loop.time()
+        while unsettled := referee.unsettled():
+            if fleet.loop.time() - began > patience(self.mix):
+                referee.violated("everything drains", f"{len(unsettled)} left, the first: {unsettled[0]}")
+                return
+            await asyncio.sleep(0.5)
+            if not any(process.alive for process in fleet.workers):
+                fleet.launch()
+        self.drained_after = fleet.loop.time() - began
+        await asyncio.sleep(self.mix.interval + 1.0)
+        for process in list(fleet.workers):
+            self._drain(process, "the end")
+        began = fleet.loop.time()
+        while fleet.workers:
+            if fleet.loop.time() - began > 30.0:
+                referee.violated("a drain ends", ", ".join(process.name for process in fleet.workers))
+                return
+            await asyncio.sleep(0.5)
+        self._final(referee)
+
+    def _final(self, referee: object) -> None:
+        fleet = self.fleet
+        fleet.referee.audit()
+        for row in fleet.table.shard_rows.values():
+            if row.owner is not None and fleet.table.worker_rows[row.owner].state == "alive":
+                fleet.referee.violated("a drain releases", fleet.referee.told(row))

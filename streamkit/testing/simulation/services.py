@@ -1,0 +1,235 @@
+"""The services, as one process sees them: requests travel, effects take place outside of every process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from msgspec.structs import replace
+
+from streamkit.core.positions import Position
+from streamkit.errors import Missing, Throttled, Undelivered, WorldError
+from streamkit.ports import Ports, Rows
+from streamkit.testing.kinesis import AnswerLost, Fault, Faults, KinesisError, KinesisWorld
+from streamkit.testing.memory import MemorySource, MemoryTable
+from streamkit.testing.memory.stream import MemoryReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from streamkit.consumer import Consumer
+    from streamkit.core.leasing import Member, ShardRow
+    from streamkit.core.letters import Letter
+    from streamkit.core.lineage import Shard, Stream
+    from streamkit.core.positions import Place
+    from streamkit.ports import Read, Registration, Report
+    from streamkit.testing.memory import MemoryStream
+    from streamkit.testing.memory.table import Write
+    from streamkit.testing.simulation.process import Process
+    from streamkit.testing.simulation.referee import Referee
+    from streamkit.testing.simulation.weather import Weather
+
+T = TypeVar("T")
+
+
+class TrimmingKinesis(KinesisWorld):
+    """Kinesis with a retention in seconds, so that trimming fits into a short run."""
+
+    def keep(self, name: str, seconds: float) -> None:
+        """Keep records for so long."""
+        self._streams[name].retention_hours = cast("int", seconds / 3600)
+
+    def troubled(self, faults: Faults) -> None:
+        """Let these troubles begin."""
+        self.faults = faults
+
+
+def read_faults(rates: Any) -> Faults:  # noqa: ANN401
+    """Return the troubles of reading."""
+    if not (rates.reads_fail or rates.expired):
+        return Faults()
+    share = rates.reads_fail / 3
+    fault = Fault(throttled=share, failing=share, lost=share, expired=rates.expired)
+    return Faults(of={"GetRecords": fault, "GetShardIterator": Fault(throttled=share)})
+
+
+class TableView(MemoryTable):
+    """The one table, over the wire of one process. Conditions and effects are `MemoryTable`'s own."""
+
+    def __init__(self, table: MemoryTable, process: Process, referee: Referee) -> None:
+        super().__init__()
+        self._table = table
+        self._process = process
+        self._referee = referee
+        self.shard_rows = table.shard_rows
+        self.worker_rows = table.worker_rows
+
+    async def _asked(self, method: str) -> None:
+        await self._process.leave(method)
+        self._process._refused(method)
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self._process._weather.way())
+
+    async def _written(self, method: Write, effect: Callable[[], T]) -> T:
+        return await self._process.tell(method, effect)
+
+    def _register(self, wanted: Registration) -> Registration:
+        found = self._table._register(wanted)
+        self._referee.registered(found)
+        return found
+
+    def _take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        before = self.shard_rows.get(seen.id)
+        taken = super()._take(seen, wanted)
+        self._referee.wrote(self._process, before, taken, take=True)
+        return taken
+
+    def _write(self, held: ShardRow, wanted: ShardRow, children: Sequence[ShardRow]) -> None:
+        before = self.shard_rows.get(held.id)
+        new = [child for child in children if child.id not in self.shard_rows]
+        super()._write(held, wanted, children)
+        self._referee.wrote(self._process, before, wanted, take=False)
+        for child in new:
+            self._referee.born(self._process, child)
+
+    def _add(self, rows: Sequence[ShardRow]) -> None:
+        super()._add(rows)
+
+    def _join(self, member: Member) -> None:
+        new = member.worker not in self.worker_rows
+        super()._join(member)
+        if new:
+            self._referee.joined(self._process, member)
+
+    def _beat(self, member: Member) -> None:
+        super()._beat(member)
+        self._referee.beat(self._process, member)
+
+    def _bury(self, seen: Member) -> bool:
+        alive = self.worker_rows.get(seen.worker)
+        dead = super()._bury(seen)
+        if dead and alive is not None and alive.state == "alive":
+            self._referee.buried(self._process, seen)
+        return dead
+
+
+class Outbox:
+    """The dead-letter queue, over the wire of one process."""
+
+    def __init__(self, process: Process, weather: Weather, referee: Referee) -> None:
+        self._process = process
+        self._weather = weather
+        self._referee = referee
+
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Keep the letters, some of them, or keep them and lose the answer."""
+        weather, process = self._weather, self._process
+
+        def effect() -> list[Letter]:
+            if weather.queue_down:
+                process.history.saw("queue down")
+                return list(letters)
+            refused = [each for each in letters if weather.rng.random() < weather.rates.refused_letters]
+            for letter in letters:
+                if letter not in refused:
+                    self._referee.lettered(process, letter)
+            if refused:
+                process.history.saw("letters refused")
+            return refused
+
+        refused = await process.tell("send", effect, lossy=False)
+        if refused:
+            raise Undelivered(refused, "refused")
+        if weather.rng.random() < weather.rates.lost:
+            process.history.saw("answer lost: send")
+            raise Undelivered(letters, "the answer was lost")
+
+
+class SourceView(MemorySource):
+    """The stream, over the wire of one process."""
+
+    def __init__(self, stream: MemoryStream, process: Process, referee: Referee, *, idle: Any, page: int) -> None:
+        super().__init__(stream, idle=idle, page=page)
+        self._process = process
+        self._referee = referee
+
+    async def identify(self) -> Stream:
+        """Return the stream as it is now, however often it has to be asked."""
+        while True:
+            try:
+                return await super().identify()
+            except (Missing, WorldError):
+                await asyncio.sleep(self.idle_seconds)
+
+    async def shards(self) -> Sequence[Shard]:
+        """List every shard; the answer grows stale on its way."""
+        await self._process.leave("list")
+        if self._process._weather.rng.random() < self._process._weather.rates.reads_fail:
+            self._process.history.saw("listing failed")
+            raise Throttled("list")
+        found = await super().shards()
+        await asyncio.sleep(self._process._weather.way())
+        return found
+
+    def reader(self, shard: Shard, place: Place) -> MemoryReader:
+        """Return a reader of the shard."""
+        return ReaderView(self, shard, place, self._process, self._referee)
+
+
+class ReaderView(MemoryReader):
+    """One shard, over the wire of one process."""
+
+    def __init__(
+        self, source: SourceView, shard: Shard, place: Place, process: Process, referee: Referee
+    ) -> None:
+        super().__init__(source, shard, place)
+        self._process = process
+        self._referee = referee
+        self._earlier: Place = place
+
+    async def read(self) -> Read:
+        """Return the next answer; now and then with records of an earlier one once more."""
+        weather = self._process._weather
+        await self._process.leave("read")
+        if weather.rates.repeated and weather.rng.random() < weather.rates.repeated:
+            self._process.history.saw("records read again")
+            self._place = self._earlier
+        before = self._place
+        answer = await super().read()
+        self._earlier = before
+        await asyncio.sleep(weather.way())
+        return answer
+
+
+class ProcessWorld:
+    """Opens the ports of one process: a `streamkit.runtimes.world.World`."""
+
+    threaded = False
+    """Heartbeats are tasks: a fleet has one loop."""
+
+    def __init__(
+        self, process: Process, stream: MemoryStream, table: MemoryTable, referee: Referee, *, page: int
+    ) -> None:
+        self._process = process
+        self._stream = stream
+        self._view = TableView(table, process, referee)
+        self._referee = referee
+        self._page = page
+
+    @asynccontextmanager
+    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:  # noqa: ARG002 - the port's
+        """Open the stream, the table and the queue."""
+        yield Ports(
+            source=SourceView(
+                self._stream, self._process, self._referee, idle=consumer.source.poll, page=self._page
+            ),
+            registry=self._view,
+            dead_letters=Outbox(self._process, self._process._weather, self._referee),
+        )
+
+    @asynccontextmanager
+    async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:  # noqa: ARG002
+        """Open the rows; there are those of one registration."""
+        yield Rows(leases=self._view, members=self._view, ledger=None)
