@@ -187,7 +187,7 @@ class Engine:
             if self._screens:
                 live = await self._screen(attempt)
             if live is not None and not self._may_start():
-                settling.abandoned(live)
+                self._settling.abandoned(live)
                 live = None
             if live is not None:
                 await self._handling.call(self._subject(live))

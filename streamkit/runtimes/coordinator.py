@@ -57,6 +57,10 @@ class Coordinator:
         self._runs: dict[str, ShardRun] = {}
         self._listed: dict[str, Shard] = {}
         self._listing_due = 0.0
+        self._absent: frozenset[str] = frozenset()
+        """Parents that have no row and were absent from the latest listing: they may be younger than it."""
+        self._finished: frozenset[str] = frozenset()
+        """Those that were absent from two complete listings: trimmed long ago (rule 11)."""
         self._looked_at: object = None
         self._shards: Sequence[ShardRow] = ()
         self._cared_for_since = FOREVER
@@ -79,12 +83,13 @@ class Coordinator:
         try:
             members = await self._look()
             await self._list_shards()
+            members = await self._with_newcomers(members)
             steps = plan(
                 self._shards,
                 members,
                 me=self._heart.member.worker,
                 running=frozenset(self._runs),
-                listed=frozenset(self._listed),
+                listed=(self._listed.keys() | self._parents_without_row()) - self._finished,
             )
             await self._act(steps, group)
         except ConfigurationError:
@@ -110,7 +115,6 @@ class Coordinator:
         if seen != self._looked_at or self._unsteady(members):
             self._shards = await self._rows.leases.rows()
             self._looked_at = seen
-        members = await self._with_newcomers(members)
         self._note_care(members, asked)
         return members
 
@@ -156,15 +160,25 @@ class Coordinator:
     async def _list_shards(self) -> None:
         """Make rows for shards that have none: from the first snapshot on, and whenever new ones turn up (rule 15)."""
         now = self._clock.monotonic()
-        if now < self._listing_due and self._shards:
+        orphaned = self._parents_without_row() - self._listed.keys() - self._finished
+        if now < self._listing_due and self._shards and not orphaned:
             return
         self._listed = {each.id: each for each in await self._source.shards()}
         self._listing_due = now + LISTING_SECONDS
+        self._note_absent()
         known = {row.id for row in self._shards}
         new = [each for each in self._listed.values() if each.id not in known]
         if new:
             await self._rows.leases.add([ShardRow(each, self._start_of(each, known)) for each in new])
             self._shards = await self._rows.leases.rows()
+
+    def _parents_without_row(self) -> set[str]:
+        known = {row.id for row in self._shards}
+        return {parent for row in self._shards if row.state == "open" for parent in row.shard.parents} - known
+
+    def _note_absent(self) -> None:
+        absent = frozenset(self._parents_without_row() - self._listed.keys())
+        self._finished, self._absent = absent & (self._finished | self._absent), absent
 
     def _start_of(self, shard: Shard, known: set[str]) -> Start:
         if any(parent in known for parent in shard.parents):

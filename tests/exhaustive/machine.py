@@ -129,6 +129,7 @@ class Held(NamedTuple):
     id: str
     row: ShardRow
     settled: int
+    doing: str
     in_doubt: bool
     """Whether a write was begun and is not known to have ended."""
 
@@ -157,7 +158,8 @@ class ShardWork:
 
     def held(self) -> Held:
         """Return how it stands."""
-        return Held(self.id, self.lease.row, self.settled, in_doubt=vars(self.lease)["_unresolved"] is not None)
+        in_doubt = vars(self.lease)["_unresolved"] is not None
+        return Held(self.id, self.lease.row, self.settled, self.doing, in_doubt)
 
     def drain(self, *, grace: float, prefers: str | None = None) -> None:
         """Let go next."""

@@ -52,6 +52,10 @@ class Step(NamedTuple):
     request: int = -1
 
 
+Next = tuple[Step, State, str | None]
+"""What may happen, what becomes of it, and the law that breaks on the way."""
+
+
 class Effect(NamedTuple):
     """What a request does to a table, and how it is answered."""
 
@@ -149,7 +153,7 @@ class Model:
 
     # Steps
 
-    def steps(self, state: State) -> Iterator[tuple[Step, State, str | None]]:
+    def steps(self, state: State) -> Iterator[Next]:
         """Yield what may happen next, what becomes of it, and the law that breaks on the way."""
         for worker, place in enumerate(state.workers):
             if place == ABSENT:
@@ -161,7 +165,8 @@ class Model:
             effect = self._effect(state.table, request)
             yield Step("lands", request=request), self._landed(state, effect, request), effect.broken
 
-    def _of_worker(self, state: State, worker: int) -> Iterator[tuple[Step, State, str | None]]:
+    def _of_worker(self, state: State, worker: int) -> Iterator[Next]:
+        """Yield what happens where all goes well."""
         local = self.locals[state.workers[worker]]
         for slot, number in local.pending:
             request = self.requests[number]
@@ -174,37 +179,37 @@ class Model:
             if self._alone(state, worker):
                 yield Step("waits a lease, then ticks", worker), self._ticked(state, worker, patient=True), None
 
-    def _alone(self, state: State, worker: int) -> bool:
-        """Say whether the others are gone: to wait until they are suspect is then no trouble of anybody's."""
-        return all(place < 0 for other, place in enumerate(state.workers) if other != worker)
-
-    def _troubles_of(self, state: State, worker: int) -> Iterator[tuple[Step, State, str | None]]:
+    def _troubles_of(self, state: State, worker: int) -> Iterator[Next]:
         if not state.troubles:
             return
         local, poorer = self.locals[state.workers[worker]], state._replace(troubles=state.troubles - 1)
         slots = {slot for slot, _ in local.pending}
         for slot, number in local.pending:
-            method, args = self.requests[number]
-            if method == "choice":
-                for choice in args[0][1:]:
+            if self.requests[number].method == "choice":
+                for choice in self.requests[number].args[0][1:]:
                     yield self._chosen(poorer, worker, slot, choice)
-            elif method in {"add", "take", "write", "bury", "beat"}:
-                under_way = poorer._replace(late=poorer.late | {number})
-                yield (
-                    Step("is not answered", worker, slot, number),
-                    self._told(under_way, worker, Input("unanswered", slot)),
-                    None,
-                )
-                if method == "write" and args[1].owner is not None:
-                    told = self._told(under_way, worker, Input("cancel", slot))
-                    yield Step("is cancelled", worker, slot, number), told, None
+            elif self._changes(number):
+                yield from self._unanswered(poorer, worker, slot, number)
         if "tick" not in slots and not self._alone(state, worker):
             yield Step("waits a lease, then ticks", worker), self._ticked(poorer, worker, patient=True), None
         if "beat" not in slots:
             yield Step("sends a heartbeat", worker), self._told(poorer, worker, Input("beat", "beat")), None
         yield Step("is killed", worker), self._killed(poorer, worker), None
 
-    def _chosen(self, state: State, worker: int, slot: str, choice: str) -> tuple[Step, State, str | None]:
+    def _unanswered(self, state: State, worker: int, slot: str, number: int) -> Iterator[Next]:
+        """Leave a request under way: whoever sent it hears of a time-out, or does not wait for the answer."""
+        under_way = state._replace(late=state.late | {number})
+        told = self._told(under_way, worker, Input("unanswered", slot))
+        yield Step("is not answered", worker, slot, number), told, None
+        if any(work.id == slot and work.doing == "checkpoint" for work in self.locals[state.workers[worker]].works):
+            told = self._told(under_way, worker, Input("cancel", slot))
+            yield Step("is cancelled", worker, slot, number), told, None
+
+    def _alone(self, state: State, worker: int) -> bool:
+        """Say whether the others are gone: to wait until they are suspect is then no trouble of anybody's."""
+        return all(place < 0 for other, place in enumerate(state.workers) if other != worker)
+
+    def _chosen(self, state: State, worker: int, slot: str, choice: str) -> Next:
         """Let a shard's run do something; a record counts as settled before it is written down."""
         work = next(work for work in self.locals[state.workers[worker]].works if work.id == slot)
         settled, broken = state.settled, None
@@ -219,7 +224,7 @@ class Model:
         after = self._told(state._replace(settled=settled), worker, Input("answer", slot, choice))
         return Step(f"goes for the {choice} of", worker, slot), after, broken
 
-    def _answered(self, state: State, worker: int, slot: str, number: int) -> tuple[Step, State, str | None]:
+    def _answered(self, state: State, worker: int, slot: str, number: int) -> Next:
         """Let a request take effect, and its answer arrive."""
         effect = self._effect(state.table, number)
         after = self._told(state._replace(table=effect.table), worker, Input(effect.kind, slot, effect.answer))

@@ -157,13 +157,25 @@ MUTANTS = (
         "return Verdict.RETRY",
         f"{OUTAGE}::test_an_outage_shorter_than_a_slow_handler_condemns_nobody",
     ),
-    mutant(
-        "unavailable costs an attempt",
-        "20",
-        "core/settlement.py",
-        "        if isinstance(error, Unavailable) and not self._worn_out:\n",
-        "        if isinstance(error, Unavailable) and self._worn_out:\n",
-        f"{OUTAGE}::test_unavailable_pauses_the_shard_and_costs_no_attempt[bisect]",
+    Mutant(
+        name="unavailable costs an attempt",
+        rule="20",
+        patches=(
+            Patch(
+                file="core/settlement.py",
+                old="        if isinstance(error, Unavailable) and not self._worn_out:\n",
+                new="        if isinstance(error, Unavailable) and self._worn_out:\n",
+            ),
+            Patch(
+                file="core/settlement.py",
+                old="if isinstance(each, Unavailable) and not self._worn_out}",
+                new="if isinstance(each, Unavailable) and self._worn_out}",
+            ),
+        ),
+        tests=(
+            f"{OUTAGE}::test_unavailable_pauses_the_shard_and_costs_no_attempt[bisect]",
+            f"{OUTAGE}::test_unavailable_named_for_one_record_of_a_batch_costs_no_attempt_either",
+        ),
     ),
     mutant(
         "attempts never count again",

@@ -113,11 +113,14 @@ def test_a_shard_closed_long_ago_is_read_to_its_end_before_its_children() -> Non
     """A first start in the middle of a lineage."""
 
     async def main(cluster: Cluster) -> None:
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(0.2)
+
         cluster.put(*range(50), keys=10)
         cluster.world.stream.split(cluster.world.stream.listed()[0].id)
         cluster.put(*range(50, 100), keys=10)
-        cluster.start()
-        cluster.start()
+        cluster.start(cluster.consumer(handle))
+        cluster.start(cluster.consumer(handle))
         await cluster.until_handled(*range(100))
         assert cluster.disorder == []
         assert cluster.repeated == []

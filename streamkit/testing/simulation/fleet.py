@@ -164,7 +164,7 @@ class Fleet:
             linger=timedelta(seconds=0.1),
         )
 
-    async def _handle(self, record: Record) -> None:
+    async def _handle(self, record: Record) -> Run:
         process = self.processes[HOME.get()]
         run = self.referee.began(process, record)
         fine = False
@@ -173,6 +173,7 @@ class Fleet:
             fine = True
         finally:
             self.referee.ended(process, record, run, fine=fine)
+        return run
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.entries[int(record.data)], self.weather, self.weather.rng
@@ -232,17 +233,24 @@ class Fleet:
             self.referee.ended(process, record, run, fine=fine)
 
     async def _handle_batch(self, batch: Batch) -> None:
-        done: list[Record] = []
-        for record in batch:
-            try:
-                await self._handle(record)
-            except Unavailable:
-                raise
-            except Exception as error:
-                if self.weather.rng.random() < 0.5:
-                    raise Partial(done=done, failed={record: error}) from error
-                raise
-            done.append(record)
+        """Handle one by one; at a failure say who is who, or nothing."""
+        runs: list[Run] = []
+        told = False
+        try:
+            for record in batch:
+                try:
+                    runs.append(await self._handle(record))
+                except Unavailable:
+                    raise
+                except Exception as error:
+                    told = self.weather.rng.random() < 0.5
+                    if told:
+                        raise Partial(done=batch[: len(runs)], failed={record: error}) from error
+                    raise
+            told = True
+        finally:
+            for run in runs:  # what was done counts from the end of the batch on, if the batch says so
+                run.fine, run.ended = told, self.loop.time()
 
 
 def leaves(error: BaseException) -> str:

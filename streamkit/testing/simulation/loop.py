@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
@@ -34,8 +35,9 @@ _PRUNE = 512
 """Tasks of a process after which those that are done are forgotten."""
 _SPIN = 20_000
 """Turns without any time passing that are called a busy loop."""
-_FUNERAL_TURNS = 20_000
-"""Turns after which tasks that do not end are left behind."""
+_FUNERALS = 3
+_FUNERAL_TURNS = 2_000
+"""So often everything is cancelled, and given so many turns to end."""
 
 
 class Stuck(RuntimeError):
@@ -228,29 +230,31 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def bury(self) -> None:
         """Let every task of every process end, so that nothing is left to the garbage collector."""
         self._halted = False
-        tasks: list[asyncio.Task[Any]] = []
         for home in self.homes:
             home.dead = False
-            home.running = False
             home.resume()
-            tasks += [task for task in home.tasks if not task.done()]
         self._running = True
         asyncio._set_running_loop(self)  # noqa: SLF001 - documented for loops of one's own
         try:
-            for _ in range(5):
-                for task in tasks:
-                    task.cancel()
-                for _ in range(_FUNERAL_TURNS):
-                    if all(task.done() for task in tasks) or not (self._ready or self._timers):
-                        break
-                    self._turn()
+            for _ in range(_FUNERALS):
+                self._cancel_all()
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001 - as above
             self._running = False
+        self._timers.clear()
+
+    def _cancel_all(self) -> None:
+        tasks = [task for home in self.homes for task in home.tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        with suppress(Stuck):
+            for _ in range(_FUNERAL_TURNS):
+                if all(task.done() for task in tasks):
+                    break
+                self._turn()
         for task in tasks:
             if task.done() and not task.cancelled():
                 task.exception()
-        self._timers.clear()
 
     # -- what asyncio asks of a loop
 

@@ -1,0 +1,189 @@
+"""Planning: every worker computes the same, nothing live is taken, children wait for parents (rules 2, 4, 6, 11)."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, plan
+from streamkit.core.lineage import Shard
+from streamkit.testing.strategies import lineages
+
+WORKERS = [f"worker-{letter}" for letter in "abcde"]
+LEASE = 10.0
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[ShardRow], list[Member]]:
+    """Rows of a lineage in any state a crash may leave, and members alive, dead, left or without a row."""
+    rows = [
+        ShardRow(
+            shard,
+            "TRIM_HORIZON",
+            owner=draw(st.none() | st.sampled_from(WORKERS)),
+            state=draw(st.sampled_from(["open", "open", "open", "ended", "halted"])),
+            prefers=draw(st.none() | st.sampled_from(WORKERS)),
+        )
+        for shard in draw(lineages())
+        if draw(st.integers(0, 9))
+    ]
+    states = draw(st.lists(st.sampled_from(["alive", "alive", "dead", "left", None]), min_size=5, max_size=5))
+    members = [Member(name, state=state) for name, state in zip(WORKERS, states, strict=True) if state]
+    return rows, members
+
+
+def held(rows: list[ShardRow], worker: str) -> frozenset[str]:
+    """Return what the worker runs, if it runs what its rows say."""
+    return frozenset(row.id for row in rows if row.owner == worker and row.state == "open")
+
+
+def plans(rows: list[ShardRow], members: list[Member]) -> dict[str, Plan]:
+    """Return everybody's plan, from the same rows."""
+    listed = frozenset(row.id for row in rows)
+    return {
+        each.worker: plan(rows, members, me=each.worker, running=held(rows, each.worker), listed=listed)
+        for each in members
+        if each.state == "alive"
+    }
+
+
+def ready(rows: list[ShardRow]) -> list[ShardRow]:
+    """Return the rows that may run: open, and every parent with a row ended."""
+    state = {row.id: row.state for row in rows}
+    return [
+        row for row in rows if row.state == "open" and all(state.get(p, "ended") == "ended" for p in row.shard.parents)
+    ]
+
+
+@given(table=tables())
+def test_all_plans_together_take_every_free_shard_once_and_nothing_else(
+    table: tuple[list[ShardRow], list[Member]],
+) -> None:
+    """Disjoint and complete; never a live owner's, never a child before its parents, nothing halted or ended."""
+    rows, members = table
+    alive = {each.worker for each in members if each.state == "alive"}
+    taken = [row.id for each in plans(rows, members).values() for row in each.take]
+    free = [row.id for row in ready(rows) if row.owner not in alive]
+    assert sorted(taken) == (sorted(free) if alive else [])
+
+
+@given(table=tables(), order=st.randoms(use_true_random=False))
+def test_a_plan_does_not_depend_on_the_order_of_rows(
+    table: tuple[list[ShardRow], list[Member]], order: object
+) -> None:
+    """Workers read the table in pieces, each in its own order."""
+    rows, members = table
+    shuffled, others = list(rows), list(members)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    order.shuffle(others)  # type: ignore[attr-defined]
+    before, after = plans(rows, members), plans(shuffled, others)
+    assert {w: (sorted(r.id for r in p.take), p.move) for w, p in before.items()} == {
+        w: (sorted(r.id for r in p.take), p.move) for w, p in after.items()
+    }
+
+
+@given(table=tables())
+def test_carrying_out_plans_reaches_balance_and_then_rests(table: tuple[list[ShardRow], list[Member]]) -> None:
+    """Takes first, then one move at a time, none more than needed, until loads differ by at most one."""
+    rows, members = table
+    alive = sorted(each.worker for each in members if each.state == "alive")
+    if not alive:
+        return
+    moves = 0
+    rows = carried_out(rows, members)
+    surplus = excess(rows, alive)
+    while any(each.move for each in plans(rows, members).values()):
+        offers = [each.move for each in plans(rows, members).values() if each.move]
+        assert len(offers) == 1, "two workers give away at once"
+        moves += 1
+        assert moves <= surplus, "more moves than needed"
+        released = [replace(r, owner=None, prefers=offers[0].to) if r.id == offers[0].shard else r for r in rows]
+        rows = carried_out(released, members)
+    loads = [sum(row.owner == worker for row in ready(rows)) for worker in alive]
+    assert max(loads) - min(loads) <= 1
+    assert all(not each.take for each in plans(rows, members).values())
+
+
+def carried_out(rows: list[ShardRow], members: list[Member]) -> list[ShardRow]:
+    """Let everybody take what falls to it."""
+    owners = {row.id: worker for worker, each in plans(rows, members).items() for row in each.take}
+    return [replace(row, owner=owners.get(row.id, row.owner)) for row in rows]
+
+
+def excess(rows: list[ShardRow], alive: list[str]) -> int:
+    """Return how many shards have to move at least."""
+    loads = [sum(row.owner == worker for row in ready(rows)) for worker in alive]
+    fair, more = divmod(sum(loads), len(alive))
+    targets = sorted([fair + 1] * more + [fair] * (len(alive) - more), reverse=True)
+    return sum(max(0, load - target) for load, target in zip(sorted(loads, reverse=True), targets, strict=True))
+
+
+def test_who_is_not_a_member_plans_nothing() -> None:
+    """A worker declared dead takes no shard."""
+    rows = [ShardRow(Shard("s"), "TRIM_HORIZON")]
+    for state in ("dead", "left"):
+        members = [Member("me", state=state)]
+        assert plan(rows, members, me="me", running=frozenset(), listed=frozenset({"s"})) == Plan()
+
+
+def test_a_row_that_names_me_but_that_i_do_not_run_is_taken_anew() -> None:
+    """A take whose answer was lost, or a life before (rule 4)."""
+    (row,) = rows = [ShardRow(Shard("s"), "TRIM_HORIZON", owner="me", epoch=3)]
+    members = [Member("me"), Member("other")]
+    assert plan(rows, members, me="me", running=frozenset(), listed=frozenset({"s"})).take == (row,)
+    assert plan(rows, members, me="me", running=frozenset({"s"}), listed=frozenset({"s"})).take == ()
+    assert plan(rows, members, me="other", running=frozenset(), listed=frozenset({"s"})).take == ()
+
+
+def test_a_parent_that_is_listed_and_has_no_row_keeps_its_children_waiting() -> None:
+    """Its row is about to be made; only a parent that is in neither is finished (rule 11)."""
+    rows = [ShardRow(Shard("child", ("parent",)), "TRIM_HORIZON")]
+    members = [Member("me")]
+
+    def taken(*listed: str) -> int:
+        return len(plan(rows, members, me="me", running=frozenset(), listed=frozenset(listed)).take)
+
+    assert taken("child", "parent") == 0
+    assert taken("child") == 1
+
+
+def test_a_released_shard_goes_to_whom_it_was_released_for() -> None:
+    """As long as that one has not more than its share."""
+    rows = [ShardRow(Shard(f"s{n}"), "TRIM_HORIZON", owner="a" if n else None, prefers="b") for n in range(3)]
+    members = [Member("a"), Member("b")]
+    assert [row.id for row in plans(rows, members)["b"].take] == ["s0"]
+
+
+# Suspicion
+
+
+def test_a_worker_is_suspect_once_its_counter_stood_still_for_1_05_leases() -> None:
+    """By my own clock, from when I first saw it at this value."""
+    sightings, still = Sightings(), Member("other", counter=7)
+    sightings.note([still], 100.0)
+    for seconds in (5.0, SUSPICION * LEASE - 0.01):
+        sightings.note([still], 100.0 + seconds)
+        assert sightings.suspects([still], now=100.0 + seconds, lease=LEASE) == []
+    now = 100.0 + SUSPICION * LEASE
+    assert sightings.suspects([still], now=now, lease=LEASE) == [still]
+    moved = replace(still, counter=8)
+    sightings.note([moved], now)
+    assert sightings.suspects([moved], now=now, lease=LEASE) == []
+
+
+def test_who_left_or_is_dead_is_no_suspect() -> None:
+    """Nothing is left to declare."""
+    members = [Member("left", state="left"), Member("dead", state="dead")]
+    sightings = Sightings()
+    sightings.note(members, 0.0)
+    assert sightings.suspects(members, now=1000.0, lease=LEASE) == []
+
+
+def test_rows_that_are_gone_are_forgotten() -> None:
+    """What a worker remembers is bounded by the table; who comes back is seen for the first time."""
+    sightings, member = Sightings(), Member("other", counter=7)
+    sightings.note([member], 0.0)
+    sightings.note([], 5.0)
+    sightings.note([member], 20.0)
+    assert sightings.suspects([member], now=20.0, lease=LEASE) == []
