@@ -170,8 +170,8 @@ class RecordsTrimmed(Event, frozen=True, kw_only=True):
     name = "records.trimmed"
     level = "error"
     shard: str
-    after: str
-    """Sequence number of the last record settled before the gap."""
+    after: str | None
+    """Sequence number of the last record settled before the gap, where there is one."""
     until: str | None
     """Sequence number of the first record read after it, where there is one."""
 

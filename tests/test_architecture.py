@@ -35,6 +35,7 @@ FROM_THE_FACE_OUT = {
     "testing": {"cli"},
     "runtimes": {"cli", "testing"},
     "cli": set[str](),
+    "__main__": set[str](),
 }
 """The rooms that each outer room must not import; the public face must not import the command line either."""
 

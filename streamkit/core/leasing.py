@@ -74,6 +74,16 @@ class ShardRow(msgspec.Struct, frozen=True):
         return f"<Lease {self.id} {holder}, {self.state}, epoch {self.epoch}, revision {self.revision}, at {place}>"
 
 
+def heir(shard: Shard, parents: Iterable[ShardRow]) -> ShardRow:
+    """Return the first row of a shard that goes on from these: read whole, however late it was found (rule 15).
+
+    While a parent was still being read at its tip, the child had no records yet: from then on some may have been
+    trimmed before they were read (rule 14).
+    """
+    seen = max((max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0) for row in parents), default=0.0)
+    return ShardRow(shard, "TRIM_HORIZON", caught_up_at=seen or None)
+
+
 class Member(msgspec.Struct, frozen=True):
     """The heartbeat row of one worker incarnation (rule 2)."""
 

@@ -263,7 +263,9 @@ class Settling:
         if len(done) == len(attempt.ordinals):
             self.succeeded(attempt, now)
             return
-        self._schedule.put_back(attempt, self._regroup(attempt, done, failures))
+        self._schedule.put_back(
+            attempt, self._regroup(attempt, done, failures, halve=self._counts or isinstance(error, Poison))
+        )
         self._settle_some(attempt, done, now)
         down = {o: each for o, each in failures.items() if isinstance(each, Unavailable) and not self._worn_out}
         if down:
@@ -304,14 +306,14 @@ class Settling:
         self._pause(now, cause=type(error).__name__, at_least=wait, failed_probe=failed_probe)
 
     def _regroup(
-        self, attempt: Attempt, done: Container[int], failures: Mapping[int, object]
+        self, attempt: Attempt, done: Container[int], failures: Mapping[int, object], *, halve: bool
     ) -> Sequence[Sequence[int]]:
-        """Cut what is left of a failed attempt into what is to be run together; halves, if nobody is named."""
+        """Cut what is left into what is to be run together; where nobody is named, halves or the whole."""
         rest = [ordinal for ordinal in attempt.ordinals if ordinal not in done]
         if failures or len(rest) < len(attempt.ordinals):
             return _groups(rest, apart=failures)
         half = (len(rest) + 1) // 2
-        return [rest[:half], rest[half:]] if self._counts else [rest]
+        return [rest[:half], rest[half:]] if halve else [rest]
 
     def _next(self, now: float) -> Attempt | None:
         if self.halted:

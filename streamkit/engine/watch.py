@@ -52,12 +52,14 @@ class Watch:
         if not self._expired:
             return False
         self._expired = False
+        self.close()
         return self._cancellable and self._task is not None and self._task.uncancel() == 0
 
     def close(self) -> None:
-        """No more attempts."""
+        """No attempt is watched any more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
         self._timer = None

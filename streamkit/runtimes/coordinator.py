@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, plan
+from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, heir, plan
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, WorldError
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
@@ -46,6 +46,7 @@ class Coordinator:
         self._source = opened.ports.source
         self._rows = opened.rows
         self._start: Start = opened.registration.start
+        self._stream = opened.registration.stream
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._heart = heart
         self._clock = process.clock
@@ -102,6 +103,12 @@ class Coordinator:
         """Return the shards that go on from this one, by a listing of its own."""
         self._listed = {each.id: each for each in await self._source.shards()}
         return [each for each in self._listed.values() if shard in each.parents]
+
+    async def is_trimmed(self, shard: str) -> bool:
+        """Say whether two complete listings of the very stream that is registered lack the shard (rules 11, 13)."""
+        if (await self._source.identify()).incarnation != self._stream.incarnation:
+            return False
+        return not any([shard in {each.id for each in await self._source.shards()} for _ in range(2)])
 
     async def _look(self) -> Sequence[Member]:
         """Read the rows, and declare dead who stood still for too long."""
@@ -166,10 +173,9 @@ class Coordinator:
         self._listed = {each.id: each for each in await self._source.shards()}
         self._listing_due = now + LISTING_SECONDS
         self._note_absent()
-        known = {row.id for row in self._shards}
-        new = [each for each in self._listed.values() if each.id not in known]
+        new = self._first_rows()
         if new:
-            await self._rows.leases.add([ShardRow(each, self._start_of(each, known)) for each in new])
+            await self._rows.leases.add(new)
             self._shards = await self._rows.leases.rows()
 
     def _parents_without_row(self) -> set[str]:
@@ -180,10 +186,17 @@ class Coordinator:
         absent = frozenset(self._parents_without_row() - self._listed.keys())
         self._finished, self._absent = absent & (self._finished | self._absent), absent
 
-    def _start_of(self, shard: Shard, known: set[str]) -> Start:
-        if any(parent in known for parent in shard.parents):
-            return "TRIM_HORIZON"
-        return self._start
+    def _first_rows(self) -> Sequence[ShardRow]:
+        """Return rows for the listed shards that have none; in a later snapshot, heirs of those that have."""
+        known = {row.id: row for row in self._shards}
+        new: list[ShardRow] = []
+        for shard in self._listed.values():
+            if shard.id not in known:
+                parents = [known[parent] for parent in shard.parents if parent in known]
+                new.append(heir(shard, parents) if parents else ShardRow(shard, self._start))
+                if self._shards:
+                    known[shard.id] = new[-1]
+        return new
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         for seen in steps.take:

@@ -64,7 +64,10 @@ class Incarnation:
 
     async def live(self) -> None:
         """Join, work until the process stops or the fence is down, and leave."""
-        await self._join()
+        try:
+            await self._join()
+        except DeclaredDead:  # the answers came so late that others gave it up: the next incarnation tries
+            return
         async with self._beating():
             await self._work()
         await self._leave()
@@ -174,6 +177,7 @@ class Incarnation:
                 kpl_only=consumer.source.kpl_only,
                 open_reader=opened.ports.source.reader,
                 children_of=self._coordinator.children_of,
+                is_trimmed=self._coordinator.is_trimmed,
             ),
         )
 

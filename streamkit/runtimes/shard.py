@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamkit.core.kpl import expand
-from streamkit.core.leasing import ShardRow
+from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
-from streamkit.errors import LeaseLost
+from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
     RecordsTrimmed,
@@ -23,17 +23,19 @@ from streamkit.events import (
     ShardLost,
     ShardReleased,
 )
+from streamkit.ports import Read
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from streamkit.core.leasing import ShardRow
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
-    from streamkit.core.positions import Place, Position
+    from streamkit.core.positions import Place
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.ports import Read, Reader
+    from streamkit.ports import Reader
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
 
@@ -54,6 +56,8 @@ class Terms:
     kpl_only: bool
     open_reader: Callable[[Shard, Place], Reader]
     children_of: Callable[[str], Awaitable[Sequence[Shard]]]
+    is_trimmed: Callable[[str], Awaitable[bool]]
+    """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
 
 class ShardRun:
@@ -142,17 +146,23 @@ class ShardRun:
     async def _read(self) -> None:
         row = self.lease.row
         place: Place = row.progress.frontier or row.start
-        gap = self._gap_after(row)
+        first_snapshot = row.progress.frontier is None and row.caught_up_at is None
+        gap = not first_snapshot and self._unseen_for_too_long()
         ours = row.shard.hash_range if self._terms.kpl_only else None
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
             await self._terms.budget.room()
-            read = await reader.read()
-            if gap is not None and (read.records or read.ended):
-                self._report_gap(gap, read)
-                gap = None
+            try:
+                read = await reader.read()
+            except Missing:
+                if not await self._terms.is_trimmed(self.id):
+                    raise
+                read, gap = Read((), None, ended=True), self._unseen_for_too_long()
+            if gap and (read.records or read.ended):
+                self._report_gap(read)
+                gap = False
             await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
-            if read.behind is None or not read.behind:
+            if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = self._clock.now().timestamp()
             self._note_idle(caught_up=not read.records and not read.behind)
             if read.ended:
@@ -185,15 +195,16 @@ class ShardRun:
         elif self.idle_since == FOREVER:
             self.idle_since = self._clock.monotonic()
 
-    def _gap_after(self, row: ShardRow) -> Position | None:
-        """Return the frontier, if the stream may have dropped what came after it while nobody read (rule 14)."""
+    def _unseen_for_too_long(self) -> bool:
+        """Say whether the stream may have dropped what nobody has read yet (rule 14)."""
+        row = self.lease.row
         seen = max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)
-        recent = self._clock.now().timestamp() - seen <= self._terms.retention_seconds
-        return None if recent else row.progress.frontier
+        return self._clock.now().timestamp() - seen > self._terms.retention_seconds
 
-    def _report_gap(self, after: Position, read: Read) -> None:
+    def _report_gap(self, read: Read) -> None:
+        after = self.lease.row.progress.frontier
         until = read.records[0].sequence_number if read.records else None
-        self._report(RecordsTrimmed(shard=self.id, after=after.sequence_number, until=until))
+        self._report(RecordsTrimmed(shard=self.id, after=after.sequence_number if after else None, until=until))
         if self._terms.halt_on_gap:
             self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
 
@@ -262,7 +273,7 @@ class ShardRun:
     async def _finish(self) -> None:
         """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
         if self._ended and self._settling.clear:
-            children = [ShardRow(child, "TRIM_HORIZON") for child in self._children]
+            children = [heir(child, [self.lease.row]) for child in self._children]
             await self._write(state="ended", owner=None, children=children)
             self._report(ShardEnded(shard=self.id, children=tuple(child.id for child in children)))
             return

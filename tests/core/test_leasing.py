@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,6 +15,7 @@ from streamkit.testing.strategies import lineages
 
 WORKERS = [f"worker-{letter}" for letter in "abcde"]
 LEASE = 10.0
+STATES: list[Literal["alive", "left", "dead"] | None] = ["alive", "alive", "dead", "left", None]
 
 
 @st.composite
@@ -28,7 +32,7 @@ def tables(draw: st.DrawFn) -> tuple[list[ShardRow], list[Member]]:
         for shard in draw(lineages())
         if draw(st.integers(0, 9))
     ]
-    states = draw(st.lists(st.sampled_from(["alive", "alive", "dead", "left", None]), min_size=5, max_size=5))
+    states = draw(st.lists(st.sampled_from(STATES), min_size=5, max_size=5))
     members = [Member(name, state=state) for name, state in zip(WORKERS, states, strict=True) if state]
     return rows, members
 
@@ -70,13 +74,13 @@ def test_all_plans_together_take_every_free_shard_once_and_nothing_else(
 
 @given(table=tables(), order=st.randoms(use_true_random=False))
 def test_a_plan_does_not_depend_on_the_order_of_rows(
-    table: tuple[list[ShardRow], list[Member]], order: object
+    table: tuple[list[ShardRow], list[Member]], order: random.Random
 ) -> None:
     """Workers read the table in pieces, each in its own order."""
     rows, members = table
     shuffled, others = list(rows), list(members)
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    order.shuffle(others)  # type: ignore[attr-defined]
+    order.shuffle(shuffled)
+    order.shuffle(others)
     before, after = plans(rows, members), plans(shuffled, others)
     assert {w: (sorted(r.id for r in p.take), p.move) for w, p in before.items()} == {
         w: (sorted(r.id for r in p.take), p.move) for w, p in after.items()

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamkit.core.kpl import DECODING
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 from streamkit.core.records import Record
-from streamkit.core.window import DECODING, Window
+from streamkit.core.window import Window
 from streamkit.testing.builders import records
 from streamkit.testing.strategies import record_runs
 
@@ -134,7 +135,7 @@ def test_a_record_read_twice_is_a_duplicate() -> None:
 
 
 def test_sequence_numbers_are_compared_as_numbers() -> None:
-    """"10" follows "9", whatever their text says."""
+    """10 follows 9, whatever their text says."""
     nine, ten = records(2, first=9)
     window = Window(Progress(frontier=nine.position))
     assert window.admit(ten) == 0

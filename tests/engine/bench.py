@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from streamkit import (
@@ -41,6 +43,8 @@ Kind = Literal["record", "thread", "bisect", "naming", "partial"]
 KINDS: tuple[Kind, ...] = ("record", "thread", "bisect", "naming", "partial")
 TIMEOUT = timedelta(seconds=10)
 LIMIT = timedelta(minutes=10)
+few = settings(max_examples=settings().max_examples // 4)
+"""For properties that one kind of handler after the other is asked about: a quarter of the profile's examples."""
 ORIGIN = Origin("stream", "shardId-000000000000")
 DAY = timedelta(days=1)
 FIRST = 95
@@ -115,7 +119,7 @@ class Bench:
     """Whether everything fails at present."""
     late: int = 0
     """How many of the last records come one a second, not at once."""
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
     parked: tuple[str, ...] = ()
     runs: dict[int, int] = field(default_factory=dict[int, int])
     effects: list[int] = field(default_factory=list[int])
@@ -378,6 +382,7 @@ class Bench:
 
     async def on_bisect(self, batch: Batch) -> None:
         """A batch that fails without naming a culprit."""
+
         def give_up(_: Record, error: Exception) -> None:
             raise error
 
@@ -385,6 +390,7 @@ class Bench:
 
     async def on_naming(self, batch: Batch) -> None:
         """A batch that names its first culprit."""
+
         def name(record: Record, error: Exception) -> None:
             raise error if isinstance(error, Unavailable) else Failed(record, error)
 
@@ -420,4 +426,4 @@ class Bench:
         of_key: dict[str, list[int]] = {}
         for index in first:
             of_key.setdefault(self.fates[index].key, []).append(index)
-        return [(a, b) for line in of_key.values() for a, b in zip(line, line[1:], strict=False) if a > b]
+        return [(a, b) for line in of_key.values() for a, b in pairwise(line) if a > b]

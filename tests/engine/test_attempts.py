@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from streamkit import Record
 from streamkit.testing import run_virtual
-from tests.engine.bench import GOOD, KINDS, TIMEOUT, Bench, Fate, Interruption, Kind, fates, keyed
+from tests.engine.bench import GOOD, KINDS, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@few
 @given(planted=fates("good", "bad", "slow"), at=st.sampled_from([0.0, 0.5, 1.0, 1.5, 5.0]))
 def test_once_the_fence_is_down_no_handler_starts(kind: Kind, planted: list[Fate], at: float) -> None:
     """Attempts under way may end; nothing is handed out any more, and the engine says why it stopped."""
@@ -121,6 +122,7 @@ def test_an_attempt_that_does_not_end_is_reported_as_stuck() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@few
 @given(planted=fates("good"), at=st.sampled_from([0.25, 0.5, 1.0, 1.5]))
 def test_nothing_starts_after_cancellation(kind: Kind, planted: list[Fate], at: float) -> None:
     """A lost lease cancels the shard: a thread under way ends, and no other record is handed out after it."""
@@ -162,7 +164,7 @@ def test_handlers_that_never_wait_cost_one_task() -> None:
 
         bench.consumer = bench.consumer.using(handler=quick, where=None)
         loop = asyncio.get_running_loop()
-        loop.set_task_factory(lambda loop, coro, **kw: (made.append(coro), asyncio.Task(coro, loop=loop, **kw))[1])  # type: ignore[arg-type, func-returns-value]
+        loop.set_task_factory(lambda loop, coro, **kw: (made.append(coro), asyncio.Task(coro, loop=loop, **kw))[1])  # type: ignore[func-returns-value]
         await bench.live()
         loop.set_task_factory(None)
         assert len(bench.effects) == 500

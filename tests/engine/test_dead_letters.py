@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamkit import Retry
+from streamkit import Record, Retry
 from streamkit.core.settlement import MAX_PARKED, digest
 from streamkit.testing import run_virtual
-from tests.engine.bench import BAD, CORRUPT, GOOD, KINDS, POISON, Bench, Fate, Interruption, Kind, fates, keyed
+from tests.engine.bench import BAD, CORRUPT, GOOD, KINDS, POISON, Bench, Fate, Interruption, Kind, fates, few, keyed
 
 
 @pytest.mark.parametrize("kind", ["record", "thread"])
@@ -47,7 +47,10 @@ def test_bisecting_finds_one_bad_record_among_a_hundred_and_never_runs_a_succeed
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(fates=fates("good", "poison", "corrupt", "bad"), down=st.sampled_from([0.0, 1.0, 90.0]), refused=st.integers(0, 3))
+@few
+@given(
+    fates=fates("good", "poison", "corrupt", "bad"), down=st.sampled_from([0.0, 1.0, 90.0]), refused=st.integers(0, 3)
+)
 def test_a_queue_that_is_down_stops_the_frontier_and_loses_nothing(
     kind: Kind, fates: list[Fate], down: float, refused: int
 ) -> None:
@@ -61,7 +64,9 @@ def test_a_queue_that_is_down_stops_the_frontier_and_loses_nothing(
         await bench.live(Interruption("cancel", down / 2))
         assert bench.dead == []
         before = bench.settling.frontier
-        bad = [each.position for each, fate in zip(bench.records, fates, strict=True) if fate.kind in ("poison", "corrupt")]
+        bad = [
+            each.position for each, fate in zip(bench.records, fates, strict=True) if fate.kind in ("poison", "corrupt")
+        ]
         assert before is None or not bad or int(before.sequence_number) <= int(bad[0].sequence_number)
         await bench.live()
         assert set(bench.dead) >= {n for n, fate in enumerate(fates) if fate.kind == "corrupt"}
@@ -127,12 +132,12 @@ def test_by_default_later_records_of_a_dead_lettered_key_go_on(kind: Kind) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@few
 @given(planted=fates("good", "good", "poison", "corrupt"), end=st.none() | st.sampled_from([0.0, 0.5, 1.0, 2.0]))
 def test_parked_keys_follow_into_the_queue_in_order_and_survive_takeover(
     kind: Kind, planted: list[Fate], end: float | None
 ) -> None:
     """`park`: all later records of the key get letters too, whoever owns the shard by then (rule 21)."""
-
     lasting = [replace(fate, failures=-1) for fate in planted]
 
     async def main() -> None:
@@ -188,7 +193,12 @@ def test_a_corrupt_record_is_one_letter_and_never_reaches_the_handler() -> None:
     async def main() -> None:
         seen: list[int] = []
         bench = Bench([GOOD, CORRUPT, GOOD])
-        bench.rejected = lambda record: seen.append(bench.index(record)) is not None
+
+        def look(record: Record) -> bool:
+            seen.append(bench.index(record))
+            return False
+
+        bench.rejected = look
         await bench.live()
         assert bench.dead == [1]
         assert seen == [0, 2]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit.testing import run_virtual
-from tests.engine.bench import BAD, GOOD, KINDS, POISON, Bench, Fate, Interruption, Kind, fates, interruptions
+from tests.engine.bench import KINDS, Bench, Fate, Interruption, Kind, fates, interruptions
 
 anything = fates("good", "good", "good", "poison", "bad", "slow", "down", "corrupt")
 settings = st.fixed_dictionaries({}, optional={"concurrency": st.integers(1, 4), "on_dead_letter": st.just("continue")})
@@ -48,4 +46,3 @@ def test_every_record_is_handled_or_dead_lettered_in_order_and_only_poison_is_co
             assert len(bench.effects) + len(bench.dead) == len(fates), "an effect or a letter was repeated"
 
     run_virtual(main)
-

@@ -234,7 +234,7 @@ class Machine:
         opened = SimpleNamespace(
             ports=SimpleNamespace(source=table),
             rows=SimpleNamespace(leases=table, members=table),
-            registration=SimpleNamespace(start="TRIM_HORIZON"),
+            registration=SimpleNamespace(start="TRIM_HORIZON", stream=None),
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=_Span())),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=_Span())

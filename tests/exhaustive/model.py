@@ -175,7 +175,7 @@ class Model:
             else:
                 yield self._answered(state, worker, slot, number)
         if all(slot != "tick" for slot, _ in local.pending):
-            yield Step("ticks", worker), self._ticked(state, worker, patient=False), None
+            yield Step("ticks", worker), self._ticked(state, worker), None
             if self._alone(state, worker):
                 yield Step("waits a lease, then ticks", worker), self._ticked(state, worker, patient=True), None
 
@@ -190,6 +190,10 @@ class Model:
                     yield self._chosen(poorer, worker, slot, choice)
             elif self._changes(number):
                 yield from self._unanswered(poorer, worker, slot, number)
+        if "tick" not in slots:
+            paused = self._ticked(poorer, worker, paused=True)
+            if self._reads(paused, worker):
+                yield Step("ticks, and pauses between its reads", worker), paused, None
         if "tick" not in slots and not self._alone(state, worker):
             yield Step("waits a lease, then ticks", worker), self._ticked(poorer, worker, patient=True), None
         if "beat" not in slots:
@@ -236,12 +240,22 @@ class Model:
                 broken = broken or f"{_name(worker)} gave {row!r} up, which is still its own"
         return Step(f"is {'refused' if effect.kind == 'refused' else 'answered'}", worker, slot, number), after, broken
 
-    def _ticked(self, state: State, worker: int, *, patient: bool) -> State:
-        """Begin a tick, up to the answer of its first request: every tick begins by reading the worker rows."""
-        begun = self._told(state, worker, Input("tick", "tick", patient))
-        pending = dict(self.locals[begun.workers[worker]].pending)
-        effect = self._effect(begun.table, pending["tick"])
-        return self._told(begun, worker, Input(effect.kind, "tick", effect.answer))
+    def _ticked(self, state: State, worker: int, *, patient: bool = False, paused: bool = False) -> State:
+        """Begin a tick, which reads the worker rows first of all; go on through its reads, if it is not `paused`."""
+        after = self._answer(self._told(state, worker, Input("tick", "tick", patient)), worker)
+        while not paused and self._reads(after, worker):
+            after = self._answer(after, worker)
+        return after
+
+    def _reads(self, state: State, worker: int) -> bool:
+        """Say whether the worker is in the middle of a tick's reads."""
+        number = dict(self.locals[state.workers[worker]].pending).get("tick")
+        return number is not None and not self._changes(number)
+
+    def _answer(self, state: State, worker: int) -> State:
+        """Answer what the worker's tick reads."""
+        effect = self._effect(state.table, dict(self.locals[state.workers[worker]].pending)["tick"])
+        return self._told(state, worker, Input(effect.kind, "tick", effect.answer))
 
     def _joined(self, state: State, worker: int) -> State:
         table = self.tables[state.table]

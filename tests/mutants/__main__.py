@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - it talks to a terminal
 """Break every rule, one after the other, in a copy of the package, and see that the tests notice.
 
     python -m tests.mutants [words of a name ...]
@@ -36,13 +37,26 @@ def mutate(package: Path, mutant: Mutant) -> None:
         file = package / patch.file
         text = file.read_text()
         if text.count(patch.old) != 1:
-            raise ValueError(f"{mutant.name}: expected its text once in {patch.file}, got it {text.count(patch.old)} times")
+            raise ValueError(
+                f"{mutant.name}: expected its text once in {patch.file}, got it {text.count(patch.old)} times"
+            )
         file.write_text(text.replace(patch.old, patch.new))
 
 
 def run(root: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     """Run tests in a copy; return pytest's exit status, or -1 if it hangs, and what it said."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "--timeout=60", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+        *tests,
+    ]
     here = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
     try:
         done = subprocess.run(
@@ -70,7 +84,12 @@ def survivors(mutant: Mutant) -> list[str]:
 def tell(mutant: Mutant) -> bool:
     """Try one mutant and print what came of it; return whether it was caught."""
     left = survivors(mutant)
-    print(f"{'SURVIVES' if left else 'caught':>8}  rule {mutant.rule:>6}  {mutant.name}", *left, sep="\n            ", flush=True)
+    print(
+        f"{'SURVIVES' if left else 'caught':>8}  rule {mutant.rule:>6}  {mutant.name}",
+        *left,
+        sep="\n            ",
+        flush=True,
+    )
     return not left
 
 

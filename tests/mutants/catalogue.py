@@ -318,7 +318,8 @@ MUTANTS = (
         "15",
         "runtimes/shard.py",
         "row.progress.frontier or row.start\n",
-        'row.progress.frontier or (\n            row.start if row.start == "TRIM_HORIZON" else type(row.start)(self._clock.now().timestamp())\n        )\n',
+        "row.progress.frontier or (row.start if isinstance(row.start, str) else type(row.start)(self._clock.now()"
+        ".timestamp()))\n",
         f"{POSITIONS}::test_latest_is_resolved_once_so_that_a_crash_before_the_first_checkpoint_loses_nothing",
     ),
     mutant(

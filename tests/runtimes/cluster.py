@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from streamkit import Checkpoint, Consumer, Kinesis, Outage, Record, Retry, Sqs, consumer
+from streamkit.consumer import Settings
 from streamkit.events import Event
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.testing import VirtualClock, VirtualLoop, World
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from streamkit.core.settlement import Tally
 
 T = TypeVar("T")
+Start = Literal["TRIM_HORIZON", "LATEST"] | datetime
 LEASE = timedelta(seconds=10)
 TICK = 1.0
 TAKEOVER = 1.05 * LEASE.total_seconds() + 2 * TICK + 1.0
@@ -41,23 +43,21 @@ class ProcessLoop(VirtualLoop):
         super().__init__(seed=seed)
         self._still: dict[str, list[_Callback]] = {}
 
-    def call_soon(  # type: ignore[override]
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Schedule; asyncio calls it for everything that runs at once."""
         context = context or contextvars.copy_context()
         return super().call_soon(self._guarded, callback, args, context, context=context)
 
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Schedule; asyncio calls it for everything that runs later."""
         context = context or contextvars.copy_context()
         return super().call_at(when, self._guarded, callback, args, context, context=context)
 
-    def _guarded(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context
-    ) -> None:
+    def _guarded(self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context) -> None:
         aside = self._still.get(_process.get())
         if aside is None:
             callback(*args)
@@ -134,7 +134,11 @@ class Cluster:
     # The workers' side
 
     def consumer(
-        self, handler: Callable[[Record], Awaitable[None]] | None = None, *, start: Any = "TRIM_HORIZON", **settings: Any
+        self,
+        handler: Callable[[Record], Awaitable[None]] | None = None,
+        *,
+        start: Start = "TRIM_HORIZON",
+        **settings: Unpack[Settings],
     ) -> Consumer:
         """Make a consumer that notes what it handles."""
 
@@ -144,14 +148,13 @@ class Cluster:
             self.handled.append(Handled(record, record.json(), _process.get(), self.loop.time()))
             self.seen.add(self.handled[-1].value)
 
-        defaults: dict[str, Any] = {
-            "dead_letters": Sqs("dead"),
+        defaults: Settings = {
             "checkpoint": Checkpoint(lease=LEASE),
             "retry": Retry(attempts=2, initial=timedelta(seconds=1)),
             "outage": Outage(limit=timedelta(minutes=10)),
         }
-        made: Consumer = consumer("cluster", source=Kinesis("stream", start=start), **(defaults | settings))(note)
-        return made
+        source = Kinesis("stream", start=start)
+        return consumer("cluster", source=source, dead_letters=Sqs("dead"), **defaults)(note).using(**settings)
 
     def start(self, made: Consumer | None = None, *, until_idle: float | None = None, grace: float = 25.0) -> Process:
         """Start a worker process."""
@@ -236,11 +239,13 @@ class Cluster:
         return [at for at, process, event in self.log if event.name == name and (of is None or process == of.name)]
 
 
-def simulate(main: Callable[[Cluster], Awaitable[T]], *, seed: int = 0, **cluster: Any) -> T:
+def simulate(
+    main: Callable[[Cluster], Awaitable[T]], *, seed: int = 0, shards: int = 1, latency: Callable[[], float] = float
+) -> T:
     """Run `main` with a cluster of its own, in virtual time."""
 
     async def run() -> T:
-        made = Cluster(**cluster)
+        made = Cluster(shards, latency)
         try:
             return await main(made)
         finally:

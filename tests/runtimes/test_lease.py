@@ -93,7 +93,7 @@ def test_a_write_that_was_applied_and_never_answered_is_recognised_by_its_token(
 
 
 def test_after_a_cancelled_write_the_same_write_is_settled_first() -> None:
-    """A cancelled writer leaves doubt: 1-3 may land yet, so 1-5 is built only on what is known. [rule 5's trace]"""
+    """A cancelled writer leaves doubt: 1-3 may land yet, so 1-5 is built only on what is known (rule 5)."""
 
     async def main() -> None:
         table = SpiedTable()
@@ -176,7 +176,7 @@ def test_whatever_happens_to_writes_the_row_is_the_last_one_known(
         lease, _ = await held(table)
         reached = 0
         for number, (trouble, lands) in enumerate(zip(plan, land, strict=False), 1):
-            if trouble not in (None, "cancel"):
+            if trouble is not None and trouble != "cancel":
                 table.inject(trouble, on="write")
             writing = asyncio.get_running_loop().create_task(lease.write(progress=at(number)))
             if trouble == "cancel":

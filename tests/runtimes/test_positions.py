@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -151,7 +152,7 @@ def test_a_corrupt_row_ends_the_worker_with_its_name() -> None:
 
 
 @pytest.mark.parametrize("on_gap", ["resume", "halt"])
-def test_records_trimmed_before_they_were_read_are_reported(on_gap: str) -> None:
+def test_records_trimmed_before_they_were_read_are_reported(on_gap: Literal["resume", "halt"]) -> None:
     """With their range; then the shard resumes at the oldest record, or halts (rule 14)."""
 
     async def main(cluster: Cluster) -> None:
@@ -185,7 +186,9 @@ def test_a_shard_that_was_caught_up_and_quiet_is_no_gap() -> None:
         await ended(first, cluster)
         await asyncio.sleep(47 * 3600)
         rows = cluster.world.table.shard_rows
-        rows.update({id: replace(row, caught_up_at=cluster.world.stream.now() - 3600) for id, row in rows.items()})
+        rows.update(
+            {shard: replace(row, caught_up_at=cluster.world.stream.now() - 3600) for shard, row in rows.items()}
+        )
         cluster.start()
         cluster.put(2)
         await cluster.until_handled(1, 2)
@@ -442,7 +445,11 @@ def test_until_idle_stops_once_everything_is_settled() -> None:
         assert 45 <= cluster.loop.time() <= 55
         (row,) = cluster.world.table.shard_rows.values()
         assert row.owner is None
-        assert row.progress == replace(row.progress, frontier=Position(cluster.handled[-1].record.sequence_number), done=b"") or not row.progress.done
+        assert (
+            row.progress
+            == replace(row.progress, frontier=Position(cluster.handled[-1].record.sequence_number), done=b"")
+            or not row.progress.done
+        )
 
     simulate(main)
 

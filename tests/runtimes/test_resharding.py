@@ -8,12 +8,13 @@ import random
 import pytest
 
 from streamkit import Record
+from streamkit.events import ShardEnded
 from tests.runtimes.cluster import Cluster, simulate
 
 
 def order_of_ends(cluster: Cluster) -> dict[str, float]:
     """Return when each shard was settled to its end."""
-    return {event.shard: at for at, _, event in cluster.log if event.name == "shard.ended"}
+    return {event.shard: at for at, _, event in cluster.log if isinstance(event, ShardEnded)}
 
 
 def children_waited(cluster: Cluster) -> None:
@@ -61,7 +62,9 @@ def open_shards(cluster: Cluster) -> list[str]:
     """Return the shards that take records, in the order of their hash keys: neighbours are adjacent."""
     listed = cluster.world.stream.listed()
     parents = {parent for shard in listed for parent in shard.parents}
-    return [shard.id for shard in sorted(listed, key=lambda shard: shard.hash_range or (0, 0)) if shard.id not in parents]
+    return [
+        shard.id for shard in sorted(listed, key=lambda shard: shard.hash_range or (0, 0)) if shard.id not in parents
+    ]
 
 
 def test_a_merge_waits_for_both_parents() -> None:

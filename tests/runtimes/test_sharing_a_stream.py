@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
 
 from streamkit import Checkpoint, Record
-from streamkit.core.leasing import Member
+from streamkit.core.leasing import Member, ShardRow
 from tests.runtimes.cluster import LEASE, TAKEOVER, TICK, Cluster, simulate
 
 
-def slowly(seconds: float, seed: int = 0):  # noqa: ANN201
+def slowly(seconds: float, seed: int = 0) -> Callable[[Record], Awaitable[None]]:
     """Return a handler that takes up to so long."""
     chance = random.Random(seed)
 
@@ -168,12 +169,14 @@ def test_a_drain_releases_at_once_and_costs_no_repeat() -> None:
         await cluster.until_handled(*range(600))
         assert cluster.repeated == []
         assert cluster.disorder == []
-        assert {m.state for m in cluster.world.table.worker_rows.values() if m.worker in owner_of(cluster, first)} == {"left"}
+        assert {m.state for m in cluster.world.table.worker_rows.values() if m.worker in owner_of(cluster, first)} == {
+            "left"
+        }
 
     simulate(main, shards=2)
 
 
-def rows(cluster: Cluster):  # noqa: ANN201
+def rows(cluster: Cluster) -> list[ShardRow]:
     """Return the rows of the shards."""
     return list(cluster.world.table.shard_rows.values())
 
@@ -236,7 +239,7 @@ def test_a_worker_that_joined_since_the_members_were_read_keeps_its_shard() -> N
         real, (row,) = table.members, rows(cluster)
         stolen: list[str] = []
 
-        async def outdated():  # noqa: ANN202
+        async def outdated() -> Sequence[Member]:
             answer = await real()
             if not stolen:
                 stolen.append("newcomer")
@@ -263,7 +266,7 @@ def test_a_slow_table_makes_nobody_look_dead() -> None:
         table = cluster.world.table
         real = table.members
 
-        async def slow():  # noqa: ANN202
+        async def slow() -> Sequence[Member]:
             await asyncio.sleep(12.0 if len(asked) % 2 == 0 else 0.0)
             asked.append(cluster.loop.time())
             return await real()

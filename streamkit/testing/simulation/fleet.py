@@ -77,6 +77,9 @@ class Fleet:
         self.workers: dict[Process, Worker] = {}
         self._started = 0
         self.quiet = False
+        """Whether the trouble is over."""
+        self.closed = False
+        """Whether no process is started any more."""
 
     # -- processes
 
@@ -127,7 +130,11 @@ class Fleet:
         """A process died: mostly, somebody starts another."""
         self.workers.pop(process, None)
         if self.rng.random() < 0.8:
-            self.after(self.rng.uniform(0.0, 2 * self.mix.lease), self.launch)
+            self.after(self.rng.uniform(0.0, 2 * self.mix.lease), self._relaunch)
+
+    def _relaunch(self) -> None:
+        if not self.closed:
+            self.launch()
 
     def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Call outside of all processes."""
@@ -164,8 +171,9 @@ class Fleet:
             linger=timedelta(seconds=0.1),
         )
 
-    async def _handle(self, record: Record) -> Run:
+    async def _handle(self, record: Record) -> None:
         process = self.processes[HOME.get()]
+        self.referee.handed(process, record)
         run = self.referee.began(process, record)
         fine = False
         try:
@@ -173,7 +181,6 @@ class Fleet:
             fine = True
         finally:
             self.referee.ended(process, record, run, fine=fine)
-        return run
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.entries[int(record.data)], self.weather, self.weather.rng
@@ -233,24 +240,27 @@ class Fleet:
             self.referee.ended(process, record, run, fine=fine)
 
     async def _handle_batch(self, batch: Batch) -> None:
-        """Handle one by one; at a failure say who is who, or nothing."""
-        runs: list[Run] = []
+        """Handle one by one; at a failure say who is who, or nothing. What is done counts from the end of the batch."""
+        process = self.processes[HOME.get()]
+        runs: list[tuple[Record, Run]] = []
         told = False
+        self.referee.handed(process, batch[0])
         try:
             for record in batch:
+                run = self.referee.began(process, record)
                 try:
-                    runs.append(await self._handle(record))
-                except Unavailable:
-                    raise
-                except Exception as error:
-                    told = self.weather.rng.random() < 0.5
-                    if told:
+                    await self._act(process, record, run)
+                except BaseException as error:
+                    self.referee.ended(process, record, run, fine=False)
+                    told = isinstance(error, Exception) and self.weather.rng.random() < 0.5
+                    if told and not isinstance(error, Unavailable):
                         raise Partial(done=batch[: len(runs)], failed={record: error}) from error
                     raise
+                runs.append((record, run))
             told = True
         finally:
-            for run in runs:  # what was done counts from the end of the batch on, if the batch says so
-                run.fine, run.ended = told, self.loop.time()
+            for record, run in runs:
+                self.referee.ended(process, record, run, fine=told)
 
 
 def leaves(error: BaseException) -> str:

@@ -73,6 +73,8 @@ class Home:
 
     def stop(self) -> None:
         """Run nothing from now on."""
+        if self.loop.over:
+            return
         self.running = False
         self.loop.rest(self)
 
@@ -84,6 +86,8 @@ class Home:
 
     def kill(self) -> None:
         """Run nothing ever again."""
+        if self.loop.over:
+            return
         self.dead = True
         self.stop()
 
@@ -107,6 +111,8 @@ class FleetLoop(asyncio.AbstractEventLoop):
         self._ready: list[Home] = []
         self._halted = False
         self._running = False
+        self.over = False
+        """Whether the run is over and only has to end."""
         self.homes: list[Home] = []
         self.complaints: list[str] = []
         """What reached the loop's exception handler."""
@@ -230,6 +236,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def bury(self) -> None:
         """Let every task of every process end, so that nothing is left to the garbage collector."""
         self._halted = False
+        self.over = True
         for home in self.homes:
             home.dead = False
             home.resume()

@@ -56,7 +56,8 @@ class Process:
         self.history = history
         self.gone_at: float | None = None
         """When it was killed."""
-        self.stopped_at: list[float] = []
+        self.stops: list[tuple[float, float]] = []
+        """From when until when it was stopped."""
         self._weather = weather
 
     @property
@@ -76,7 +77,7 @@ class Process:
         """SIGSTOP, and SIGCONT so many seconds later."""
         if not self.home.running:
             return
-        self.stopped_at.append(self.loop.time())
+        self.stops.append((self.loop.time(), self.loop.time() + seconds))
         self.history.note(self.loop.time(), self.name, f"stopped for {seconds:.3f} s: {why}")
         self.history.saw(f"stopped {why}")
         self.home.stop()

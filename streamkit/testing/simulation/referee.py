@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.process import Process
 
 
+_THREAD_SECONDS = 0.5
+"""A thread may have been started so long before its handler was seen to begin."""
+
+
 class Violation(AssertionError):
     """A promise was broken."""
 
@@ -139,25 +143,27 @@ class Referee:
 
     # -- what handlers do
 
-    def began(self, process: Process, record: Record) -> Run:
-        """A handler starts."""
-        entry = self.entries[int(record.data)]
-        epoch = self._held.get((process.name, record.shard), -1)
-        run = Run(process, epoch, self._loop.time())
-        row = self._table.shard_rows[record.shard]
-        if self.mix.kind != "thread":
-            self._note(process.name, f"starts {entry}, epoch {epoch}")
-            if row.epoch != epoch or row.owner is None or self._bodies.get(row.owner) is not process:
-                self.violated(
-                    "no handler starts under a stale epoch",
-                    f"{entry} by {process.name} with epoch {epoch}, while the row is {self.told(row)}",
-                )
+    def handed(self, process: Process, record: Record) -> None:
+        """The engine starts a handler, with this record first: it must hold the lease at this very moment."""
+        row, epoch = self._table.shard_rows[record.shard], self._held.get((process.name, record.shard), -1)
+        if row.epoch != epoch or row.owner is None or self._bodies.get(row.owner) is not process:
+            self.violated(
+                "no handler starts under a stale epoch",
+                f"{self.entries[int(record.data)]} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
+            )
         for parent in self.lineage.get(record.shard, ()):
             above = self._table.shard_rows.get(parent)
             if parent in self.kept and (above is None or above.state != "ended"):
-                self.violated("no child before its parents", f"{entry} while {parent} is {above!r}")
+                self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
+
+    def began(self, process: Process, record: Record) -> Run:
+        """A handler turns to a record."""
+        entry = self.entries[int(record.data)]
+        epoch = self._held.get((process.name, record.shard), -1)
+        run = Run(process, epoch, self._loop.time())
+        self._note(process.name, f"starts {entry}, epoch {epoch}")
         if entry.effects:
-            self._repeated(entry, run, row)
+            self._repeated(entry, run, self._table.shard_rows[record.shard])
         entry.runs.append(run)
         return run
 
@@ -182,7 +188,7 @@ class Referee:
         if rates.throttled or rates.lost or rates.late or rates.slow or rates.table_outages:
             return
         end = last.process.gone_at
-        stops = [at for at in last.process.stopped_at if at >= (last.ended or 0.0)]
+        stops = [at for at, until in last.process.stops if until >= last.began - _THREAD_SECONDS]
         ends = [each for each in (end, *stops[:1]) if each is not None]
         if not ends:
             self.violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
@@ -330,6 +336,12 @@ class Referee:
 
     # -- workers
 
+    def kept_by_the_left(self, row: ShardRow) -> bool:
+        """Say whether a worker that left in good order still has a shard that it knew it held."""
+        if row.owner is None or self._table.worker_rows[row.owner].state != "left":
+            return False
+        return self._held.get((self._bodies[row.owner].name, row.id)) == row.epoch
+
     def joined(self, process: Process, member: Member) -> None:
         """A worker's row was made."""
         self._bodies[member.worker] = process
@@ -368,16 +380,19 @@ class Referee:
         """Return the required records that are not settled and not trimmed."""
         return [entry for entry in self.entries if not entry.settled and not self._trimmed(entry)]
 
+    def unreported(self) -> list[Entry]:
+        """Return the required records that are neither settled nor reported as trimmed."""
+        return [entry for entry in self.entries if not entry.settled and not self._reported(entry)]
+
     def audit(self) -> None:
         """At the quiet end: all that was trimmed unsettled was reported."""
-        for entry in self.entries:
-            if not entry.settled and not self._reported(entry):
-                self.violated("what is trimmed is reported", str(entry))
+        for entry in self.unreported():
+            self.violated("what is trimmed is reported", str(entry))
 
     def _reported(self, entry: Entry) -> bool:
         return any(
             gap.shard == entry.shard
-            and int(gap.after) < entry.sequence
+            and int(gap.after or 0) < entry.sequence
             and (gap.until is None or entry.sequence < int(gap.until))
             for gap in self._gaps
         )

@@ -13,16 +13,28 @@ from streamkit.testing.simulation.mix import Mix, draw
 from streamkit.testing.simulation.services import read_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from streamkit.testing.simulation.referee import Entry
 
 KEEP = 400
 """Happenings kept for people."""
 _BEHAVIOURS = ("poison", "bad", "slow", "slow", "flaky", "flaky", "hanging")
 
 
-def patience(mix: Mix) -> float:
-    """Return the virtual seconds within which everything has to drain after the last fault."""
-    return 90.0 + 8 * mix.lease
+def patience(mix: Mix, unsettled: Sequence[Entry]) -> float:
+    """Return the virtual seconds within which everything has to drain after the last fault.
+
+    A listing (60 s), a few leases for who died last, and what the handlers themselves take one after the other.
+    """
+    return 90.0 + 8 * mix.lease + sum(_work(mix, entry) for entry in unsettled)
+
+
+def _work(mix: Mix, entry: Entry) -> float:
+    """Return the longest that the handler may take for one record, retries included."""
+    attempts = mix.attempts if entry.behaviour in ("hanging", "flaky", "bad") else 1
+    longest = mix.timeout if entry.behaviour in ("hanging", "slow") else 0.5
+    return attempts * (longest + 0.5)
 
 
 def simulate(seed: int, *, keep: int = KEEP, mix: Mix | None = None) -> Verdict:
@@ -103,6 +115,17 @@ class Script:
             behaviour = fleet.rng.choice(_BEHAVIOURS)
         record = fleet.stream.put(f"key-{fleet.rng.randrange(mix.keys)}", str(number).encode())
         fleet.referee.put(record, behaviour)
+
+    def _put_everywhere(self) -> None:
+        """Put one more record into every open shard: a gap is reported when reading goes on."""
+        listed = self.fleet.stream.listed()
+        closed = {parent for shard in listed for parent in shard.parents}
+        for shard in listed:
+            if shard.id not in closed and shard.hash_range is not None:
+                number = len(self.fleet.referee.entries)
+                body = str(number).encode()
+                record = self.fleet.stream.put(f"last-{number}", body, hash_key=shard.hash_range[0])
+                self.fleet.referee.put(record, "plain")
 
     def _reshard(self) -> None:
         fleet = self.fleet
@@ -228,8 +251,9 @@ class Script:
         if not fleet.workers:
             fleet.launch()
         began = fleet.loop.time()
+        limit = patience(self.mix, referee.unsettled())
         while unsettled := referee.unsettled():
-            if fleet.loop.time() - began > patience(self.mix):
+            if fleet.loop.time() - began > limit:
                 referee.violated("everything drains", f"{len(unsettled)} left, the first: {unsettled[0]}")
                 return
             await asyncio.sleep(0.5)
@@ -237,19 +261,35 @@ class Script:
                 fleet.launch()
         self.drained_after = fleet.loop.time() - began
         await asyncio.sleep(self.mix.interval + 1.0)
+        fleet.closed = True
         for process in list(fleet.workers):
             self._drain(process, "the end")
+        await self._all_drained()
+        if self.mix.retention is not None:  # what was cut short and trimmed meanwhile, a successor has to report
+            fleet.closed = False
+            self._put_everywhere()
+            fleet.launch()
+            began = fleet.loop.time()
+            while referee.unreported() and fleet.loop.time() - began < limit:
+                await asyncio.sleep(1.0)
+            fleet.closed = True
+            for process in list(fleet.workers):
+                self._drain(process, "the end")
+            await self._all_drained()
+        self._final(referee)
+
+    async def _all_drained(self) -> None:
+        fleet = self.fleet
         began = fleet.loop.time()
         while fleet.workers:
             if fleet.loop.time() - began > 30.0:
-                referee.violated("a drain ends", ", ".join(process.name for process in fleet.workers))
+                fleet.referee.violated("a drain ends", ", ".join(process.name for process in fleet.workers))
                 return
             await asyncio.sleep(0.5)
-        self._final(referee)
 
     def _final(self, referee: object) -> None:
         fleet = self.fleet
         fleet.referee.audit()
         for row in fleet.table.shard_rows.values():
-            if row.owner is not None and fleet.table.worker_rows[row.owner].state == "alive":
+            if fleet.referee.kept_by_the_left(row):
                 fleet.referee.violated("a drain releases", fleet.referee.told(row))
