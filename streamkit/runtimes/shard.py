@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from streamkit.core.kpl import expand
@@ -18,12 +19,12 @@ from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
-    RecordsTrimmed,
     ShardEnded,
     ShardLost,
     ShardReleased,
 )
 from streamkit.ports import Read
+from streamkit.runtimes.gaps import Gaps
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from streamkit.core.positions import Place
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
+    from streamkit.events import RecordsTrimmed
     from streamkit.ports import Reader
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
@@ -146,21 +148,14 @@ class ShardRun:
     async def _read(self) -> None:
         row = self.lease.row
         place: Place = row.progress.frontier or row.start
-        first_snapshot = row.progress.frontier is None and row.caught_up_at is None
-        gap = not first_snapshot and self._unseen_for_too_long()
+        gaps = Gaps(row, retention_seconds=self._terms.retention_seconds, clock=self._clock)
         ours = row.shard.hash_range if self._terms.kpl_only else None
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
             await self._terms.budget.room()
-            try:
-                read = await reader.read()
-            except Missing:
-                if not await self._terms.is_trimmed(self.id):
-                    raise
-                read, gap = Read((), None, ended=True), self._unseen_for_too_long()
-            if gap and (read.records or read.ended):
-                self._report_gap(read)
-                gap = False
+            read = await self._answer(reader)
+            if (gap := gaps.found(read)) is not None:
+                self._report_gap(gap)
             await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
             if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = self._clock.now().timestamp()
@@ -170,6 +165,15 @@ class ShardRun:
                 self._ended = True
                 self._engine.feed(())
                 return
+
+    async def _answer(self, reader: Reader) -> Read:
+        """Return the next answer. A shard that was trimmed away whole has ended; a stream that is gone has not."""
+        try:
+            return await reader.read()
+        except Missing:
+            if not await self._terms.is_trimmed(self.id):
+                raise
+            return Read((), timedelta.max, ended=True)
 
     async def _feed(self, records: Sequence[Record]) -> None:
         """Hand the records to the engine as its window has room."""
@@ -195,16 +199,8 @@ class ShardRun:
         elif self.idle_since == FOREVER:
             self.idle_since = self._clock.monotonic()
 
-    def _unseen_for_too_long(self) -> bool:
-        """Say whether the stream may have dropped what nobody has read yet (rule 14)."""
-        row = self.lease.row
-        seen = max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)
-        return self._clock.now().timestamp() - seen > self._terms.retention_seconds
-
-    def _report_gap(self, read: Read) -> None:
-        after = self.lease.row.progress.frontier
-        until = read.records[0].sequence_number if read.records else None
-        self._report(RecordsTrimmed(shard=self.id, after=after.sequence_number if after else None, until=until))
+    def _report_gap(self, gap: RecordsTrimmed) -> None:
+        self._report(gap)
         if self._terms.halt_on_gap:
             self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
 

@@ -324,7 +324,7 @@ class Machine:
 
     def key(self) -> Value:
         """Return a picture of this worker."""
-        kept = {name: value for name, value in vars(self.coordinator).items() if name != "_cared_for_since"}
+        kept = {name: value for name, value in vars(self.coordinator).items() if name not in _ASIDE}
         tick = cast("Any", self._tasks.get("tick"))
         steps = tick.cr_frame.f_locals.get("steps") if tick is not None else None
         return (
@@ -335,19 +335,27 @@ class Machine:
         )
 
     def _picture(self, value: Value) -> Value:
+        if isinstance(value, _PLAIN):
+            return value
+        if isinstance(value, _OUTSIDE) or callable(value):
+            return None
         if isinstance(value, float):
             return max(-PATIENCE, min(PATIENCE, self.clock.seconds - value))
-        if value is None or isinstance(value, str | int | bytes | msgspec.Struct):
-            return value
         if isinstance(value, dict):
-            return tuple((each, self._picture(value[each])) for each in sorted(value))
-        if isinstance(value, set | frozenset):
-            return frozenset(self._picture(each) for each in value)
-        if isinstance(value, list | tuple):
-            return tuple(self._picture(each) for each in value)
-        if isinstance(value, Outside | FullJitter | SimpleNamespace | asyncio.Lock) or callable(value):
-            return None
-        return tuple(sorted((name, self._picture(each)) for name, each in vars(value).items()))
+            return tuple([(each, self._picture(value[each])) for each in sorted(value)])
+        if isinstance(value, _SETS):
+            return frozenset([self._picture(each) for each in value])
+        if isinstance(value, _LISTS):
+            return tuple([self._picture(each) for each in value])
+        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items()]))
+
+
+_ASIDE = {"_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"}
+"""What does not change, or decides nothing about shards."""
+_PLAIN = (str, int, bytes, type(None), msgspec.Struct)
+_OUTSIDE = (Outside, FullJitter, SimpleNamespace, asyncio.Lock)
+_SETS = (set, frozenset)
+_LISTS = (list, tuple)
 
 
 class _Span:

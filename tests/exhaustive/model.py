@@ -176,7 +176,7 @@ class Model:
                 yield self._answered(state, worker, slot, number)
         if all(slot != "tick" for slot, _ in local.pending):
             yield Step("ticks", worker), self._ticked(state, worker), None
-            if self._alone(state, worker):
+            if self._missed(state):
                 yield Step("waits a lease, then ticks", worker), self._ticked(state, worker, patient=True), None
 
     def _troubles_of(self, state: State, worker: int) -> Iterator[Next]:
@@ -194,7 +194,7 @@ class Model:
             paused = self._ticked(poorer, worker, paused=True)
             if self._reads(paused, worker):
                 yield Step("ticks, and pauses between its reads", worker), paused, None
-        if "tick" not in slots and not self._alone(state, worker):
+        if "tick" not in slots and not self._missed(state):
             yield Step("waits a lease, then ticks", worker), self._ticked(poorer, worker, patient=True), None
         if "beat" not in slots:
             yield Step("sends a heartbeat", worker), self._told(poorer, worker, Input("beat", "beat")), None
@@ -209,9 +209,10 @@ class Model:
             told = self._told(under_way, worker, Input("cancel", slot))
             yield Step("is cancelled", worker, slot, number), told, None
 
-    def _alone(self, state: State, worker: int) -> bool:
-        """Say whether the others are gone: to wait until they are suspect is then no trouble of anybody's."""
-        return all(place < 0 for other, place in enumerate(state.workers) if other != worker)
+    def _missed(self, state: State) -> bool:
+        """Say whether a worker is gone and the table does not know: to wait for a lease is then nobody's trouble."""
+        members = {member.worker: member.state for member in self.tables[state.table].workers}
+        return any(place == GONE and members[_name(other)] == "alive" for other, place in enumerate(state.workers))
 
     def _chosen(self, state: State, worker: int, slot: str, choice: str) -> Next:
         """Let a shard's run do something; a record counts as settled before it is written down."""
@@ -233,12 +234,19 @@ class Model:
         effect = self._effect(state.table, number)
         after = self._told(state._replace(table=effect.table), worker, Input(effect.kind, slot, effect.answer))
         broken = effect.broken
-        if effect.kind == "refused" and slot != "tick" and effect.answer is not None:
-            held, row, place = self.requests[number].args[0], effect.answer, after.workers[worker]
-            runs = place >= 0 and any(work.id == slot for work in self.locals[place].works)
-            if not runs and (row.owner, row.epoch) == (held.owner, held.epoch):
-                broken = broken or f"{_name(worker)} gave {row!r} up, which is still its own"
+        if effect.kind == "refused" and slot != "tick":
+            broken = broken or self._misread(after.workers[worker], slot, number, effect.answer)
         return Step(f"is {'refused' if effect.kind == 'refused' else 'answered'}", worker, slot, number), after, broken
+
+    def _misread(self, place: int, shard: str, number: int, row: ShardRow) -> str | None:
+        """Return what is wrong with how a worker understood that its write was refused, and the row it was shown."""
+        held, wanted = self.requests[number].args[:2]
+        mine = next((work for work in self.locals[place].works if work.id == shard), None)
+        if mine is None and (row.owner, row.epoch) == (held.owner, held.epoch):
+            return f"{held.owner} gave {row!r} up, which is still its own"
+        if mine is not None and mine.row == wanted != row:
+            return f"{held.owner} takes {row!r} for its own {wanted!r}"
+        return None
 
     def _ticked(self, state: State, worker: int, *, patient: bool = False, paused: bool = False) -> State:
         """Begin a tick, which reads the worker rows first of all; go on through its reads, if it is not `paused`."""

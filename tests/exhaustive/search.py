@@ -5,10 +5,16 @@ python -m tests.exhaustive.search --help     larger worlds
 
 from __future__ import annotations
 
+import argparse
+import gc
+import sys
+import time  # noqa: TID251 - a command that says how long it took
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamkit.core.lineage import Shard
+from tests.exhaustive.machine import Stream
 from tests.exhaustive.model import Model, Size, State, Step
 
 if TYPE_CHECKING:
@@ -95,4 +101,61 @@ class Search:
 
 def search(size: Size, *, most: int = MOST_STATES) -> Found:
     """Visit every state of a world of this size."""
-    return Search(Model(size)).run(most=most)
+    gc.disable()  # millions of small tuples, and no cycles but those of tracebacks
+    try:
+        return Search(Model(size)).run(most=most)
+    finally:
+        gc.enable()
+
+
+SHAPES = {
+    "one": (Shard("s1"),),
+    "two": (Shard("s1"), Shard("s2")),
+    "split": (Shard("s1"), Shard("s2", ("s1",)), Shard("s3", ("s1",))),
+    "merge": (Shard("s1"), Shard("s2"), Shard("s3", ("s1", "s2"))),
+}
+
+
+def size(shape: str, *, records: int, workers: int = 2, joined: int = 2, troubles: int) -> Size:
+    """Return the size of a world whose shards have this shape."""
+    stream = Stream(SHAPES[shape], records)
+    return Size(stream=stream, workers=workers, joined=min(joined, workers), troubles=troubles)
+
+
+SMALL = {
+    "one shard, two troubles": size("one", records=1, troubles=2),
+    "one shard, a worker that joins late": size("one", records=2, joined=1, troubles=1),
+    "one shard, three workers": size("one", records=0, workers=3, joined=3, troubles=1),
+    "two shards, handed over to a worker that joins late": size("two", records=0, joined=1, troubles=0),
+    "a split": size("split", records=1, troubles=0),
+    "a merge": size("merge", records=0, troubles=1),
+}
+"""Worlds searched by every run of the tests."""
+
+
+def main() -> None:
+    """Search the small worlds, or one as large as asked for."""
+    parser = argparse.ArgumentParser(description="Search every state of a small world of real coordinators.")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="the shards; without it, the worlds of the tests")
+    parser.add_argument("--records", type=int, default=1, help="in each shard")
+    parser.add_argument("--workers", type=int, default=2, help="at most three")
+    parser.add_argument("--joined", type=int, default=2, help="of them, from the start")
+    parser.add_argument("--troubles", type=int, default=1, help="at most so many in a history")
+    parser.add_argument("--most", type=int, default=MOST_STATES, help="states; a few KB each")
+    args = parser.parse_args()
+    worlds = SMALL
+    if args.shape:
+        asked = size(
+            args.shape, records=args.records, workers=args.workers, joined=args.joined, troubles=args.troubles
+        )
+        worlds = {args.shape: asked}
+    for name, world in worlds.items():
+        began = time.perf_counter()
+        found = search(world, most=args.most)
+        print(f"{name}: {found} ({time.perf_counter() - began:.1f} s)", flush=True)  # noqa: T201 - a command
+        if found.broken:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

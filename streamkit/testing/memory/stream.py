@@ -181,8 +181,8 @@ class MemoryReader:
             for stored in answer.records
             if stored.approximate_arrival_timestamp >= since
         ]
-        if records:
-            self._place = records[-1].position
+        if answer.records:
+            self._place = Position(answer.records[-1].sequence_number)
         self._at_tip = answer.millis_behind_latest == 0
         behind = timedelta(milliseconds=answer.millis_behind_latest)
         ended = answer.next_shard_iterator is None

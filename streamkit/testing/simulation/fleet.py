@@ -71,7 +71,7 @@ class Fleet:
         if mix.retention is not None:
             self.kinesis.keep(_STREAM, mix.retention)
         self.table = MemoryTable()
-        self.referee = Referee(mix, self.loop, self.history, self.table, self.kinesis)
+        self.referee = Referee(mix, self.loop, self.history, self.table, self.listed)
         self.consumer = self._consumer()
         self.processes: dict[Home, Process] = {}
         self.workers: dict[Process, Worker] = {}
@@ -80,6 +80,10 @@ class Fleet:
         """Whether the trouble is over."""
         self.closed = False
         """Whether no process is started any more."""
+
+    def listed(self) -> set[str]:
+        """Return the ids of the shards that the service still has."""
+        return {shard.id for shard in self.stream.listed()}
 
     # -- processes
 

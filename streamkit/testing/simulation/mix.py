@@ -142,7 +142,7 @@ def draw(seed: int) -> Mix:
         retention=retention,
         outage_signal=rng.random() < 0.7,
         drift=rng.choice((0.0, 0.01, 0.05)),
-        skew=rng.choice((0.0, 0.5, 30.0)),
+        skew=rng.choice((0.0, 0.5, 30.0)) if retention is None else 0.0,
         bad=share(0.7, 0.3),
         rates=rates,
     )

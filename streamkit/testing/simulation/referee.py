@@ -16,12 +16,13 @@ from streamkit.core.positions import Since
 from streamkit.events import RecordsTrimmed, ShardFailed, ShardTaken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamkit.core.leasing import Member
     from streamkit.core.letters import Letter
     from streamkit.core.records import Record
     from streamkit.events import Event
     from streamkit.ports import Registration
-    from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import MemoryTable
     from streamkit.testing.simulation.history import History
     from streamkit.testing.simulation.loop import FleetLoop
@@ -77,7 +78,8 @@ class Run:
 class Referee:
     """Watches one simulation."""
 
-    def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, kinesis: KinesisWorld) -> None:
+    def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, listed: Callable[[], set[str]]) -> None:
+        """`listed` tells the ids of the shards that the service still has."""
         self.mix = mix
         self.violation: str | None = None
         self.entries: list[Entry] = []
@@ -85,11 +87,10 @@ class Referee:
         """Required records that are not settled."""
         self.repeats = 0
         self.lineage: dict[str, tuple[str, ...]] = {}
-        self.kept: set[str] = set()
-        """Ids of the shards that the service still lists."""
         self._loop = loop
         self._history = history
         self._table = table
+        self._listed = listed
         self._by_key: dict[str, list[Entry]] = defaultdict(list)
         self._in_order: dict[str, int] = defaultdict(int)
         self._log: dict[str, list[Entry]] = defaultdict(list)
@@ -153,7 +154,7 @@ class Referee:
             )
         for parent in self.lineage.get(record.shard, ()):
             above = self._table.shard_rows.get(parent)
-            if parent in self.kept and (above is None or above.state != "ended"):
+            if (above is None or above.state != "ended") and parent in self._listed():
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
 
     def began(self, process: Process, record: Record) -> Run:

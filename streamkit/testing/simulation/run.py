@@ -155,9 +155,7 @@ class Script:
 
     def _note_lineage(self) -> None:
         referee = self.fleet.referee
-        listed = self.fleet.stream.listed()
-        referee.kept = {shard.id for shard in listed}
-        for shard in listed:
+        for shard in self.fleet.stream.listed():
             referee.lineage[shard.id] = shard.parents
 
     def _join(self) -> None:
