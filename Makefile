@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test pins build clean
+.PHONY: help demo test check fmt localstack-test mutants pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -31,6 +31,9 @@ fmt: $(VENV)/.dev  ## format, and fix what can be fixed safely
 
 localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalStack: running, or started here without Docker
 	STREAMKIT_LOCALSTACK=required $(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
+
+mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests must notice
+	$(BIN)/python -m tests.mutants
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

@@ -152,7 +152,10 @@ class Referee:
                 "no handler starts under a stale epoch",
                 f"{self.entries[int(record.data)]} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
             )
-        for parent in self.lineage.get(record.shard, ()):
+        parents = self.lineage.get(record.shard, ())
+        if len(parents) > 1:
+            self._history.saw("read the child of a merge")
+        for parent in parents:
             above = self._table.shard_rows.get(parent)
             if (above is None or above.state != "ended") and parent in self._listed():
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
@@ -282,6 +285,12 @@ class Referee:
     def _took(self, process: Process, before: ShardRow, row: ShardRow) -> None:
         assert row.owner is not None  # noqa: S101 - a take has a taker
         self._bodies[row.owner] = process
+        if before.owner == row.owner:
+            self._history.saw("retook what a lost answer left")
+        if row.progress.done:
+            self._history.saw("took over what ran ahead")
+        if before.prefers is not None:
+            self._history.saw("took what was released for it" if before.prefers == row.owner else "took another's")
         if row.epoch != before.epoch + 1 or row.progress != before.progress:
             self.violated("a take raises the epoch and nothing else", f"{before!r} became {row!r}")
         previous = self._table.worker_rows.get(before.owner) if before.owner else None

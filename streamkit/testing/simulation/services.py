@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.positions import Place
     from streamkit.ports import Read, Registration, Report
+    from streamkit.testing.kinesis import Records
     from streamkit.testing.memory import MemoryStream
     from streamkit.testing.memory.table import Write
     from streamkit.testing.simulation.process import Process
@@ -88,6 +89,8 @@ class TableView(MemoryTable):
 
     def _write(self, held: ShardRow, wanted: ShardRow, children: Sequence[ShardRow]) -> None:
         before = self.shard_rows.get(held.id)
+        if before is not None and before.token == wanted.token:
+            self._process.history.saw("sent a write again that was applied")
         new = [child for child in children if child.id not in self.shard_rows]
         super()._write(held, wanted, children)
         self._referee.wrote(self._process, before, wanted, take=False)
@@ -104,6 +107,9 @@ class TableView(MemoryTable):
             self._referee.joined(self._process, member)
 
     def _beat(self, member: Member) -> None:
+        row = self.worker_rows.get(member.worker)
+        if row is None or row.state != "alive":
+            self._process.history.saw("heartbeat of the dead refused")
         super()._beat(member)
         self._referee.beat(self._process, member)
 
@@ -201,6 +207,17 @@ class ReaderView(MemoryReader):
         self._earlier = before
         await asyncio.sleep(weather.way())
         return answer
+
+
+    def _ask(self) -> Records:
+        try:
+            return super()._ask()
+        except KinesisError as error:
+            self._process.history.saw(f"read refused: {error.code}")
+            raise
+        except AnswerLost:
+            self._process.history.saw("read lost")
+            raise
 
 
 class ProcessWorld:

@@ -1,0 +1,87 @@
+# ruff: noqa: T201 - it talks to a terminal
+"""Run seeds of the simulation, or look at one.
+
+    python -m tests.simulation --seeds 0-9999 --jobs 2     a campaign
+    python -m tests.simulation --seed 1234                 one seed again, with the end of its history
+    python -m tests.simulation --seed 1234 --trace 100000  ... with all of it
+    python -m tests.simulation --mutants                   break the protocol on purpose: how many seeds until it shows
+
+Exit status 1 if a promise was broken, a mutant survived, or a fault or recovery was never seen in 1,000 seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from time import perf_counter
+
+from streamkit.testing.simulation import draw, simulate
+from tests.simulation.campaign import ENOUGH, Campaign, looks
+from tests.simulation.mutants import hunt_all
+
+_EVERY_SECONDS = 30.0
+
+
+def main() -> int:
+    """Read the command line and do it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulate fleets.")
+    parser.add_argument("--seeds", default="0-999", metavar="A-B", help="first and last seed, or how many from 0")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no seed after so long")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seed", type=int, help="run this one and show its history")
+    parser.add_argument("--trace", type=int, default=60, metavar="N", help="latest happenings shown")
+    parser.add_argument("--mutants", nargs="*", metavar="WORD", help="hunt mutants whose names have these words")
+    options = parser.parse_args()
+    if options.mutants is not None:
+        return hunt_all(options.mutants, jobs=options.jobs)
+    if options.seed is not None:
+        return show(options.seed, options.trace)
+    first, _, last = options.seeds.rpartition("-")
+    seeds = range(int(first), int(last) + 1) if first else range(int(last))
+    return campaign(seeds, jobs=options.jobs, minutes=options.minutes)
+
+
+def show(seed: int, latest: int) -> int:
+    """Run one seed and print its history."""
+    verdict = simulate(seed, keep=latest)
+    print(draw(seed))
+    for happening in verdict.history.latest:
+        print(happening)
+    print(f"seed {seed}: {verdict.violation or 'every promise was kept'}; digest {verdict.digest}")
+    return verdict.violation is not None
+
+
+def campaign(seeds: range, *, jobs: int, minutes: float) -> int:
+    """Run seeds; print how it goes and what was seen."""
+    found, began = Campaign(), perf_counter()
+    told = began
+    for outcome in looks(seeds, jobs=jobs):
+        found.add(outcome)
+        if outcome.violation is not None:
+            print(f"seed {outcome.seed}: {outcome.violation}\n    python -m tests.simulation --seed {outcome.seed}")
+        now = perf_counter()
+        if now - told > _EVERY_SECONDS:
+            told = now
+            print(f"{found.seeds} seeds, {found.seeds / (now - began) * 60:.0f} a minute", flush=True)
+        if now - began > 60 * minutes:
+            break
+    return summary(found, perf_counter() - began)
+
+
+def summary(found: Campaign, seconds: float) -> int:
+    """Print what a campaign showed; return its exit status."""
+    for name, count in sorted(found.seen.items()):
+        print(f"{count:>10}  {name}")
+    print(
+        f"{found.seeds} seeds in {seconds:.0f} s, {found.seeds / seconds * 60:.0f} a minute; "
+        f"{found.virtual_seconds / 3600:.1f} virtual hours; slowest drain {found.slowest_drain:.0f} virtual seconds; "
+        f"{len(found.failures)} broken promises"
+    )
+    missed = found.never_seen if found.seeds >= ENOUGH else []
+    if missed:
+        print(f"never seen: {', '.join(missed)}")
+    return bool(found.failures or missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Many seeds in a row: what they showed, how fast, and what was never seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from streamkit.testing.simulation import simulate
+from tests.simulation.sometimes import FAULTS, RECOVERIES
+
+ENOUGH = 1_000
+"""Seeds after which every fault and every recovery must have been seen."""
+_CHUNK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one seed showed, without its history."""
+
+    seed: int
+    violation: str | None
+    digest: str
+    seen: Counter[str]
+    virtual_seconds: float
+    drained_after: float
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What many seeds showed."""
+
+    seeds: int = 0
+    virtual_seconds: float = 0.0
+    slowest_drain: float = 0.0
+    seen: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a seed."""
+        self.seeds += 1
+        self.virtual_seconds += outcome.virtual_seconds
+        self.slowest_drain = max(self.slowest_drain, outcome.drained_after)
+        self.seen += outcome.seen
+        if outcome.violation is not None:
+            self.failures.append(outcome)
+
+    @property
+    def never_seen(self) -> list[str]:
+        """What should have happened at least once."""
+        return [name for name in (*FAULTS, *RECOVERIES) if not self.seen[name]]
+
+
+def look(seed: int) -> Outcome:
+    """Run one seed."""
+    verdict = simulate(seed)
+    return Outcome(
+        seed=seed,
+        violation=verdict.violation,
+        digest=verdict.digest,
+        seen=verdict.seen,
+        virtual_seconds=verdict.virtual_seconds,
+        drained_after=verdict.drained_after,
+    )
+
+
+def looks(seeds: Iterable[int], *, jobs: int) -> Iterator[Outcome]:
+    """Run seeds, in as many processes, in their order."""
+    if jobs == 1:
+        yield from map(look, seeds)
+        return
+    pending = iter(seeds)
+    with ProcessPoolExecutor(jobs) as pool:
+        while some := list(islice(pending, _CHUNK * jobs)):
+            yield from pool.map(look, some, chunksize=_CHUNK)

@@ -1,0 +1,53 @@
+"""The documentation speaks of what is there: tests by name, files by path, examples that run."""
+
+import ast
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamkit.cli.loading import load
+from tests.mutants.catalogue import MUTANTS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("localstack/*.md")])
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("reference", sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", GUARANTEES))))
+def test_a_guarantee_names_a_test_that_is_there(reference: tuple[str, str]) -> None:
+    """Who follows a reference finds the proof."""
+    path, name = reference
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert not name or name in functions
+
+
+def test_a_guarantee_names_mutants_that_are_there() -> None:
+    """What is said to be broken on purpose is."""
+    named = {" ".join(name.split()) for name in re.findall(r"(?<![*\w])\*([a-zL][^*]{8,})\*(?!\*)", GUARANTEES)}
+    assert named - {"italics"} <= {mutant.name for mutant in MUTANTS}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A relative link names a file of the repository."""
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer loads as `streamkit run` would load it, and its test passes."""
+    consumer, test = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "delays.py").write_text(consumer, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load("delays:delays").name == "delays"
+    scope: dict[str, object] = {}
+    exec(compile(test, "README.md", "exec"), scope)  # noqa: S102 - the README's own code
+    asyncio.run(scope["test_a_flight_without_delay_is_dead_lettered"]())  # type: ignore[operator]
+    sys.modules.pop("delays")
