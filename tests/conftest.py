@@ -1,10 +1,12 @@
 """What holds in every test run: nobody's AWS account is touched, and a busy machine is not judged."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import settings
+
+from streamkit.testing.endpoint import endpoint_process
 
 settings.register_profile("streamkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("streamkit"), max_examples=2_000)
@@ -25,3 +27,10 @@ def no_account() -> Iterator[None]:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Mapping[str, str]]:
+    """Run an embedded endpoint beside the tests; the variables that lead an AWS SDK to it."""
+    with endpoint_process() as exports:
+        yield exports

@@ -60,7 +60,8 @@ class ShardRow(msgspec.Struct, frozen=True):
     frontier_arrived: float | None = None
     """Arrival of the record at the frontier: seconds since the epoch."""
     caught_up_at: float | None = None
-    """When the reader last was at the tip of the shard: seconds since the epoch (rule 14)."""
+    """Nothing that arrived before has been missed: when the reader last was at the tip of the shard with all settled,
+    or when the shard was found. Seconds since the epoch (rule 14)."""
 
     @property
     def id(self) -> str:

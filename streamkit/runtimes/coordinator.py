@@ -188,12 +188,12 @@ class Coordinator:
 
     def _first_rows(self) -> Sequence[ShardRow]:
         """Return rows for the listed shards that have none; in a later snapshot, heirs of those that have."""
-        known = {row.id: row for row in self._shards}
+        known, now = {row.id: row for row in self._shards}, self._clock.now().timestamp()
         new: list[ShardRow] = []
         for shard in self._listed.values():
             if shard.id not in known:
                 parents = [known[parent] for parent in shard.parents if parent in known]
-                new.append(heir(shard, parents) if parents else ShardRow(shard, self._start))
+                new.append(heir(shard, parents) if parents else ShardRow(shard, self._start, caught_up_at=now))
                 if self._shards:
                     known[shard.id] = new[-1]
         return new

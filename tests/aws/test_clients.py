@@ -218,9 +218,9 @@ async def test_an_empty_bundle_does_not_switch_verification_off(
     assert repr(value) in said
 
 
-async def test_a_role_is_assumed_before_its_first_use(endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("endpoint")
+async def test_a_role_is_assumed_before_its_first_use() -> None:
     """Another account's stream is read in the name of a role there; its credentials are fetched by STS."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_url)
     async with Aws(settings=AwsSettings(), report=Recorder()) as aws:
         call = await aws.call("sts", role="arn:aws:iam::123456789012:role/reader")
         identity = await call("GetCallerIdentity")

@@ -1,6 +1,6 @@
 """The flights consumer, on its own: what it counts, what it condemns, and that nothing counts twice."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from consumers.flights import TABLE, Flight, dynamodb, flights
 from streamkit import Record
 from streamkit.testing import record
-from streamkit.testing.endpoint import Endpoint
 
 Client = Any
 """Of aioboto3, which has no types."""
@@ -56,20 +55,20 @@ async def throttled() -> AsyncGenerator[ThrottledTable]:
 
 
 @pytest.fixture
-async def table(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Client]:
+async def table(embedded: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Client]:
     """An empty table of statistics in the embedded world, and a client to look into it."""
-    async with Endpoint() as endpoint:
-        for name, value in endpoint.environment.items():
-            monkeypatch.setenv(name, value)
-        async with dynamodb() as client:
-            keys = {"carrier": "HASH", "month_aircraft": "RANGE"}
-            await client.create_table(
-                TableName=TABLE,
-                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
-                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
-                BillingMode="PAY_PER_REQUEST",
-            )
-            yield client
+    for name, value in embedded.items():
+        monkeypatch.setenv(name, value)
+    async with dynamodb() as client:
+        keys = {"carrier": "HASH", "month_aircraft": "RANGE"}
+        await client.create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+        await client.delete_table(TableName=TABLE)
 
 
 async def row(client: Client, carrier: str = "UA", month_aircraft: str = "2013-01#N14228") -> dict[str, Any]:

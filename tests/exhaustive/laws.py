@@ -33,7 +33,9 @@ def broken_by(request: Request, rows: Rows, changed: Rows, members: Members) -> 
     return None
 
 
-def _broken_by_change(request: Request, before: ShardRow, after: ShardRow, members: Members) -> str | None:
+def _broken_by_change(  # noqa: PLR0911 - a line for each law
+    request: Request, before: ShardRow, after: ShardRow, members: Members
+) -> str | None:
     if before.state == "ended":
         return "a shard that is ended changed"
     if after.revision != before.revision + 1:

@@ -10,6 +10,7 @@ import asyncio
 import types
 from collections.abc import Coroutine, Generator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -25,6 +26,7 @@ from streamkit.runtimes.lease import Lease
 
 if TYPE_CHECKING:
     from streamkit.core.lineage import Shard
+    from streamkit.runtimes.shard import ShardRun
 
 LEASE = 100.0
 """Seconds; a wait that makes a worker suspect is also one after which the shards are listed anew."""
@@ -39,6 +41,10 @@ class Request(NamedTuple):
 
     method: str
     args: tuple[Value, ...] = ()
+
+
+Task = Coroutine[Request | None, Value, None]
+"""Yields what it waits for; None where it only lets others run, as between two tries."""
 
 
 class Input(NamedTuple):
@@ -104,6 +110,10 @@ class Clock(Outside):
     def monotonic(self) -> float:
         """Return the seconds."""
         return self.seconds
+
+    def now(self) -> datetime:
+        """Return a moment that never changes: no decision about ownership may look at it (rule 3)."""
+        return datetime(2013, 1, 1, tzinfo=UTC)
 
 
 class Chance(Outside):
@@ -194,9 +204,7 @@ class ShardWork:
         if what == "fail":
             raise RuntimeError("a fault of streamkit's own")
         if what == "end":
-            await self.lease.write(
-                progress=_progress(self.settled), state="ended", owner=None, children=self.children
-            )
+            await self.lease.write(progress=_progress(self.settled), state="ended", owner=None, children=self.children)
         else:
             await self.lease.write(progress=_progress(self.settled), owner=None, prefers=self._prefers)
         return True
@@ -228,16 +236,16 @@ class Machine:
         self.pending: dict[str, Request] = {}
         self.over = False
         """It noticed that it was declared dead."""
-        self._tasks: dict[str, Coroutine[Request, Value, None]] = {}
+        self._tasks: dict[str, Task] = {}
         self._heard: tuple[Value, ...] = ()
         """The answers in this tick: what its local variables are made of."""
         opened = SimpleNamespace(
             ports=SimpleNamespace(source=table),
             rows=SimpleNamespace(leases=table, members=table),
             registration=SimpleNamespace(start="TRIM_HORIZON", stream=None),
-            consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=_Span())),
+            consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE))),
         )
-        process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=_Span())
+        process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
         self.coordinator = Coordinator(
             cast("Any", opened), cast("Any", self.heart), process=cast("Any", process), open_run=self._open_run
         )
@@ -260,17 +268,17 @@ class Machine:
         else:
             self._throw(slot, _error(kind, value))
 
-    def create_task(self, task: Coroutine[Request, Value, None]) -> None:
+    def create_task(self, task: Task) -> None:
         """Stand in for the worker's task group: the only tasks are those of shards."""
         shard = next(iter(self.works.keys() - self._tasks.keys()))
         self._start(shard, task)
 
-    def _open_run(self, row: ShardRow) -> Any:
-        wait = FullJitter(initial=_second(), maximum=_second(), chance=self.chance)
+    def _open_run(self, row: ShardRow) -> ShardRun:
+        wait = FullJitter(initial=timedelta(seconds=1), maximum=timedelta(seconds=1), chance=self.chance)
         lease = Lease(row, self.table, chance=self.chance, wait=wait, report=_ignore)
         work = ShardWork(lease, records=self.stream.records, children=self.stream.children(row.id))
         self.works[row.id] = work
-        return work
+        return cast("ShardRun", work)
 
     async def _beat(self) -> None:
         """Beat once, as `Heart` does."""
@@ -285,7 +293,7 @@ class Machine:
 
     # Tasks
 
-    def _start(self, slot: str, task: Coroutine[Request, Value, None]) -> None:
+    def _start(self, slot: str, task: Task) -> None:
         self._tasks[slot] = task
         self._send(slot, None)
 
@@ -334,7 +342,7 @@ class Machine:
             (self.heart.member, self.heart.holds, self.chance.drawn, self.over),
         )
 
-    def _picture(self, value: Value) -> Value:
+    def _picture(self, value: Value) -> Value:  # noqa: PLR0911 - a line for each kind
         if isinstance(value, _PLAIN):
             return value
         if isinstance(value, _OUTSIDE) or callable(value):
@@ -356,17 +364,6 @@ _PLAIN = (str, int, bytes, type(None), msgspec.Struct)
 _OUTSIDE = (Outside, FullJitter, SimpleNamespace, asyncio.Lock)
 _SETS = (set, frozenset)
 _LISTS = (list, tuple)
-
-
-class _Span:
-    """A lease, or a grace period."""
-
-    def total_seconds(self) -> float:
-        return LEASE
-
-
-def _second() -> Any:
-    return _Span()
 
 
 def _ignore(_event: object) -> None:

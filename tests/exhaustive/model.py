@@ -16,7 +16,7 @@ from streamkit.core.leasing import Member, ShardRow
 from streamkit.errors import DeclaredDead, Refused
 from streamkit.testing import MemoryTable
 from tests.exhaustive import laws
-from tests.exhaustive.machine import Held, Input, Machine, Request, Stream
+from tests.exhaustive.machine import Held, Input, Machine, Request, Stream, Value
 
 GONE = -1
 """The place of a worker that was killed, or noticed that it was declared dead."""
@@ -356,7 +356,16 @@ class Model:
         place = self._places.setdefault(key, GONE if machine.over else len(self.locals))
         if place == len(self.locals):
             pending = tuple((slot, self.requests.of(request)) for slot, request in sorted(machine.pending.items()))
-            self.locals.append(Local(worker, history, pending, tuple(work.held() for _, work in sorted(machine.works.items())), machine.over, machine))
+            self.locals.append(
+                Local(
+                    worker,
+                    history,
+                    pending,
+                    tuple(work.held() for _, work in sorted(machine.works.items())),
+                    machine.over,
+                    machine,
+                )
+            )
         return place
 
     # For people
@@ -379,14 +388,14 @@ def _put(places: tuple[int, ...], worker: int, place: int) -> tuple[int, ...]:
     return (*places[:worker], place, *places[worker + 1 :])
 
 
-async def _call(table: MemoryTable, request: Request) -> Any:
+async def _call(table: MemoryTable, request: Request) -> Value:
     method, args = request
     if method == "write":
         return await table.write(args[0], args[1], children=args[2])
     return await getattr(table, method)(*args)
 
 
-def _run(call: Coroutine[Any, Any, Any]) -> Any:
+def _run(call: Coroutine[Any, Any, Value]) -> Value:
     """Run a call that waits for nothing but its turn."""
     try:
         while True:

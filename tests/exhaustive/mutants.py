@@ -37,7 +37,9 @@ _LATE = ("--shape=one", "--records=1", "--joined=1", "--troubles=1")
 
 MUTANTS = (
     Mutant("a write without a condition", ((_TABLE, _WRITE_IF, "if row is None:"),)),
-    Mutant("a write conditional on the owner only", ((_TABLE, _WRITE_IF, "if row is None or row.owner != held.owner:"),)),
+    Mutant(
+        "a write conditional on the owner only", ((_TABLE, _WRITE_IF, "if row is None or row.owner != held.owner:"),)
+    ),
     Mutant("any refusal is taken for an answer of its own", ((_LEASE, _OWN, "if refused.row is not None:"),)),
     Mutant(
         "something newer is sent while a write is in doubt",
@@ -51,7 +53,13 @@ MUTANTS = (
     Mutant("a take without a condition", ((_TABLE, _TAKE_IF, "if row is None:"),)),
     Mutant(
         "a take that goes by the row as it was seen",
-        ((_LEASE, "return replace(await leases.take(seen, wanted), prefers=None)", "await leases.take(seen, wanted)\n        return wanted"),),
+        (
+            (
+                _LEASE,
+                "return replace(await leases.take(seen, wanted), prefers=None)",
+                "await leases.take(seen, wanted)\n        return wanted",
+            ),
+        ),
     ),
     Mutant("a live shard is taken", ((_PLAN, "row.owner is None or row.owner not in alive", "True"),), _LATE),
     Mutant(
@@ -64,16 +72,22 @@ MUTANTS = (
         ((_TABLE, 'row.state == "alive" and row.counter == seen.counter', 'row.state == "alive"'),),
     ),
     Mutant("a heartbeat raises the dead", ((_TABLE, 'if row is None or row.state != "alive":', "if row is None:"),)),
-    Mutant("the children's rows are left out", ((_LEASE, "self.row, wanted, children=children", "self.row, wanted"),), _MERGE),
+    Mutant(
+        "the children's rows are left out",
+        ((_LEASE, "self.row, wanted, children=children", "self.row, wanted"),),
+        _MERGE,
+    ),
     Mutant(
         "a child that is there already cancels the end of its other parent",
         (
             (
                 _TABLE,
                 "        self.shard_rows[held.id] = wanted\n",
-                "        if any(child.id in self.shard_rows for child in children):\n"
-                "            raise Refused(row)\n"
-                "        self.shard_rows[held.id] = wanted\n",
+                (
+                    "        if any(child.id in self.shard_rows for child in children):\n"
+                    "            raise Refused(row)\n"
+                    "        self.shard_rows[held.id] = wanted\n"
+                ),
             ),
         ),
         _MERGE,

@@ -59,13 +59,13 @@ class Search:
         waiting, depth = deque([(start, 0)]), 0
         while waiting:
             state, depth = waiting.popleft()
-            for step, after, broken in self.model.steps(state):
+            for step, after, wrong in self.model.steps(state):
                 self.steps += 1
                 new = after not in self.came
                 if new:
                     self.came[after] = (state, step)
                     waiting.append((after, depth + 1))
-                broken = broken or (self.model.broken(after) if new else None)
+                broken = wrong or (self.model.broken(after) if new else None)
                 if broken:
                     return self._found(depth + 1, broken, [*self._way_to(state), step])
                 self.before.setdefault(after, []).append(state)
@@ -145,9 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     worlds = SMALL
     if args.shape:
-        asked = size(
-            args.shape, records=args.records, workers=args.workers, joined=args.joined, troubles=args.troubles
-        )
+        asked = size(args.shape, records=args.records, workers=args.workers, joined=args.joined, troubles=args.troubles)
         worlds = {args.shape: asked}
     for name, world in worlds.items():
         began = time.perf_counter()

@@ -90,6 +90,7 @@ def test_a_write_that_lands_after_the_take_changes_nothing() -> None:
     story.goes("a's write", "not answered")
     story.goes("b waits a lease")
     story.goes("b's bury", "answered")
+    story.goes("b's rows", "answered")
     story.goes("b's take", "answered")
     assert "of b, open, epoch 2" in story.row
     assert story.state.late == frozenset(), "what is under way would change nothing any more"

@@ -333,9 +333,9 @@ MUTANTS = (
     mutant(
         "a quiet shard taken for a gap",
         "14",
-        "runtimes/shard.py",
-        "seen = max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)",
-        "seen = row.frontier_arrived or 0.0",
+        "runtimes/gaps.py",
+        "max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0)",
+        "(row.frontier_arrived or 0.0)",
         f"{POSITIONS}::test_a_shard_that_was_caught_up_and_quiet_is_no_gap",
     ),
     mutant(

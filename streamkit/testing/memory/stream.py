@@ -13,6 +13,7 @@ from streamkit.errors import Missing, Throttled, Unanswered, WorldError
 from streamkit.ports import Read
 from streamkit.testing.builders import payload
 from streamkit.testing.kinesis import AnswerLost, KinesisError
+from streamkit.testing.kinesis.account import whole_millis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ class MemoryStream:
         )
         assert put.shard_id is not None  # noqa: S101 - PutRecord answers or raises; only PutRecords leaves holes
         assert put.sequence_number is not None  # noqa: S101 - the same
-        arrived = round(self.now(), 3)
+        arrived = whole_millis(self.now())
         return Record(body, key, put.sequence_number, Origin(self.name, put.shard_id), arrived)
 
     def now(self) -> float:

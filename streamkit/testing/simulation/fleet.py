@@ -61,6 +61,7 @@ class Fleet:
         self.mix = mix
         self.rng = random.Random(f"fleet {mix.seed}")
         self.loop = FleetLoop(random.Random(f"schedule {mix.seed}"))
+        self.loop.thread_seconds = self._thread_seconds
         self.history = History(keep=keep)
         self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self._bereaved)
         self.kinesis = TrimmingKinesis(
@@ -177,8 +178,7 @@ class Fleet:
 
     async def _handle(self, record: Record) -> None:
         process = self.processes[HOME.get()]
-        self.referee.handed(process, record)
-        run = self.referee.began(process, record)
+        run = self.referee.began(process, record, self.referee.handed(process, record))
         fine = False
         try:
             await self._act(process, record, run)
@@ -223,9 +223,14 @@ class Fleet:
             self.history.saw("effect unheard")
             raise ConnectionError("lost")
 
+    def _thread_seconds(self) -> float:
+        """Return how long a thread takes: now and then longer than the handler may."""
+        rng = self.weather.rng
+        return rng.uniform(0.8, 2.0) * self.mix.timeout if rng.random() < self.mix.bad / 10 else rng.uniform(0.0, 0.2)
+
     def _handle_in_thread(self, record: Record) -> None:
         process = self.processes[HOME.get()]
-        run = self.referee.began(process, record)
+        run = self.referee.began(process, record, self.table.shard_rows[record.shard])
         entry = self.referee.entries[int(record.data)]
         fine = False
         try:
@@ -242,22 +247,24 @@ class Fleet:
             fine = True
         finally:
             self.referee.ended(process, record, run, fine=fine)
+            run.ended = self.loop.thread_ends
 
     async def _handle_batch(self, batch: Batch) -> None:
         """Handle one by one; at a failure say who is who, or nothing. What is done counts from the end of the batch."""
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
         told = False
-        self.referee.handed(process, batch[0])
+        row = self.referee.handed(process, batch[0])
         try:
             for record in batch:
-                run = self.referee.began(process, record)
+                run = self.referee.began(process, record, row)
                 try:
                     await self._act(process, record, run)
                 except BaseException as error:
                     self.referee.ended(process, record, run, fine=False)
-                    told = isinstance(error, Exception) and self.weather.rng.random() < 0.5
-                    if told and not isinstance(error, Unavailable):
+                    named = isinstance(error, Exception) and not isinstance(error, Unavailable)
+                    told = named and self.weather.rng.random() < 0.5
+                    if told:
                         raise Partial(done=batch[: len(runs)], failed={record: error}) from error
                     raise
                 runs.append((record, run))

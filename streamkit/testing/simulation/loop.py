@@ -33,6 +33,7 @@ Ts = TypeVarTuple("Ts")
 
 _PRUNE = 512
 """Tasks of a process after which those that are done are forgotten."""
+_THREAD_SECONDS = 0.2
 _SPIN = 20_000
 """Turns without any time passing that are called a busy loop."""
 _FUNERALS = 3
@@ -113,6 +114,10 @@ class FleetLoop(asyncio.AbstractEventLoop):
         self._running = False
         self.over = False
         """Whether the run is over and only has to end."""
+        self.thread_seconds: Callable[[], float] = lambda: _THREAD_SECONDS * self._draw()
+        """Draws how long a thread takes."""
+        self.thread_ends = 0.0
+        """When the thread that works right now will have ended."""
         self.homes: list[Home] = []
         self.complaints: list[str] = []
         """What reached the loop's exception handler."""
@@ -280,10 +285,11 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Stand in for a thread: it takes virtual time, and cannot be cancelled. Its work falls within that time."""
         future: asyncio.Future[T] = self.create_future()
-        home, took = HOME.get(), self._draw() * home_patience(HOME.get())
+        took = self.thread_seconds()
         before = took * self._draw()
 
         def work() -> None:
+            self.thread_ends = self._now + took - before
             try:
                 answer = func(*args)
             except Exception as raised:  # noqa: BLE001 - whatever the thread raises
@@ -291,7 +297,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
             else:
                 self.call_later(took - before, _settle, future, answer, None)
 
-        self.call_later(before, work, context=home.context)
+        self.call_later(before, work)
         return future
 
     def get_debug(self) -> bool:
@@ -321,8 +327,3 @@ def _settle(future: asyncio.Future[T], answer: T | None, error: Exception | None
         future.set_exception(error)
     else:
         future.set_result(answer)  # type: ignore[arg-type] - None only beside an error
-
-
-def home_patience(home: Home) -> float:
-    """How long a thread of this process may take: seconds."""
-    return 0.2

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.process import Process
 
 
-_THREAD_SECONDS = 0.5
-"""A thread may have been started so long before its handler was seen to begin."""
-
-
 class Violation(AssertionError):
     """A promise was broken."""
 
@@ -103,6 +99,7 @@ class Referee:
         self._start: float | None = None
         self._registered = False
         self._released: set[tuple[str, int]] = set()
+        self._longest_thread = 2 * mix.timeout
         self._bits_dropped = mix.retention is not None
 
     # -- verdicts
@@ -144,8 +141,11 @@ class Referee:
 
     # -- what handlers do
 
-    def handed(self, process: Process, record: Record) -> None:
-        """The engine starts a handler, with this record first: it must hold the lease at this very moment."""
+    def handed(self, process: Process, record: Record) -> ShardRow:
+        """The engine starts a handler, with this record first: it must hold the lease at this very moment.
+
+        Return the row of its shard as it is then.
+        """
         row, epoch = self._table.shard_rows[record.shard], self._held.get((process.name, record.shard), -1)
         if row.epoch != epoch or row.owner is None or self._bodies.get(row.owner) is not process:
             self.violated(
@@ -159,23 +159,30 @@ class Referee:
             above = self._table.shard_rows.get(parent)
             if (above is None or above.state != "ended") and parent in self._listed():
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
+        return row
 
-    def began(self, process: Process, record: Record) -> Run:
-        """A handler turns to a record."""
+    def began(self, process: Process, record: Record, row: ShardRow) -> Run:
+        """A handler that was started when its shard's row was like this turns to a record."""
         entry = self.entries[int(record.data)]
         epoch = self._held.get((process.name, record.shard), -1)
         run = Run(process, epoch, self._loop.time())
         self._note(process.name, f"starts {entry}, epoch {epoch}")
+        if any(self._overlaps(earlier, run) for earlier in entry.runs):
+            self.violated("an attempt ends before the next begins", f"{entry} by {process.name}")
         if entry.effects:
-            self._repeated(entry, run, self._table.shard_rows[record.shard])
+            self._repeated(entry, run, row)
         entry.runs.append(run)
         return run
+
+    def _overlaps(self, earlier: Run, run: Run) -> bool:
+        mine = earlier.process is run.process and earlier.epoch == run.epoch
+        return mine and (earlier.ended is None or earlier.ended > run.began)
 
     def _repeated(self, entry: Entry, run: Run, row: ShardRow) -> None:
         self.repeats += 1
         self._history.saw("repeat")
         fine = [each for each in entry.runs if each.fine]
-        if not fine:
+        if not fine or self._thawed(run):
             return
         last = fine[-1]
         if last.epoch == run.epoch and last.process is run.process:
@@ -187,12 +194,17 @@ class Referee:
         else:
             self._within_budget(entry, last)
 
+    def _thawed(self, run: Run) -> bool:
+        """Say whether this is a thread that was started before its process was stopped."""
+        threads = self.mix.kind == "thread"
+        return threads and any(until >= run.began - self._longest_thread for _, until in run.process.stops)
+
     def _within_budget(self, entry: Entry, last: Run) -> None:
         rates = self.mix.rates
         if rates.throttled or rates.lost or rates.late or rates.slow or rates.table_outages:
             return
         end = last.process.gone_at
-        stops = [at for at, until in last.process.stops if until >= last.began - _THREAD_SECONDS]
+        stops = [at for at, until in last.process.stops if until >= last.began - self._longest_thread]
         ends = [each for each in (end, *stops[:1]) if each is not None]
         if not ends:
             self.violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")

@@ -1,0 +1,271 @@
+# ruff: noqa: T201 - it talks to a terminal
+"""Protocol rules broken on purpose in a copy of the package: how many seeds until the simulation notices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutants.__main__ import copy, mutate
+from tests.mutants.catalogue import Mutant, mutant
+
+SEEDS = 1_500
+LIMIT_SECONDS = 300
+_HUNT = """
+from tests.simulation.campaign import look
+for seed in range({seeds}):
+    outcome = look(seed)
+    if outcome.violation:
+        print(f"{{seed + 1}}|{{outcome.violation.partition(':')[0]}}")
+        break
+"""
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "any refusal is taken for success",
+        "1",
+        "runtimes/lease.py",
+        "            if refused.row is not None and refused.row.token == wanted.token:\n",
+        "            if refused.row is not None:\n",
+    ),
+    mutant(
+        "a refusal of one's own applied write is taken for a loss",
+        "1",
+        "runtimes/lease.py",
+        "            if refused.row is not None and refused.row.token == wanted.token:\n",
+        "            if refused.row is None:\n",
+    ),
+    mutant(
+        "unconditional checkpoint",
+        "1",
+        "testing/memory/table.py",
+        "(row.owner, row.epoch, row.revision) != (held.owner, held.epoch, held.revision)",
+        "row.revision < 0",
+    ),
+    mutant(
+        "suspicion before the fence",
+        "2",
+        "core/leasing.py",
+        "SUSPICION = 1.05\n",
+        "SUSPICION = 0.5\n",
+    ),
+    mutant(
+        "suspicion counted from when it was asked",
+        "2",
+        "runtimes/coordinator.py",
+        "        self._sightings.note(members, self._clock.monotonic())\n        suspects",
+        "        self._sightings.note(members, asked)\n        suspects",
+    ),
+    mutant(
+        "burial whatever the counter",
+        "2",
+        "testing/memory/table.py",
+        'if row.state == "alive" and row.counter == seen.counter:',
+        'if row.state == "alive":',
+    ),
+    mutant(
+        "the dead go on beating",
+        "2",
+        "testing/memory/table.py",
+        "        row = self.worker_rows.get(member.worker)\n        if row is None or row.state != \"alive\":\n"
+        "            raise _declared_dead(member, row)\n        self.worker_rows[member.worker] = member\n",
+        "        self.worker_rows[member.worker] = member\n",
+    ),
+    mutant(
+        "fence ignored",
+        "3",
+        "engine/engine.py",
+        "        if not self._around.may_start():\n",
+        "        if self._around.may_start() is None:\n",
+    ),
+    mutant(
+        "fence counted from the answer",
+        "3",
+        "runtimes/fence.py",
+        "self._until = max(self._until, sent + self._reach)",
+        "self._until = max(self._until, self._clock.monotonic() + self._reach)",
+    ),
+    mutant(
+        "take without raising the epoch",
+        "4",
+        "runtimes/lease.py",
+        "epoch=seen.epoch + 1,",
+        "epoch=seen.epoch,",
+    ),
+    mutant(
+        "a row that names me is left alone",
+        "4",
+        "core/leasing.py",
+        "row.owner == me and row.id not in running)",
+        "row.owner == me and row.id in ())",
+    ),
+    mutant(
+        "a newer write on a guess",
+        "5",
+        "runtimes/lease.py",
+        "        async with self._writing:\n            await self._resolve()\n",
+        "        async with self._writing:\n",
+    ),
+    mutant(
+        "whose heartbeat row was not seen yet is robbed",
+        "6",
+        "runtimes/coordinator.py",
+        "        if all(row.owner is None or row.owner in known for row in self._shards):\n",
+        "        if known is not None:\n",
+    ),
+    mutant(
+        "the living are robbed",
+        "6",
+        "core/leasing.py",
+        "    return row.owner is None or row.owner not in alive\n",
+        "    return row.id is not None\n",
+    ),
+    mutant(
+        "a drain that does not release",
+        "7",
+        "runtimes/shard.py",
+        "await self._write(owner=None, prefers=self._prefers)",
+        "await self._write()",
+    ),
+    mutant(
+        "a hand-over without a checkpoint",
+        "7",
+        "runtimes/shard.py",
+        "            await self._write(owner=None, prefers=self._prefers)\n",
+        "            await self.lease.write(owner=None, prefers=self._prefers)\n",
+    ),
+    mutant(
+        "a child does not wait for its parents",
+        "11",
+        "core/leasing.py",
+        '        if (known is None and parent in listed) or (known is not None and known.state != "ended"):\n',
+        "        if known is None and parent in listed:\n",
+    ),
+    mutant(
+        "a parent that a stale listing lacks is called finished",
+        "11",
+        "runtimes/coordinator.py",
+        "listed=(self._listed.keys() | self._parents_without_row()) - self._finished,",
+        "listed=frozenset(self._listed),",
+    ),
+    mutant(
+        "a child's row that exists cancels its other parent's end",
+        "12",
+        "testing/memory/table.py",
+        "            raise Refused(row)\n        self.shard_rows[held.id] = wanted\n",
+        "            raise Refused(row)\n        if any(child.id in self.shard_rows for child in children):\n"
+        "            raise Refused(row)\n        self.shard_rows[held.id] = wanted\n",
+    ),
+    mutant(
+        "a gap goes unreported",
+        "14",
+        "runtimes/gaps.py",
+        "now - self._seen > self._retention",
+        "now - self._seen > 1e12",
+    ),
+    mutant(
+        "LATEST resolved anew after a crash",
+        "15",
+        "runtimes/shard.py",
+        "row.progress.frontier or row.start\n",
+        "row.progress.frontier or (row.start if isinstance(row.start, str) else type(row.start)(self._clock.now()"
+        ".timestamp()))\n",
+    ),
+    mutant(
+        "checkpoint before dead letter",
+        "16",
+        "core/settlement.py",
+        "        self.condemned[ordinal] = verdict\n",
+        "        self.condemned[ordinal] = verdict\n        self._window.settle(ordinal)\n",
+    ),
+    mutant(
+        "frontier passes what is unsettled",
+        "16",
+        "core/window.py",
+        "        if ordinal != self._settled:\n            return\n",
+        "        self._settled = max(self._settled, ordinal + 1)\n        if ordinal >= 0:\n            return\n",
+    ),
+    mutant(
+        "done set ignored at takeover",
+        "17",
+        "core/window.py",
+        "if progress.decoding == DECODING and progress.first else bytearray()",
+        "if progress.decoding < 0 else bytearray()",
+    ),
+    mutant(
+        "done set forgotten by the successor's first checkpoint",
+        "17",
+        "core/window.py",
+        "+ self._ahead[self._admitted :]",
+        "+ bytearray()",
+    ),
+    mutant(
+        "done bits kept though their records were trimmed",
+        "17",
+        "core/window.py",
+        "if ordinal == 0 and self._ahead and not self._is_first(record):",
+        "if ordinal < 0:",
+    ),
+    mutant(
+        "checkpoints come late",
+        "18",
+        "runtimes/shard.py",
+        "        due = self._clock.monotonic() + self._terms.checkpoint.interval.total_seconds()\n",
+        "        due = self._clock.monotonic() + 20.0 + self._terms.checkpoint.interval.total_seconds()\n",
+    ),
+    mutant(
+        "a refused letter is taken for sent",
+        "19",
+        "engine/engine.py",
+        "if letter.record.id not in refused)",
+        "if letter.record.id)",
+    ),
+    mutant(
+        "duplicates are handed to the handler",
+        "23",
+        "core/window.py",
+        "        if place <= self._floor:\n            return None\n",
+        "",
+    ),
+)
+
+
+def hunt(prey: Mutant) -> str | None:
+    """Return after how many seeds which promise was seen broken; None if none was."""
+    with tempfile.TemporaryDirectory(prefix="streamkit-mutant-") as folder:
+        root = Path(folder)
+        copy(root)
+        mutate(root / "streamkit", prey)
+        here = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _HUNT.format(seeds=SEEDS)],
+                cwd=root,
+                env=here,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode:
+            raise RuntimeError(f"{prey.name}: {done.stderr[-800:]}")
+        return done.stdout.strip() or None
+
+
+def hunt_all(words: list[str], *, jobs: int) -> int:
+    """Hunt all mutants, or those with these words in their names; return the exit status."""
+    chosen = [each for each in MUTANTS if all(word in each.name for word in words)]
+    survived = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for prey, caught in zip(chosen, pool.map(hunt, chosen), strict=True):
+            survived += caught is None
+            seeds, _, promise = (caught or "|").partition("|")
+            print(f"{seeds or 'SURVIVES':>8}  rule {prey.rule:>3}  {prey.name:<60} {promise}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutants caught")
+    return 1 if survived else 0

@@ -1,0 +1,23 @@
+"""Seeds that once broke a promise, and what was wrong. They run with every `make test`.
+
+A seed names a history only as long as the simulation draws the same things in the same order. When that changes, the
+seeds stay as further seeds; what they found is also held by the mutants (`tests/simulation/mutants.py`) and by tests
+that need no chance, where one is named.
+"""
+
+from __future__ import annotations
+
+REGRESSIONS = {
+    8: "the time-out of a second attempt came `grace` late: the watch kept its first timer (engine/watch.py)",
+    11: "a listing older than a split called a parent finished: the child of a merge ran before it (coordinator.py)",
+    20: "a fenced start raised NameError, was counted against the record and condemned it (engine/engine.py)",
+    26: "shard rows read after the worker rows: who joined in between had no row, and was robbed (coordinator.py)",
+    58: "a shard that was trimmed away whole ended the worker with `Missing`, at every start anew (shard.py)",
+    91: "reading fell behind the retention and went on, silently (gaps.py)",
+    116: "`caught_up_at` moved while records were unsettled: their trimming went unreported (shard.py)",
+    143: "a join whose answers were lost for longer than the lease was buried, and ended the worker (incarnation.py)",
+    230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
+    354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
+    1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
+    2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
+}
