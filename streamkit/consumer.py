@@ -119,6 +119,12 @@ class Consumer:
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
+        window = self.checkpoint.window
+        yield (
+            not self.batches or self.batch_size <= window,
+            f"batch_size: expected at most checkpoint.window ({window})",
+            (self.batch_size),
+        )
         yield timedelta() <= self.linger <= 300 * SECOND, "linger: expected 0 to 300 s", self.linger
         yield (
             self.handler_timeout > timedelta(),

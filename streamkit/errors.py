@@ -80,7 +80,3 @@ class Undelivered(StreamkitError):
     def __init__(self, letters: Sequence[Letter], cause: str) -> None:
         super().__init__(f"{len(letters)} dead letters were not taken by the queue: {cause}")
         self.letters = letters
-
-
-class Undeliverable(StreamkitError):
-    """The world around a handler failed (ledger, table), not the record; asked again after a pause."""

@@ -144,6 +144,18 @@ class ShardResumed(Event, frozen=True, kw_only=True):
     paused_seconds: float
 
 
+class ShardLagging(Event, frozen=True, kw_only=True):
+    """The oldest unsettled record has held the frontier up for over a minute; told once a minute."""
+
+    name = "shard.lagging"
+    level = "warning"
+    shard: str
+    sequence: str
+    held_up_seconds: float
+    waiting: int
+    """Records between the frontier and the last one read in."""
+
+
 class ShardHalted(Event, frozen=True, kw_only=True):
     """The shard stands still until a person acts."""
 

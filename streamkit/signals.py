@@ -39,6 +39,10 @@ class Unavailable(Signal):
         self.retry_after = retry_after
 
 
+class WorldDown(Unavailable):
+    """Not for handlers: what streamkit itself needs does not answer. Never held against a record (rule 19)."""
+
+
 class Failed(Signal):
     """A batch handler names its culprit and claims nothing about the other records."""
 

@@ -97,7 +97,9 @@ class Aws:
             raise ConfigurationError(f"no client for {service}: {meaning(error, request)}") from error
         url: str = client.meta.endpoint_url
         if not url.startswith(("https://", "http://")):
-            raise ConfigurationError(f"expected an https or http endpoint for {service}, got {url}: see AWS_ENDPOINT_URL")
+            raise ConfigurationError(
+                f"expected an https or http endpoint for {service}, got {url}: see AWS_ENDPOINT_URL"
+            )
         if trust is False and not is_loopback(url):
             raise ConfigurationError(f"expected verified TLS for {url}, got none: only loopback endpoints do without")
         if is_overridden(service, url, os.environ):

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=5)
 ARN_PARTS = 6
+LEAST_BYTES = 16 * 1024
+"""The smallest limit of a queue that leaves room for the facts of a dead letter."""
+LEAST_BYTES = 16 * 1024
+"""The smallest limit that leaves room for the facts of a dead letter."""
 
 
 class SqsDeadLetters:
@@ -95,7 +99,12 @@ class SqsDeadLetters:
             answer = await self._call("GetQueueAttributes", QueueUrl=url, AttributeNames=["MaximumMessageSize"])
         except (Missing, Denied) as error:
             raise type(error)(f"dead-letter queue {self._address}: {error}") from error
-        return Queue(url, int(answer.get("Attributes", {}).get("MaximumMessageSize", BATCH_BYTES)))
+        limit = int(answer.get("Attributes", {}).get("MaximumMessageSize", BATCH_BYTES))
+        if limit < LEAST_BYTES:
+            raise ConfigurationError(
+                f"queue {self._address}: expected a MaximumMessageSize of at least {LEAST_BYTES}, got {limit}"
+            )
+        return Queue(url, limit)
 
     async def _url(self) -> str:
         """Return the URL behind a name, an ARN or a URL."""

@@ -66,7 +66,7 @@ class AwsWorld:
 
     async def _source(self, consumer: Consumer, aws: Aws, report: Report) -> KinesisSource:
         source = consumer.source
-        idle = max(source.poll, consumer.linger).total_seconds()
+        idle = source.poll.total_seconds()
         pacing = replace(Pacing(), idle_seconds=idle, idle_limit_seconds=2 * idle)
         return KinesisSource(
             await aws.call("kinesis", role=source.role, region=arn_region(source.stream)),

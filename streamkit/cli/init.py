@@ -62,8 +62,10 @@ def tell(event: Event) -> None:
 
 async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) -> str:
     from streamkit.aws.kinesis import KinesisSource
+    from streamkit.aws.shapes import arn_region
 
-    call = await aws.call("kinesis", role=consumer.source.role)
+    source_of = consumer.source
+    call = await aws.call("kinesis", role=source_of.role, region=arn_region(source_of.stream))
     source = KinesisSource(call, stream=consumer.source.stream, clock=clock, chance=chance, report=lambda _: None)
     stream = await source.identify()
     hours = round(stream.retention.total_seconds() / 3600)
@@ -72,12 +74,13 @@ async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) ->
 
 async def _queue(consumer: Consumer, aws: Aws, chance: Chance, *, make: bool) -> str:
     from streamkit.aws import queues
+    from streamkit.aws.shapes import arn_region
     from streamkit.aws.sqs import SqsDeadLetters
 
     if consumer.dead_letters is None:
         return "dead-letter queue: none set; a record that cannot be handled stops its shard"
     name = consumer.dead_letters.queue
-    call = await aws.call("sqs")
+    call = await aws.call("sqs", region=arn_region(name))
     try:
         await SqsDeadLetters(call, queue=name, chance=chance, report=lambda _: None).open()
     except Missing as missing:

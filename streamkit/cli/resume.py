@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from streamkit.consumer import Consumer
     from streamkit.core.leasing import ShardRow
-    from streamkit.ports import Chance, Leases
+    from streamkit.ports import Chance, Clock, Leases
 
 
 @click.command()
@@ -43,7 +43,7 @@ def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> No
 async def _resume(consumer: Consumer, shard: str | None) -> None:
     from streamkit.aws.clients import Aws, AwsSettings
     from streamkit.aws.table import TableLeases, TableRegistry
-    from streamkit.clock import SystemChance
+    from streamkit.clock import SystemChance, SystemClock
 
     async with Aws(settings=AwsSettings(), report=tell) as aws:
         dynamodb = await aws.call("dynamodb")
@@ -56,7 +56,7 @@ async def _resume(consumer: Consumer, shard: str | None) -> None:
             )
         leases = TableLeases(dynamodb, await registry.layout(registration.stream))
         for row in halted(await leases.rows(), shard, consumer.table):
-            await reopen(row, leases, SystemChance())
+            await reopen(row, leases, SystemChance(), SystemClock())
             click.echo(f"consumer {consumer.name}: shard {row.id} goes on; it was halted: {row.halted}")
 
 
@@ -72,9 +72,13 @@ def halted(rows: Sequence[ShardRow], shard: str | None, table: str) -> list[Shar
     return found
 
 
-async def reopen(row: ShardRow, leases: Leases, chance: Chance) -> None:
-    """Open a halted row; returning means it is durable. Raises `ConfigurationError` if somebody else was there."""
-    wanted = replace(row, state="open", halted=None, revision=row.revision + 1, token=chance.token())
+async def reopen(row: ShardRow, leases: Leases, chance: Chance, clock: Clock) -> None:
+    """Open a halted row, its gaps taken note of; returning means it is durable.
+
+    Raises `ConfigurationError` if somebody else was there.
+    """
+    now = clock.now().timestamp()
+    wanted = replace(row, state="open", halted=None, caught_up_at=now, revision=row.revision + 1, token=chance.token())
     try:
         try:
             await leases.write(row, wanted)

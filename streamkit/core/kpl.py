@@ -60,7 +60,7 @@ def expand(record: Record, *, limit: int = 10_000, hash_range: tuple[int, int] |
     of repeats after a reshard. (KCL always filters, and drops the rest of such an aggregate along with them.)
     """
     data = record.data
-    if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _DIGEST_BYTES:
+    if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _DIGEST_BYTES or record.defect is not None:
         return (record,)
     try:
         return _Aggregate(record, limit).records(hash_range)

@@ -5,6 +5,7 @@ Pure: no clock, no I/O. `now` is the caller's own monotonic clock; nobody trusts
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Literal
@@ -163,7 +164,8 @@ def plan(
     ready = [row for row in rows if row.state == "open" and startable(row, by_id, listed)]
     free = [row for row in ready if is_free(row, workers)]
     lost_answers = tuple(row for row in ready if row.owner == me and row.id not in running)
-    loads = {worker: sum(row.owner == worker for row in ready) for worker in workers}
+    owners = Counter(row.owner for row in ready)
+    loads = {worker: owners[worker] for worker in workers}
     if free or lost_answers:
         return Plan(take=lost_answers + _deal(free, loads, me=me))
     return Plan(move=_handover(ready, loads, me=me, running=running))

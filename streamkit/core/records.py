@@ -95,15 +95,15 @@ class Record(msgspec.Struct, frozen=True):
         return codec.text(self.body)
 
     @overload
-    def json(self) -> Any: ...  # noqa: ANN401 - JSON can be anything
+    def json(self, type: None = None) -> Any: ...  # noqa: ANN401 - JSON can be anything
     @overload
     def json(self, type: type[T]) -> T: ...
-    def json(self, type: Any = Any) -> Any:  # noqa: A002 - the public name; JSON can be anything
+    def json(self, type: Any = None) -> Any:  # noqa: A002 - the public name; JSON can be anything
         """Return the body decoded from JSON and validated as `type`: msgspec struct, dataclass, pydantic model ...
 
         Raises `Undecodable` if it is not valid JSON or not a `type`; the message never quotes the payload.
         """
-        return codec.json(self.body, type)
+        return codec.json(self.body, Any if type is None else type)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}, {len(self.data)} bytes, attempt {self.attempt}>"

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Literal
 
 from streamkit.core.breaker import Breaker
 from streamkit.core.evidence import Evidence, Verdict
+from streamkit.core.kpl import DECODING
 from streamkit.core.letters import Cause, Condemned, Condition, cause_of
 from streamkit.core.policy import Outage, Retry
 from streamkit.core.schedule import FOREVER, Attempt, Lanes, Schedule, Segments
 from streamkit.core.window import Window
 from streamkit.events import RecordCondemned, RecordRetried, ShardHalted, ShardPaused, ShardResumed
-from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
+from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable, WorldDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -84,6 +85,8 @@ class Rules:
     on_dead_letter: OnDeadLetter = "continue"
     batching: Batching | None = None
     """None runs records one by one, in lanes."""
+    decoding: int = DECODING
+    """Version of the rules by which (sub)records are counted."""
 
 
 class Settling:
@@ -103,7 +106,7 @@ class Settling:
         self._rules = rules
         self._report = report
         self._tally = tally
-        self._window = Window(progress)
+        self._window = Window(progress, decoding=rules.decoding)
         self._schedule: Schedule = _schedule(rules.batching, self._window)
         self._evidence = Evidence(attempts=rules.retry.attempts, early=rules.outage.records)
         self._breaker = Breaker(limit=rules.outage_limit)
@@ -240,6 +243,8 @@ class Settling:
             if ordinal in dropped:
                 self._window.settle(ordinal)
                 self._settled(record, dropped[ordinal])
+                self._evidence.acquit(ordinal)
+                self._causes.pop(ordinal, None)
         if not rest:
             self._schedule.retire(attempt)
             return None
@@ -255,7 +260,7 @@ class Settling:
     def failed(self, attempt: Attempt, error: BaseException, now: float, *, oldest: float = 0.0) -> None:
         """The attempt failed. `oldest`: records that arrived before it (epoch seconds) are not tried again."""
         probe = self._ended(attempt)
-        if isinstance(error, Unavailable) and not self._worn_out:
+        if isinstance(error, WorldDown) or (isinstance(error, Unavailable) and not self._worn_out):
             self._schedule.put_back(attempt, [attempt.ordinals])
             self._stand_down(error, now, failed_probe=probe)
             return

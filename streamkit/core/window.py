@@ -29,10 +29,12 @@ _WHOLE = float("inf")
 class Window:
     """Frontier and done set of one shard, from the progress a checkpoint carried."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, decoding: int = DECODING) -> None:
+        """`decoding` names the rules by which (sub)records are counted; bits of other rules are dropped."""
+        self._decoding = decoding
         self._inherited = progress.frontier
         self._first = progress.first
-        self._ahead = _unpack(progress.done) if progress.decoding == DECODING and progress.first else bytearray()
+        self._ahead = _unpack(progress.done) if progress.decoding == decoding and progress.first else bytearray()
         self._records: list[Record] = []
         self._flags = bytearray()
         self._base = 0
@@ -119,7 +121,7 @@ class Window:
         if not flags:
             return Progress(frontier=self._place_before(start))
         first = self._first if start == self._admitted else _named(self.record(start))
-        return Progress(frontier=self._place_before(start), first=first, done=_pack(flags), decoding=DECODING)
+        return Progress(frontier=self._place_before(start), first=first, done=_pack(flags), decoding=self._decoding)
 
     def _place_before(self, ordinal: int) -> Position | None:
         return self._records[ordinal - 1 - self._base].position if ordinal else self._inherited

@@ -24,7 +24,7 @@ from streamkit.core.settlement import Outcome
 from streamkit.engine.watch import Watch
 from streamkit.errors import Undelivered, WorldError
 from streamkit.events import HandlerStuck, HandlerTimedOut, LettersDelayed
-from streamkit.signals import Failed, Poison, Unavailable
+from streamkit.signals import Failed, Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
     from streamkit.core.schedule import Attempt
@@ -41,9 +41,9 @@ _LETTERS = 100
 class Handling:
     """The consumer, as the engine needs it. Times in seconds."""
 
-    call: Callable[[Record | Batch], Awaitable[None]]
-    cancellable: bool
-    """Whether an attempt over its time can be cancelled: not if it runs in a thread."""
+    call: Callable[[Record | Batch], Awaitable[object]]
+    threads: asyncio.Semaphore | None
+    """Free threads, where the handler is a plain function: its attempt starts with one in hand. None if it is async."""
     batches: bool
     concurrency: int
     timeout: float
@@ -182,6 +182,9 @@ class Engine:
     async def _call(self, attempt: Attempt, watch: Watch) -> tuple[Attempt | None, Exception | None]:
         """Call the handler; return what the call was for, less what needed none, and how it failed, if it did."""
         live: Attempt | None = attempt
+        threads = self._handling.threads
+        if threads is not None and not await self._has_thread(threads, attempt):
+            return None, None
         watch.begin(attempt)
         try:
             if self._screens:
@@ -190,7 +193,7 @@ class Engine:
                 self._settling.abandoned(live)
                 live = None
             if live is not None:
-                await self._handling.call(self._subject(live))
+                _expect_nothing(await self._handling.call(self._subject(live)))
         except asyncio.CancelledError:
             timed_out = watch.end()
             if _is_being_cancelled():
@@ -201,8 +204,23 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the one place where a handler may raise anything
             watch.end()
             return live, error
+        finally:
+            if threads is not None:
+                threads.release()
         watch.end()
         return live, None
+
+    async def _has_thread(self, threads: asyncio.Semaphore, attempt: Attempt) -> bool:
+        """Wait for a free thread, so that nothing waits between the look at the fence and the handler (rule 3)."""
+        try:
+            await threads.acquire()
+        except asyncio.CancelledError:
+            self._settling.abandoned(attempt)
+            raise
+        if self._stopping:
+            threads.release()
+            self._settling.abandoned(attempt)
+        return not self._stopping
 
     def _failed(self, attempt: Attempt, error: Exception) -> None:
         if isinstance(error, Failed) and not self._handling.batches and isinstance(error.cause, Exception):
@@ -234,7 +252,7 @@ class Engine:
         return Watch(
             timeout=handling.timeout,
             grace=handling.grace,
-            cancellable=handling.cancellable,
+            cancellable=handling.threads is None,
             on_timeout=on_timeout,
             on_stuck=on_stuck,
         )
@@ -269,7 +287,7 @@ class Engine:
             mine = await ledger.claim(key, claimant=record.id)
         except WorldError as error:
             reason = f"the ledger of business keys: {type(error).__name__}"
-            raise Unavailable(reason) from error
+            raise WorldDown(reason) from error
         return None if mine else Outcome.DUPLICATE
 
     # Dead letters
@@ -288,6 +306,8 @@ class Engine:
         refusals = 0
         try:
             while self._settling.condemned and (refusals == 0 or not self._stopping):
+                if not self._may_start():
+                    return
                 letters = self._letters()
                 refused, error = await self._send(queue, letters.values())
                 self._settling.buried(o for o, letter in letters.items() if letter.record.id not in refused)
@@ -351,6 +371,13 @@ class Engine:
             return
         if key:
             await ledger.release(key, claimant=record.id)
+
+
+def _expect_nothing(result: object) -> None:
+    """A handler says what it has to say by raising; an answer meant for somebody else must not pass for success."""
+    if result is not None:
+        msg = f"expected a handler to return None, got {type(result).__name__}"
+        raise TypeError(msg)
 
 
 def _is_being_cancelled() -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 EXTRAS = frozenset({"state"})
 """Keyword-only parameters a handler may name to be passed them."""
+
+
+class Threads:
+    """Threads for plain functions: at most `most`, started as they are needed. One is `free` before it is used."""
+
+    def __init__(self, most: int, *, name: str) -> None:
+        self.pool = ThreadPoolExecutor(most, name)
+        self.free = asyncio.Semaphore(most)
+
+    def close(self) -> None:
+        """Take no more work; what is under way ends by itself."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Signature:
 
 def bind(
     handler: Callable[..., Any], signature: Signature, *, state: object, threads: Executor | None
-) -> Callable[[Record | Batch], Awaitable[None]]:
+) -> Callable[[Record | Batch], Awaitable[object]]:
     """Return the handler as an async function of its subject alone. A plain `def` runs in `threads`."""
     extras = {"state": state} if "state" in signature.extras else {}
     if not signature.is_async:
@@ -60,10 +73,12 @@ def bind(
     return functools.partial(handler, **extras) if extras else handler
 
 
-async def _in_thread(call: Callable[[Record | Batch], Any], threads: Executor | None, subject: Record | Batch) -> None:
+async def _in_thread(
+    call: Callable[[Record | Batch], Any], threads: Executor | None, subject: Record | Batch
+) -> object:
     """Run the call in a thread and wait until the thread has ended, whoever cancels: only then is it over (rule 8)."""
     context = contextvars.copy_context()
-    future = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call, subject))
+    future = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(_checked, call, subject))
     while not future.done():
         try:
             await asyncio.shield(future)
@@ -72,4 +87,18 @@ async def _in_thread(call: Callable[[Record | Batch], Any], threads: Executor | 
                 raise
         except BaseException:  # noqa: BLE001, S110 - the handler's own error: raised below, from the future
             pass
-    future.result()
+    return future.result()
+
+
+def _checked(call: Callable[[Record | Batch], Any], subject: Record | Batch) -> object:
+    """Call a plain function. What asyncio could not carry out of the thread, or would drop, becomes an error."""
+    try:
+        result = call(subject)
+    except StopIteration as stop:
+        msg = "the handler raised StopIteration"
+        raise RuntimeError(msg) from stop
+    if inspect.iscoroutine(result):
+        result.close()
+        msg = "expected an `async def` handler or one that returns None, got a plain function that returns a coroutine"
+        raise TypeError(msg)
+    return result

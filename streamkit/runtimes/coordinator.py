@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, heir, plan
 from streamkit.core.schedule import FOREVER
-from streamkit.errors import ConfigurationError, WorldError
+from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
 from streamkit.runtimes.lease import take
 from streamkit.runtimes.shard import ShardRun
@@ -58,6 +58,9 @@ class Coordinator:
         self._runs: dict[str, ShardRun] = {}
         self._listed: dict[str, Shard] = {}
         self._listing_due = 0.0
+        self._rows_due = 0.0
+        self._held_off: dict[str, tuple[int, float]] = {}
+        """Shards whose run broke: how often in a row, and when to try them again."""
         self._absent: frozenset[str] = frozenset()
         """Parents that have no row and were absent from the latest listing: they may be younger than it."""
         self._finished: frozenset[str] = frozenset()
@@ -83,21 +86,30 @@ class Coordinator:
         """
         try:
             members = await self._look()
-            await self._list_shards()
+            await self._keep_listing()
             members = await self._with_newcomers(members)
             steps = plan(
                 self._shards,
                 members,
                 me=self._heart.member.worker,
                 running=frozenset(self._runs),
-                listed=(self._listed.keys() | self._parents_without_row()) - self._finished,
+                listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),
             )
             await self._act(steps, group)
+            for run in self.runs:
+                run.watch()
         except ConfigurationError:
             raise
         except WorldError as error:
             self._cared_for_since = FOREVER
             self._report(CoordinationDelayed(worker=self._heart.member.worker, error=type(error).__name__))
+
+    async def _keep_listing(self) -> None:
+        """List the shards when it is time; while the stream does not answer, the last listing has to do."""
+        try:
+            await self._list_shards()
+        except (Throttled, Unanswered) as error:
+            self._report(CoordinationDelayed(worker=self._me, error=type(error).__name__))
 
     async def children_of(self, shard: str) -> Sequence[Shard]:
         """Return the shards that go on from this one, by a listing of its own."""
@@ -119,9 +131,10 @@ class Coordinator:
         buried = {each.worker for each in suspects if each.worker != self._me and await self._bury(each)}
         members = [replace(each, state="dead") if each.worker in buried else each for each in members]
         seen = {(each.worker, each.state, each.holds) for each in members}
-        if seen != self._looked_at or self._unsteady(members):
+        if seen != self._looked_at or asked >= self._rows_due or self._unsteady(members):
             self._shards = await self._rows.leases.rows()
             self._looked_at = seen
+            self._rows_due = asked + self._lease
         self._note_care(members, asked)
         return members
 
@@ -149,7 +162,7 @@ class Coordinator:
 
         What an owner does not say it holds, it is about to tell of, or has given back between two of its heartbeats.
         """
-        if any(row.owner is None and row.state != "ended" for row in self._shards):
+        if any(row.owner is None and row.state == "open" for row in self._shards):
             return True
         mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
         owned = {(row.owner, row.id) for row in self._shards if row.owner != self._me and row.state == "open"}
@@ -200,6 +213,8 @@ class Coordinator:
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         for seen in steps.take:
+            if self._held_off.get(seen.id, (0, 0.0))[1] > self._clock.monotonic():
+                continue
             row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
             if row is not None and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
@@ -216,10 +231,15 @@ class Coordinator:
                 frontier=frontier.sequence_number if frontier else None,
             )
         )
-        run = self._open_run(row)
+        run = self._open_run(replace(row, parked=self._parked(row)))
         self._runs[row.id] = run
         self._tell_heart()
         group.create_task(self._follow(run))
+
+    def _parked(self, row: ShardRow) -> tuple[str, ...]:
+        """Return the keys parked here, and those parked in the shards it goes on from (rule 21)."""
+        parents = [each.parked for each in self._shards if each.id in row.shard.parents]
+        return tuple(dict.fromkeys([*row.parked, *(key for parked in parents for key in parked)]))
 
     async def _follow(self, run: ShardRun) -> None:
         try:
@@ -228,12 +248,20 @@ class Coordinator:
             raise
         except* Exception as failures:  # noqa: BLE001 - a fault of ours costs one shard a tick, not the worker
             self._report(ShardFailed(shard=run.id, error=_named(failures), where=_place(failures)))
+            self._hold_off(run.id)
+        else:
+            self._held_off.pop(run.id, None)
         finally:
             del self._runs[run.id]
             self._cared_for_since = FOREVER
             self._tell_heart()
             self._listing_due = 0.0
             self._looked_at = None
+
+    def _hold_off(self, shard: str) -> None:
+        """Leave a shard whose run broke alone for longer each time, up to a minute."""
+        times = self._held_off.get(shard, (0, 0.0))[0] + 1
+        self._held_off[shard] = (times, self._clock.monotonic() + min(60.0, 2.0**times))
 
     def _tell_heart(self) -> None:
         self._heart.holds = tuple(sorted(self._runs))

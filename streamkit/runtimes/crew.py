@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.positions import Since
+from streamkit.engine.handling import Threads
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Ports, Registration
 from streamkit.runtimes.incarnation import Incarnation
@@ -45,8 +45,8 @@ class Crew:
             registration = await self._register(ports)
             rows = await stack.enter_async_context(process.world.rows(consumer, registration))
             state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
-            threads = ThreadPoolExecutor(min(16 * consumer.concurrency, _THREADS), f"streamkit-{consumer.name}")
-            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            threads = Threads(min(16 * consumer.concurrency, _THREADS), name=f"streamkit-{consumer.name}")
+            stack.callback(threads.close)
             handling = handling_of(consumer, state=state, threads=threads, stream_arn=registration.stream.arn)
             opened = Opened(consumer, ports, rows, registration, handling)
             while not process.stop.is_set():

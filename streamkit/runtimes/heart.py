@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.errors import DeclaredDead, WorldError
+from streamkit.errors import DeclaredDead, StreamkitError, Throttled, Unanswered
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -36,13 +37,18 @@ class Heart:
         self.member = member
         self.holds: tuple[str, ...] = ()
         """Ids of the shards run, set by the worker."""
+        self.failure: Exception | None = None
+        """Why it beats no more, if that is nobody's wish."""
         self._pause = lease / BEATS
         self._clock = clock
         self._fence = fence
         self._well = well
 
     async def beat(self, members: Members, stop: asyncio.Event) -> None:
-        """Beat until `stop` is set. A beat that is not confirmed is simply followed by the next one, sooner."""
+        """Beat until `stop` is set. A beat that is not confirmed is simply followed by the next one, sooner.
+
+        Raises `ConfigurationError` if the table is gone, or may not be written any more.
+        """
         while not stop.is_set():
             pause = self._pause
             if self._well():
@@ -54,11 +60,16 @@ class Heart:
                 except DeclaredDead:
                     self._fence.drop()
                     return
-                except WorldError:
+                except (Throttled, Unanswered):
                     pause = self._pause / BEATS
                 else:
                     self._fence.confirm(sent)
             await came(stop, within=pause)
+
+    def fail(self, failure: Exception) -> None:
+        """Beat no more, and say why: the worker must not go on as if it did."""
+        self.failure = failure
+        self._fence.drop()
 
 
 def start_thread(heart: Heart, open_rows: Callable[[], AbstractAsyncContextManager[Rows]]) -> Callable[[], None]:
@@ -70,9 +81,12 @@ def start_thread(heart: Heart, open_rows: Callable[[], AbstractAsyncContextManag
         stop = asyncio.Event()
         handle.append((asyncio.get_running_loop(), stop))
         ready.set()
-        async with open_rows() as rows:
-            await heart.beat(rows.members, stop)
-            await stop.wait()
+        try:
+            async with open_rows() as rows:
+                await heart.beat(rows.members, stop)
+                await stop.wait()
+        except (StreamkitError, OSError) as failure:
+            heart.fail(failure)
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="streamkit-heart", daemon=True)
     thread.start()
@@ -80,7 +94,7 @@ def start_thread(heart: Heart, open_rows: Callable[[], AbstractAsyncContextManag
 
     def stop_thread() -> None:
         loop, stop = handle[0]
-        if thread.is_alive():
+        with suppress(RuntimeError):  # its loop is closed: it has ended by itself
             loop.call_soon_threadsafe(stop.set)
         thread.join(timeout=_JOIN_SECONDS)
 

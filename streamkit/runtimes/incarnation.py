@@ -18,7 +18,7 @@ from streamkit.core.leasing import Member
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
-from streamkit.errors import DeclaredDead, WorldError
+from streamkit.errors import ConfigurationError, DeclaredDead, WorldError
 from streamkit.events import WorkerFenced, WorkerStarted
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.fence import Fence
@@ -99,6 +99,8 @@ class Incarnation:
                 late = asyncio.get_running_loop().call_later(grace + _RELEASE_SECONDS, _give_up, coordinator.runs)
         except* _Fenced:
             self._process.report(WorkerFenced(worker=self._heart.member.worker))
+            if isinstance(self._heart.failure, ConfigurationError):
+                raise self._heart.failure from None
         else:
             late.cancel()
 

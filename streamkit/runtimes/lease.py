@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.engine.retry import FullJitter, insist
-from streamkit.errors import LeaseLost, Refused, WorldError
+from streamkit.errors import LeaseLost, Refused, Throttled, Unanswered
 from streamkit.events import CheckpointDelayed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def take(leases: Leases, seen: ShardRow, *, me: str, chance: Chance) -> Sh
     wanted = replace(seen, owner=me, epoch=seen.epoch + 1, revision=seen.revision + 1, token=chance.token())
     try:
         return replace(await leases.take(seen, wanted), prefers=None)
-    except (Refused, WorldError):
+    except (Refused, Throttled, Unanswered):
         return None
 
 

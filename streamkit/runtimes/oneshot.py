@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +16,7 @@ from streamkit.core.leasing import Progress
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
+from streamkit.engine.handling import Threads
 from streamkit.runtimes.setup import handling_of, rules_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
     letters = _Letters()
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
-        threads = stack.enter_context(ThreadPoolExecutor(min(consumer.concurrency, 32), "streamkit-settle"))
+        threads = Threads(min(consumer.concurrency, 32), name="streamkit-settle")
+        stack.callback(threads.close)
         engine = Engine(
             handling_of(consumer, state=state, threads=threads, stream_arn=""),
             settling,

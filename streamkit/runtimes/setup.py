@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamkit.core.kpl import DECODING
 from streamkit.core.settlement import Batching, Rules
 from streamkit.engine.engine import Handling
-from streamkit.engine.handling import bind
+from streamkit.engine.handling import Threads, bind
 from streamkit.engine.retry import FullJitter, HalfJitter
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
     from datetime import timedelta
 
     from streamkit.consumer import Consumer
@@ -31,15 +31,16 @@ def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rul
         pause=HalfJitter(initial=outage.pause, maximum=outage.maximum, chance=chance).after,
         on_dead_letter=consumer.on_dead_letter,
         batching=_batching(consumer),
+        decoding=DECODING | consumer.max_record_bytes << 8,
     )
 
 
-def handling_of(consumer: Consumer, *, state: object, threads: Executor | None, stream_arn: str) -> Handling:
+def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_arn: str) -> Handling:
     """Return how the consumer's code is called, with the value its lifespan gave."""
     max_age = consumer.retry.max_age
     return Handling(
-        call=bind(consumer.handler, consumer.signature, state=state, threads=threads),
-        cancellable=consumer.signature.is_async,
+        call=bind(consumer.handler, consumer.signature, state=state, threads=threads.pool),
+        threads=None if consumer.signature.is_async else threads.free,
         batches=consumer.batches,
         concurrency=1 if consumer.batches else consumer.concurrency,
         timeout=consumer.handler_timeout.total_seconds(),

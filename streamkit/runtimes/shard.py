@@ -20,6 +20,7 @@ from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
     ShardEnded,
+    ShardLagging,
     ShardLost,
     ShardReleased,
 )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
 
+_LAG_SECONDS = 60.0
 _QUIET_REFRESH_SECONDS = 3600.0
 """How often a shard that is caught up and quiet says so in its row (rule 14)."""
 
@@ -83,6 +85,11 @@ class ShardRun:
         self._caught_up_at = lease.row.caught_up_at
         self._held = 0
         self._sizes: deque[tuple[int, int]] = deque()
+        self._moved = (0, self._clock.monotonic())
+        """What the frontier had passed when it moved last, and when that was."""
+        self._told = self._moved[1]
+        self._durable = 0
+        """Records that the frontier had passed at the last checkpoint."""
 
     @property
     def id(self) -> str:
@@ -97,6 +104,18 @@ class ShardRun:
         self._prefers = prefers
         self._engine.stop()
         asyncio.get_running_loop().call_later(grace, self._cut_short)
+
+    def watch(self) -> None:
+        """Say so, once a minute, if the frontier does not move although records wait (rule 17)."""
+        now, passed, waiting = self._clock.monotonic(), self._settling.passed, self._settling.pending
+        if passed != self._moved[0] or not waiting:
+            self._moved = (passed, now)
+            self._told = now
+        elif now - self._told >= _LAG_SECONDS:
+            self._told = now
+            oldest = self._settling.unsettled()[0].sequence_number
+            held_up = now - self._moved[1]
+            self._report(ShardLagging(shard=self.id, sequence=oldest, held_up_seconds=held_up, waiting=waiting))
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
@@ -152,7 +171,7 @@ class ShardRun:
         ours = row.shard.hash_range if self._terms.kpl_only else None
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
-            await self._terms.budget.room()
+            await self._terms.budget.room(lambda: self._held)
             read = await self._answer(reader)
             if (gap := gaps.found(read)) is not None:
                 self._report_gap(gap)
@@ -184,7 +203,7 @@ class ShardRun:
         share = max(1, self._terms.checkpoint.window // 8)
         fed = 0
         while fed < len(records):
-            room = self._terms.checkpoint.window - self._settling.pending
+            room = self._room()
             if room >= min(share, len(records) - fed):
                 self._engine.feed(records[fed : fed + room])
                 fed += room
@@ -192,6 +211,12 @@ class ShardRun:
                 self._engine.settled.clear()
                 await self._engine.settled.wait()
         self._sizes.append((self._settling.admitted, size))
+
+    def _room(self) -> int:
+        """Return how many records may come in: a window's worth, and no more than may be repeated (rule 19)."""
+        checkpoint, settling = self._terms.checkpoint, self._settling
+        undurable = settling.admitted - self._durable
+        return min(checkpoint.window - settling.pending, checkpoint.records + checkpoint.window - undurable)
 
     def _note_idle(self, *, caught_up: bool) -> None:
         if not (caught_up and self._settling.clear):
@@ -246,7 +271,7 @@ class ShardRun:
         await self._write()
 
     async def _write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
-        progress, edge = self._settling.progress(), self._settling.edge
+        progress, edge, passed = self._settling.progress(), self._settling.edge, self._settling.passed
         arrived = edge.arrived if edge is not None else self.lease.row.frontier_arrived
         changes = {
             "progress": progress,
@@ -256,6 +281,8 @@ class ShardRun:
             **changes,
         }
         await self.lease.write(children=children, **changes)
+        self._durable = passed
+        self._engine.settled.set()
         self._report(
             CheckpointWritten(
                 shard=self.id,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from time import perf_counter
+from time import perf_counter  # noqa: TID251 - the rate is in real time
 
 from streamkit.testing.simulation import draw, simulate
 from tests.simulation.campaign import ENOUGH, Campaign, looks

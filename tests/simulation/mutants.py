@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutants.__main__ import copy, mutate
-from tests.mutants.catalogue import Mutant, mutant
+from tests.mutants.catalogue import Mutant, Patch, mutant
 
 SEEDS = 1_500
 LIMIT_SECONDS = 300
@@ -71,7 +71,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "the dead go on beating",
         "2",
         "testing/memory/table.py",
-        "        row = self.worker_rows.get(member.worker)\n        if row is None or row.state != \"alive\":\n"
+        '        row = self.worker_rows.get(member.worker)\n        if row is None or row.state != "alive":\n'
         "            raise _declared_dead(member, row)\n        self.worker_rows[member.worker] = member\n",
         "        self.worker_rows[member.worker] = member\n",
     ),
@@ -138,6 +138,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "            await self._write(owner=None, prefers=self._prefers)\n",
         "            await self.lease.write(owner=None, prefers=self._prefers)\n",
     ),
+    Mutant(
+        name="a retry overlaps a timed-out attempt",
+        rule="8",
+        patches=(
+            Patch(
+                file="runtimes/setup.py",
+                old="cancellable=consumer.signature.is_async",
+                new="cancellable=True",
+            ),
+            Patch(
+                file="engine/handling.py",
+                old="            if future.cancelled():\n                raise\n",
+                new="            raise\n",
+            ),
+        ),
+        tests=(),
+    ),
     mutant(
         "a child does not wait for its parents",
         "11",
@@ -149,7 +166,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a parent that a stale listing lacks is called finished",
         "11",
         "runtimes/coordinator.py",
-        "listed=(self._listed.keys() | self._parents_without_row()) - self._finished,",
+        "listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),",
         "listed=frozenset(self._listed),",
     ),
     mutant(

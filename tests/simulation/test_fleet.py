@@ -66,7 +66,7 @@ def test_a_simulated_process_runs_what_streamkit_run_builds(built: list[Worker])
     fleet.loop.run_until_complete(fleet.loop.world.start(asyncio.sleep(1.0), name="a second"))
     fleet.loop.bury()
     plan = configure([fleet.consumer], environment={})
-    asyncio.run(command._run(plan, supervised=False))  # noqa: SLF001 - what the command does
+    asyncio.run(command._run(plan, supervised=False))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what the command does
     simulated, real = built
     assert set(parts(simulated)) == set(parts(real))
     assert {Worker, Crew, Process, Budget} <= set(parts(real))

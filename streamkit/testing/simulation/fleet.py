@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamkit.consumer import Consumer, Kinesis, Sqs
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
-from streamkit.errors import Throttled, Unanswered
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.signals import Partial, Poison, Unavailable
-from streamkit.testing.kinesis import KinesisError
 from streamkit.testing.memory import MemoryStream, MemoryTable
 from streamkit.testing.simulation.history import History
-from streamkit.testing.simulation.loop import HOME, FleetLoop, Stuck
-from streamkit.testing.simulation.mix import Mix, draw
+from streamkit.testing.simulation.loop import HOME, FleetLoop
+from streamkit.testing.simulation.mix import Mix
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.referee import Referee
-from streamkit.testing.simulation.services import ProcessWorld, TrimmingKinesis, read_faults
+from streamkit.testing.simulation.services import ProcessWorld, TrimmingKinesis
 from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from typing import Any
 
     from streamkit.testing.simulation.loop import Home
@@ -63,7 +60,7 @@ class Fleet:
         self.loop = FleetLoop(random.Random(f"schedule {mix.seed}"))
         self.loop.thread_seconds = self._thread_seconds
         self.history = History(keep=keep)
-        self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self._bereaved)
+        self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self.bereaved)
         self.kinesis = TrimmingKinesis(
             clock=lambda: self.clock.now().timestamp(), chance=random.Random(f"kinesis {mix.seed}")
         )
@@ -129,15 +126,16 @@ class Fleet:
         if self.mix.kind != "thread":
             self.referee.violated("what can be cancelled is never called stuck", process.name)
         process.kill("stuck")
-        self._bereaved(process)
+        self.bereaved(process)
 
-    def _bereaved(self, process: Process) -> None:
+    def bereaved(self, process: Process) -> None:
         """A process died: mostly, somebody starts another."""
         self.workers.pop(process, None)
-        if self.rng.random() < 0.8:
-            self.after(self.rng.uniform(0.0, 2 * self.mix.lease), self._relaunch)
+        if self.weather.happens(0.8):
+            self.after(self.rng.uniform(0.0, 2 * self.mix.lease), self.relaunch)
 
-    def _relaunch(self) -> None:
+    def relaunch(self) -> None:
+        """Start another, unless the run is about to end."""
         if not self.closed:
             self.launch()
 
@@ -154,7 +152,11 @@ class Fleet:
 
     def _consumer(self) -> Consumer:
         mix = self.mix
-        handlers: dict[str, Any] = {"async": self._handle, "thread": self._handle_in_thread, "batch": self._handle_batch}
+        handlers: dict[str, Any] = {
+            "async": self._handle,
+            "thread": self._handle_in_thread,
+            "batch": self._handle_batch,
+        }
         return Consumer(
             name="simulated",
             handler=handlers[mix.kind],
@@ -263,7 +265,7 @@ class Fleet:
                 except BaseException as error:
                     self.referee.ended(process, record, run, fine=False)
                     named = isinstance(error, Exception) and not isinstance(error, Unavailable)
-                    told = named and self.weather.rng.random() < 0.5
+                    told = named and self.weather.happens(0.5)
                     if told:
                         raise Partial(done=batch[: len(runs)], failed={record: error}) from error
                     raise
@@ -277,5 +279,6 @@ class Fleet:
 def leaves(error: BaseException) -> str:
     """Tell the errors inside a group."""
     if isinstance(error, BaseExceptionGroup):
-        return ", ".join(leaves(each) for each in error.exceptions)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return ", ".join(leaves(each) for each in group.exceptions)
     return repr(error)

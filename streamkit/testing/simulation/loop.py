@@ -19,6 +19,7 @@ import heapq
 from collections import deque
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
@@ -100,18 +101,19 @@ class Home:
 HOME: ContextVar[Home] = ContextVar("HOME")
 
 
-class FleetLoop(asyncio.AbstractEventLoop):
+class FleetLoop(asyncio.BaseEventLoop):
     """Runs the processes of one simulation. `chance` draws which of them is next."""
 
     def __init__(self, chance: random.Random) -> None:
+        self._running = False
+        super().__init__()
         self._draw = chance.random
         self._now = 0.0
         self._turns = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Home]] = []
         self._numbers = count()
-        self._ready: list[Home] = []
+        self._able: list[Home] = []
         self._halted = False
-        self._running = False
         self.over = False
         """Whether the run is over and only has to end."""
         self.thread_seconds: Callable[[], float] = lambda: _THREAD_SECONDS * self._draw()
@@ -172,19 +174,19 @@ class FleetLoop(asyncio.AbstractEventLoop):
         home.queue.append(handle)
         if home.running and not home.listed:
             home.listed = True
-            self._ready.append(home)
+            self._able.append(home)
 
     def rest(self, home: Home) -> None:
         """Run nothing of this process."""
         if home.listed:
             home.listed = False
-            self._ready.remove(home)
+            self._able.remove(home)
 
     def wake(self, home: Home) -> None:
         """Run what was held."""
         if home.queue and not home.listed:
             home.listed = True
-            self._ready.append(home)
+            self._able.append(home)
 
     # -- running
 
@@ -206,18 +208,18 @@ class FleetLoop(asyncio.AbstractEventLoop):
 
     def _turn(self) -> None:
         """Let one process, drawn among those that can, run what it has ready."""
-        ready = self._ready
-        if not ready:
+        able = self._able
+        if not able:
             self._advance()
             return
-        home = ready[int(self._draw() * len(ready))] if len(ready) > 1 else ready[0]
+        home = able[int(self._draw() * len(able))] if len(able) > 1 else able[0]
         queue = home.queue
         self._turns += 1
         if self._turns > _SPIN:
             raise Stuck(f"{home.name} runs on and on while time stands still: {queue[0]!r}")
         for _ in range(len(queue)):
             handle = queue.popleft()
-            if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's own loops do
+            if not handle._cancelled:  # noqa: SLF001 - as asyncio's own loops do
                 handle._run()  # noqa: SLF001 - as above
             if not home.running or self._halted:
                 break
@@ -227,7 +229,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
     def _advance(self) -> None:
         """Jump to the next timer; queue what is due then."""
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
+        while timers and timers[0][2]._cancelled:  # noqa: SLF001 - as asyncio does
             heapq.heappop(timers)
         if not timers:
             raise Stuck("nothing is ready and no timer is set")
@@ -235,7 +237,7 @@ class FleetLoop(asyncio.AbstractEventLoop):
         self._turns = 0
         while timers and timers[0][0] <= self._now:
             _, _, handle, home = heapq.heappop(timers)
-            if not handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
+            if not handle._cancelled:  # noqa: SLF001 - as asyncio does
                 self._append(home, handle)
 
     def bury(self) -> None:
@@ -282,7 +284,12 @@ class FleetLoop(asyncio.AbstractEventLoop):
         (HOME.get() if context is None else context[HOME]).keep(task)
         return task
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002 - there are no threads
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
         """Stand in for a thread: it takes virtual time, and cannot be cancelled. Its work falls within that time."""
         future: asyncio.Future[T] = self.create_future()
         took = self.thread_seconds()
@@ -291,11 +298,10 @@ class FleetLoop(asyncio.AbstractEventLoop):
         def work() -> None:
             self.thread_ends = self._now + took - before
             try:
-                answer = func(*args)
+                end = partial(_finish, future, func(*args))
             except Exception as raised:  # noqa: BLE001 - whatever the thread raises
-                self.call_later(took - before, _settle, future, None, raised)
-            else:
-                self.call_later(took - before, _settle, future, answer, None)
+                end = partial(_fail, future, raised)
+            self.call_later(took - before, end)
 
         self.call_later(before, work)
         return future
@@ -309,8 +315,8 @@ class FleetLoop(asyncio.AbstractEventLoop):
         return self._running
 
     def is_closed(self) -> bool:
-        """Never: it holds nothing."""
-        return False
+        """Always: it holds nothing that had to be closed."""
+        return True
 
     def close(self) -> None:
         """Do nothing: it holds nothing."""
@@ -320,10 +326,11 @@ class FleetLoop(asyncio.AbstractEventLoop):
         self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 
-def _settle(future: asyncio.Future[T], answer: T | None, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is not None:
+def _finish(future: asyncio.Future[T], answer: T) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
         future.set_exception(error)
-    else:
-        future.set_result(answer)  # type: ignore[arg-type] - None only beside an error

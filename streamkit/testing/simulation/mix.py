@@ -86,15 +86,19 @@ def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
     rng = random.Random(f"mix {seed}")
     lease = rng.choice((2.0, 3.0, 5.0, 10.0))
-    calm = rng.random() < 0.1
+
+    def happens(odds: float) -> bool:
+        return rng.random() < odds
+
+    calm = happens(0.1)
 
     def share(odds: float, most: float) -> float:
-        return rng.uniform(0.0, most) if rng.random() < odds and not calm else 0.0
+        return rng.uniform(0.0, most) if happens(odds) and not calm else 0.0
 
     def some(odds: float, most: int) -> int:
-        return rng.randint(1, most) if rng.random() < odds and not calm else 0
+        return rng.randint(1, most) if happens(odds) and not calm else 0
 
-    retention = rng.uniform(40.0, 90.0) if rng.random() < 0.12 else None
+    retention = rng.uniform(40.0, 90.0) if happens(0.12) else None
     rates = Rates(
         throttled=share(0.3, 0.2),
         lost=share(0.4, 0.2),
@@ -116,8 +120,9 @@ def draw(seed: int) -> Mix:
         joins=some(0.4, 2),
         leaves=some(0.3, 2),
         deploys=some(0.3, 1),
-        blackouts=1 if retention is not None and rng.random() < 0.7 else 0,
+        blackouts=1 if retention is not None and happens(0.7) else 0,
     )
+    batch_size = rng.choice((1, 3, 10))
     return Mix(
         seed=seed,
         workers=rng.choice((1, 2, 2, 3, 3, 4)),
@@ -129,10 +134,10 @@ def draw(seed: int) -> Mix:
         lease=lease,
         interval=rng.choice((0.0, 0.2, 1.0, 2.0)),
         checkpoint_records=rng.choice((1, 5, 10_000, 10_000)),
-        window=rng.choice((1, 4, 20, 6000, 6000)),
+        window=max(batch_size, rng.choice((1, 4, 20, 6000, 6000))),
         concurrency=rng.choice((1, 2, 8, 64)),
         kind=rng.choice(("async", "async", "async", "thread", "batch")),
-        batch_size=rng.choice((1, 3, 10)),
+        batch_size=batch_size,
         timeout=rng.choice((2.0, 4.0, 8.0)),
         attempts=rng.choice((2, 3, 5)),
         poll=rng.choice((0.2, 0.5, 1.0)),
@@ -140,7 +145,7 @@ def draw(seed: int) -> Mix:
         on_dead_letter=rng.choice(("continue", "continue", "park")),
         start=rng.choice(("TRIM_HORIZON", "TRIM_HORIZON", "LATEST")),
         retention=retention,
-        outage_signal=rng.random() < 0.7,
+        outage_signal=happens(0.7),
         drift=rng.choice((0.0, 0.01, 0.05)),
         skew=rng.choice((0.0, 0.5, 30.0)) if retention is None else 0.0,
         bad=share(0.7, 0.3),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from streamkit.errors import Throttled, Unanswered
-from streamkit.testing.simulation.loop import HOME
+from streamkit.errors import DeclaredDead, Refused, Throttled, Unanswered
 from streamkit.testing.time import START, SeededChance
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
     from datetime import datetime
 
     from streamkit.testing.simulation.history import History
     from streamkit.testing.simulation.loop import FleetLoop, Home
-    from streamkit.testing.simulation.mix import Rates
-    from streamkit.testing.simulation.weather import Weather
+    from streamkit.testing.simulation.weather import Fate, Weather
 
 T = TypeVar("T")
 
@@ -58,7 +57,7 @@ class Process:
         """When it was killed."""
         self.stops: list[tuple[float, float]] = []
         """From when until when it was stopped."""
-        self._weather = weather
+        self.weather = weather
 
     @property
     def alive(self) -> bool:
@@ -92,21 +91,13 @@ class Process:
 
     async def leave(self, what: str) -> None:
         """The process's own part of a request: the decision is made, the request is not yet on its way."""
-        rates, rng = self._weather.rates, self._weather.rng
+        rates, rng = self.weather.rates, self.weather.rng
         if rng.random() < rates.stop_at_request:
-            self.stop(self._weather.long_stop(), f"before {what}")
+            self.stop(self.weather.long_stop(), f"before {what}")
         elif rng.random() < rates.kill_at_request:
             self.kill(f"before {what}")
-            self._weather.bereaved(self)
-        await asyncio.sleep(self._weather.way())
-
-    async def ask(self, what: str, answer: Callable[[], T]) -> T:
-        """Make a request without effect: the answer is that of the moment at which it arrives, and may grow stale."""
-        await self.leave(what)
-        self._refused(what)
-        found = answer()
-        await asyncio.sleep(self._weather.way())
-        return found
+            self.weather.bereaved(self)
+        await asyncio.sleep(self.weather.way())
 
     async def tell(self, what: str, effect: Callable[[], T], *, lossy: bool = True) -> T:
         """Make a request with an effect, which takes place whatever becomes of this process meanwhile.
@@ -114,69 +105,78 @@ class Process:
         Raises `Throttled` (no effect) and `Unanswered` (effect now, later, or never).
         """
         await self.leave(what)
-        return await self._send(what, effect, lossy=lossy)
+        request = _Request(self, what, effect)
+        request.go(self.weather.fate() if lossy else "heard", during_outages=lossy)
+        return await request.answer
 
-    def _refused(self, what: str) -> None:
-        weather, rates = self._weather, self._weather.rates
+    def refused(self, what: str) -> None:
+        """Raise what a table that is down, or has enough, answers."""
+        weather, rates = self.weather, self.weather.rates
         if weather.table_down:
             raise weather.table_down(f"{what}: the table is down")
         if weather.rng.random() < rates.throttled:
             self.history.saw("request throttled")
             raise Throttled(what)
 
-    def _send(self, what: str, effect: Callable[[], T], *, lossy: bool) -> asyncio.Future[T]:
-        weather, loop = self._weather, self.loop
-        rates, rng = weather.rates, weather.rng
-        future: asyncio.Future[T] = loop.create_future()
-        there = weather.way()
-        fate = rng.random() if lossy else 1.0
-        world = loop.world.context
-
-        def answer(value: T | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(value)  # type: ignore[arg-type]
-            else:
-                future.set_exception(error)
-
-        def land(heard: bool) -> None:  # noqa: FBT001
-            if lossy and weather.table_down and heard:
-                loop.call_later(0.0, answer, None, weather.table_down(f"{what}: the table is down"))
-                return
-            value, error = None, None
-            try:
-                value = effect()
-            except Exception as refusal:  # noqa: BLE001 - the service's answer
-                error = refusal
-            if heard:
-                loop.call_later(weather.way(), answer, value, error)
-            elif error is None:
-                self.history.note(loop.time(), self.name, f"{what} took effect unheard")
-
-        def silent() -> None:
-            answer(None, Unanswered(what))
-
-        if fate < rates.throttled:
-            self.history.saw("request throttled")
-            loop.call_later(there, answer, None, Throttled(what), context=world)
-        elif fate < rates.throttled + rates.lost:
-            self.history.saw(f"answer lost: {what}")
-            loop.call_later(there, land, False, context=world)
-            loop.call_later(_PATIENCE, silent, context=world)
-        elif fate < rates.throttled + rates.lost + rates.late:
-            late = _PATIENCE * (0.9 + rng.random()) if rng.random() < 0.5 else rng.uniform(0.0, 3.0 * weather.lease)
-            self.history.saw(f"late: {what}")
-            loop.call_later(late, land, False, context=world)
-            loop.call_later(_PATIENCE, silent, context=world)
-        else:
-            loop.call_later(there, land, True, context=world)
-        return future
-
     def __repr__(self) -> str:
         return repr(self.home)
 
 
-def current() -> Home:
-    """Return the process that runs."""
-    return HOME.get()
+class _Request(Generic[T]):
+    """A request with an effect, on its way outside of every process."""
+
+    def __init__(self, process: Process, what: str, effect: Callable[[], T]) -> None:
+        self.answer: asyncio.Future[T] = process.loop.create_future()
+        self._process = process
+        self._what = what
+        self._effect = effect
+
+    def go(self, fate: Fate, *, during_outages: bool) -> None:
+        """Send it to what is to become of it."""
+        weather, saw = self._process.weather, self._process.history.saw
+        match fate:
+            case "throttled":
+                saw("request throttled")
+                self._after(weather.way(), partial(self._fail, Throttled(self._what)))
+            case "lost":
+                saw(f"answer lost: {self._what}")
+                self._after(weather.way(), self._land_unheard)
+                self._after(_PATIENCE, self._give_up)
+            case "late":
+                saw(f"late: {self._what}")
+                self._after(weather.late(_PATIENCE), self._land_unheard)
+                self._after(_PATIENCE, self._give_up)
+            case "heard":
+                self._after(weather.way(), partial(self._land, during_outages=during_outages))
+
+    def _after(self, seconds: float, call: Callable[[], object]) -> None:
+        loop = self._process.loop
+        loop.call_later(seconds, call, context=loop.world.context)
+
+    def _land(self, *, during_outages: bool) -> None:
+        weather = self._process.weather
+        if during_outages and weather.table_down:
+            self._fail(weather.table_down(f"{self._what}: the table is down"))
+            return
+        try:
+            value = self._effect()
+        except Exception as refusal:  # noqa: BLE001 - the service's answer
+            self._after(weather.way(), partial(self._fail, refusal))
+        else:
+            self._after(weather.way(), partial(self._succeed, value))
+
+    def _land_unheard(self) -> None:
+        with suppress(Refused, DeclaredDead):
+            self._effect()
+            self._process.history.note(self._process.loop.time(), self._process.name, f"{self._what} went unheard")
+
+    def _give_up(self) -> None:
+        self._fail(Unanswered(self._what))
+
+    def _succeed(self, value: T) -> None:
+        if not self.answer.done():
+            self.answer.set_result(value)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)

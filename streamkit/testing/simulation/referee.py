@@ -35,6 +35,18 @@ class Violation(AssertionError):
 
 
 @dataclass(slots=True)
+class Run:
+    """One call of the handler for one record."""
+
+    process: Process
+    epoch: int
+    began: float
+    effect: float | None = None
+    ended: float | None = None
+    fine: bool = False
+
+
+@dataclass(slots=True)
 class Entry:
     """One record that was put."""
 
@@ -48,7 +60,7 @@ class Entry:
     effects: int = 0
     letter: str | None = None
     failures: int = 0
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list[Run])
 
     @property
     def settled(self) -> bool:
@@ -59,22 +71,12 @@ class Entry:
         return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
 
 
-@dataclass(slots=True)
-class Run:
-    """One call of the handler for one record."""
-
-    process: Process
-    epoch: int
-    began: float
-    effect: float | None = None
-    ended: float | None = None
-    fine: bool = False
-
-
 class Referee:
     """Watches one simulation."""
 
-    def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, listed: Callable[[], set[str]]) -> None:
+    def __init__(
+        self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, listed: Callable[[], set[str]]
+    ) -> None:
         """`listed` tells the ids of the shards that the service still has."""
         self.mix = mix
         self.violation: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamkit.errors import Throttled, Unanswered
@@ -15,10 +16,14 @@ from streamkit.testing.simulation.services import read_faults
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from streamkit.testing.simulation.process import Process
     from streamkit.testing.simulation.referee import Entry
 
 KEEP = 400
 """Happenings kept for people."""
+_DRAIN_SECONDS = 30.0
+"""Within which a worker has to end after SIGTERM."""
+_MOST_OPEN = 8
 _BEHAVIOURS = ("poison", "bad", "slow", "slow", "flaky", "flaky", "hanging")
 
 
@@ -43,7 +48,6 @@ def simulate(seed: int, *, keep: int = KEEP, mix: Mix | None = None) -> Verdict:
     fleet = Fleet(mix, keep=keep)
     script = Script(fleet)
     loop = fleet.loop
-    drained = 0.0
     try:
         loop.run_until_complete(loop.world.start(script.play(), name="script"))
     except Stuck as stuck:
@@ -87,7 +91,7 @@ class Script:
     def _schedule(self) -> None:
         fleet, mix, rates = self.fleet, self.mix, self.mix.rates
         rng = fleet.rng
-        for number in range(mix.records):
+        for _ in range(mix.records):
             fleet.after(rng.uniform(0.0, mix.duration), self._put)
         plan: list[tuple[int, Callable[[], object]]] = [
             (rates.kills, self._kill),
@@ -129,16 +133,16 @@ class Script:
 
     def _reshard(self) -> None:
         fleet = self.fleet
-        listed = [shard for shard in fleet.stream.listed()]
+        listed = fleet.stream.listed()
         closed = {parent for shard in listed for parent in shard.parents}
         open_ = sorted((shard for shard in listed if shard.id not in closed), key=lambda s: s.hash_range or (0, 0))
         try:
-            if len(open_) > 1 and fleet.rng.random() < 0.5:
+            if len(open_) > 1 and fleet.weather.happens(0.5):
                 at = fleet.rng.randrange(len(open_) - 1)
                 fleet.stream.merge(open_[at].id, open_[at + 1].id)
                 self._say(f"merged {open_[at].id[-4:]} and {open_[at + 1].id[-4:]}")
                 fleet.history.saw("merge")
-            elif len(open_) < 8:
+            elif len(open_) < _MOST_OPEN:
                 shard = fleet.rng.choice(open_)
                 fleet.stream.split(shard.id)
                 self._say(f"split {shard.id[-4:]}")
@@ -146,7 +150,7 @@ class Script:
         except KinesisError as refused:
             self._say(f"reshard refused: {refused.code}")
         self._note_lineage()
-        if fleet.rng.random() < 0.4:
+        if fleet.weather.happens(0.4):
             fleet.after(fleet.rng.uniform(0.0, 1.0), self._reshard_again)
 
     def _reshard_again(self) -> None:
@@ -167,18 +171,18 @@ class Script:
         if process is not None:
             self._drain(process, "leave")
 
-    def _drain(self, process: object, why: str) -> None:
-        worker = self.fleet.workers[process]  # type: ignore[index]
+    def _drain(self, process: Process, why: str) -> None:
+        worker = self.fleet.workers[process]
         self.fleet.history.saw(why)
-        self.fleet.history.note(self.fleet.loop.time(), process.name, f"SIGTERM: {why}")  # type: ignore[attr-defined]
-        process.home.context.copy().run(self.fleet.loop.call_soon, worker.drain, why)  # type: ignore[attr-defined]
+        self.fleet.history.note(self.fleet.loop.time(), process.name, f"SIGTERM: {why}")
+        process.home.context.copy().run(self.fleet.loop.call_soon, worker.drain, why)
 
     def _deploy(self) -> None:
         """Replace every worker by a new one, one after the other."""
         for index, process in enumerate(list(self.fleet.workers)):
-            self.fleet.after(index * self.fleet.rng.uniform(0.0, 3.0), lambda each=process: self._replace(each))
+            self.fleet.after(index * self.fleet.rng.uniform(0.0, 3.0), partial(self._replace, process))
 
-    def _replace(self, process: object) -> None:
+    def _replace(self, process: Process) -> None:
         if process in self.fleet.workers and not self.fleet.quiet:
             self._drain(process, "deploy")
             self.fleet.launch()
@@ -189,7 +193,7 @@ class Script:
         process = self.fleet.some()
         if process is not None:
             process.kill("at random")
-            self.fleet._bereaved(process)
+            self.fleet.bereaved(process)
 
     def _stop(self) -> None:
         process = self.fleet.some()
@@ -201,8 +205,7 @@ class Script:
         for process in list(self.fleet.workers):
             process.kill("blackout")
             self.fleet.workers.pop(process, None)
-        assert self.mix.retention is not None
-        self.fleet.after(self.mix.retention * self.fleet.rng.uniform(0.5, 1.5), self.fleet.launch)
+        self.fleet.after((self.mix.retention or 0.0) * self.fleet.rng.uniform(0.5, 1.5), self.fleet.relaunch)
 
     def _table_outage(self) -> None:
         weather = self.fleet.weather
@@ -268,24 +271,24 @@ class Script:
             self._put_everywhere()
             fleet.launch()
             began = fleet.loop.time()
-            while referee.unreported() and fleet.loop.time() - began < limit:
+            while referee.unreported() and fleet.loop.time() - began < limit:  # noqa: ASYNC110 - virtual seconds
                 await asyncio.sleep(1.0)
             fleet.closed = True
             for process in list(fleet.workers):
                 self._drain(process, "the end")
             await self._all_drained()
-        self._final(referee)
+        self._final()
 
     async def _all_drained(self) -> None:
         fleet = self.fleet
         began = fleet.loop.time()
         while fleet.workers:
-            if fleet.loop.time() - began > 30.0:
+            if fleet.loop.time() - began > _DRAIN_SECONDS:
                 fleet.referee.violated("a drain ends", ", ".join(process.name for process in fleet.workers))
                 return
             await asyncio.sleep(0.5)
 
-    def _final(self, referee: object) -> None:
+    def _final(self) -> None:
         fleet = self.fleet
         fleet.referee.audit()
         for row in fleet.table.shard_rows.values():

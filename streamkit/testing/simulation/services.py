@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from msgspec.structs import replace
-
-from streamkit.core.positions import Position
 from streamkit.errors import Missing, Throttled, Undelivered, WorldError
 from streamkit.ports import Ports, Rows
 from streamkit.testing.kinesis import AnswerLost, Fault, Faults, KinesisError, KinesisWorld
@@ -17,6 +14,7 @@ from streamkit.testing.memory.stream import MemoryReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
+    from datetime import timedelta
 
     from streamkit.consumer import Consumer
     from streamkit.core.leasing import Member, ShardRow
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from streamkit.testing.kinesis import Records
     from streamkit.testing.memory import MemoryStream
     from streamkit.testing.memory.table import Write
+    from streamkit.testing.simulation.mix import Rates
     from streamkit.testing.simulation.process import Process
     from streamkit.testing.simulation.referee import Referee
     from streamkit.testing.simulation.weather import Weather
@@ -46,7 +45,7 @@ class TrimmingKinesis(KinesisWorld):
         self.faults = faults
 
 
-def read_faults(rates: Any) -> Faults:  # noqa: ANN401
+def read_faults(rates: Rates) -> Faults:
     """Return the troubles of reading."""
     if not (rates.reads_fail or rates.expired):
         return Faults()
@@ -68,16 +67,16 @@ class TableView(MemoryTable):
 
     async def _asked(self, method: str) -> None:
         await self._process.leave(method)
-        self._process._refused(method)
+        self._process.refused(method)
 
     async def _travel(self) -> None:
-        await asyncio.sleep(self._process._weather.way())
+        await asyncio.sleep(self._process.weather.way())
 
     async def _written(self, method: Write, effect: Callable[[], T]) -> T:
         return await self._process.tell(method, effect)
 
     def _register(self, wanted: Registration) -> Registration:
-        found = self._table._register(wanted)
+        found = self._table._register(wanted)  # noqa: SLF001 - of the same class
         self._referee.registered(found)
         return found
 
@@ -156,7 +155,7 @@ class Outbox:
 class SourceView(MemorySource):
     """The stream, over the wire of one process."""
 
-    def __init__(self, stream: MemoryStream, process: Process, referee: Referee, *, idle: Any, page: int) -> None:
+    def __init__(self, stream: MemoryStream, process: Process, referee: Referee, *, idle: timedelta, page: int) -> None:
         super().__init__(stream, idle=idle, page=page)
         self._process = process
         self._referee = referee
@@ -172,11 +171,11 @@ class SourceView(MemorySource):
     async def shards(self) -> Sequence[Shard]:
         """List every shard; the answer grows stale on its way."""
         await self._process.leave("list")
-        if self._process._weather.rng.random() < self._process._weather.rates.reads_fail:
+        if self._process.weather.rng.random() < self._process.weather.rates.reads_fail:
             self._process.history.saw("listing failed")
             raise Throttled("list")
         found = await super().shards()
-        await asyncio.sleep(self._process._weather.way())
+        await asyncio.sleep(self._process.weather.way())
         return found
 
     def reader(self, shard: Shard, place: Place) -> MemoryReader:
@@ -187,9 +186,7 @@ class SourceView(MemorySource):
 class ReaderView(MemoryReader):
     """One shard, over the wire of one process."""
 
-    def __init__(
-        self, source: SourceView, shard: Shard, place: Place, process: Process, referee: Referee
-    ) -> None:
+    def __init__(self, source: SourceView, shard: Shard, place: Place, process: Process, referee: Referee) -> None:
         super().__init__(source, shard, place)
         self._process = process
         self._referee = referee
@@ -197,7 +194,7 @@ class ReaderView(MemoryReader):
 
     async def read(self) -> Read:
         """Return the next answer; now and then with records of an earlier one once more."""
-        weather = self._process._weather
+        weather = self._process.weather
         await self._process.leave("read")
         if weather.rates.repeated and weather.rng.random() < weather.rates.repeated:
             self._process.history.saw("records read again")
@@ -207,7 +204,6 @@ class ReaderView(MemoryReader):
         self._earlier = before
         await asyncio.sleep(weather.way())
         return answer
-
 
     def _ask(self) -> Records:
         try:
@@ -239,11 +235,9 @@ class ProcessWorld:
     async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:  # noqa: ARG002 - the port's
         """Open the stream, the table and the queue."""
         yield Ports(
-            source=SourceView(
-                self._stream, self._process, self._referee, idle=consumer.source.poll, page=self._page
-            ),
+            source=SourceView(self._stream, self._process, self._referee, idle=consumer.source.poll, page=self._page),
             registry=self._view,
-            dead_letters=Outbox(self._process, self._process._weather, self._referee),
+            dead_letters=Outbox(self._process, self._process.weather, self._referee),
         )
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from streamkit.testing.simulation.mix import Rates
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.process import Process
 
 CALM = Rates()
+
+Fate = Literal["throttled", "lost", "late", "heard"]
+"""Of a request with an effect."""
 
 
 class Weather:
@@ -37,6 +40,23 @@ class Weather:
         if self.rates.slow and self.rng.random() < self.rates.slow:
             return self.rng.uniform(0.0, self.lease)
         return self._latency * (0.5 + self.rng.random())
+
+    def happens(self, share: float) -> bool:
+        """Draw whether something of this share befalls."""
+        return self.rng.random() < share
+
+    def fate(self) -> Fate:
+        """Draw what becomes of a request."""
+        rates, drawn = self.rates, self.rng.random()
+        if drawn < rates.throttled:
+            return "throttled"
+        if drawn < rates.throttled + rates.lost:
+            return "lost"
+        return "late" if drawn < rates.throttled + rates.lost + rates.late else "heard"
+
+    def late(self, patience: float) -> float:
+        """Seconds after which a late request lands: about when its sender gives up, or much later."""
+        return patience * self.rng.uniform(0.9, 1.9) if self.happens(0.5) else self.rng.uniform(0.0, 3.0 * self.lease)
 
     def long_stop(self) -> float:
         """Seconds for which a process is stopped: around its lease, or for much longer."""
