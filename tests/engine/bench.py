@@ -36,6 +36,7 @@ from streamkit.core.positions import Position
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
+from streamkit.engine.handling import Threads
 from streamkit.runtimes.setup import handling_of, rules_of
 from streamkit.testing import MemoryDeadLetters, MemoryLedger, Recorder, SeededChance, VirtualClock, VirtualLoop
 
@@ -174,7 +175,7 @@ class Bench:
         began = self.loop.time()
         fence_at = interruption.at if interruption and interruption.how == "fence" else float("inf")
         self.engine = Engine(
-            handling_of(self.consumer, state=None, threads=None, stream_arn="arn"),
+            handling_of(self.consumer, state=None, threads=Threads(64, name="bench"), stream_arn="arn"),
             self.settling,
             Surroundings(
                 clock=self.clock,

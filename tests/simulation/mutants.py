@@ -10,8 +10,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.mutants import catalogue
 from tests.mutants.__main__ import copy, mutate
-from tests.mutants.catalogue import Mutant, Patch, mutant
+from tests.mutants.catalogue import Mutant, mutant
 
 SEEDS = 1_500
 LIMIT_SECONDS = 300
@@ -23,6 +24,12 @@ for seed in range({seeds}):
         print(f"{{seed + 1}}|{{outcome.violation.partition(':')[0]}}")
         break
 """
+
+
+def shared(name: str) -> Mutant:
+    """Return the mutant of this name that unit tests catch too."""
+    return next(each for each in catalogue.MUTANTS if each.name == name)
+
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -53,13 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "SUSPICION = 1.05\n",
         "SUSPICION = 0.5\n",
     ),
-    mutant(
-        "suspicion counted from when it was asked",
-        "2",
-        "runtimes/coordinator.py",
-        "        self._sightings.note(members, self._clock.monotonic())\n        suspects",
-        "        self._sightings.note(members, asked)\n        suspects",
-    ),
+    shared("suspicion counted from when it was asked"),
     mutant(
         "burial whatever the counter",
         "2",
@@ -75,41 +76,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "            raise _declared_dead(member, row)\n        self.worker_rows[member.worker] = member\n",
         "        self.worker_rows[member.worker] = member\n",
     ),
-    mutant(
-        "fence ignored",
-        "3",
-        "engine/engine.py",
-        "        if not self._around.may_start():\n",
-        "        if self._around.may_start() is None:\n",
-    ),
-    mutant(
-        "fence counted from the answer",
-        "3",
-        "runtimes/fence.py",
-        "self._until = max(self._until, sent + self._reach)",
-        "self._until = max(self._until, self._clock.monotonic() + self._reach)",
-    ),
-    mutant(
-        "take without raising the epoch",
-        "4",
-        "runtimes/lease.py",
-        "epoch=seen.epoch + 1,",
-        "epoch=seen.epoch,",
-    ),
-    mutant(
-        "a row that names me is left alone",
-        "4",
-        "core/leasing.py",
-        "row.owner == me and row.id not in running)",
-        "row.owner == me and row.id in ())",
-    ),
-    mutant(
-        "a newer write on a guess",
-        "5",
-        "runtimes/lease.py",
-        "        async with self._writing:\n            await self._resolve()\n",
-        "        async with self._writing:\n",
-    ),
+    shared("fence ignored"),
+    shared("fence counted from the answer"),
+    shared("take without raising the epoch"),
+    shared("a row that names me is left alone"),
+    shared("a newer write on a guess"),
     mutant(
         "whose heartbeat row was not seen yet is robbed",
         "6",
@@ -124,13 +95,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return row.owner is None or row.owner not in alive\n",
         "    return row.id is not None\n",
     ),
-    mutant(
-        "a drain that does not release",
-        "7",
-        "runtimes/shard.py",
-        "await self._write(owner=None, prefers=self._prefers)",
-        "await self._write()",
-    ),
+    shared("a drain that does not release"),
     mutant(
         "a hand-over without a checkpoint",
         "7",
@@ -138,23 +103,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            await self._write(owner=None, prefers=self._prefers)\n",
         "            await self.lease.write(owner=None, prefers=self._prefers)\n",
     ),
-    Mutant(
-        name="a retry overlaps a timed-out attempt",
-        rule="8",
-        patches=(
-            Patch(
-                file="runtimes/setup.py",
-                old="cancellable=consumer.signature.is_async",
-                new="cancellable=True",
-            ),
-            Patch(
-                file="engine/handling.py",
-                old="            if future.cancelled():\n                raise\n",
-                new="            raise\n",
-            ),
-        ),
-        tests=(),
-    ),
+    shared("a retry overlaps a timed-out attempt"),
     mutant(
         "a child does not wait for its parents",
         "11",
@@ -184,49 +133,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "now - self._seen > self._retention",
         "now - self._seen > 1e12",
     ),
-    mutant(
-        "LATEST resolved anew after a crash",
-        "15",
-        "runtimes/shard.py",
-        "row.progress.frontier or row.start\n",
-        "row.progress.frontier or (row.start if isinstance(row.start, str) else type(row.start)(self._clock.now()"
-        ".timestamp()))\n",
-    ),
-    mutant(
-        "checkpoint before dead letter",
-        "16",
-        "core/settlement.py",
-        "        self.condemned[ordinal] = verdict\n",
-        "        self.condemned[ordinal] = verdict\n        self._window.settle(ordinal)\n",
-    ),
-    mutant(
-        "frontier passes what is unsettled",
-        "16",
-        "core/window.py",
-        "        if ordinal != self._settled:\n            return\n",
-        "        self._settled = max(self._settled, ordinal + 1)\n        if ordinal >= 0:\n            return\n",
-    ),
-    mutant(
-        "done set ignored at takeover",
-        "17",
-        "core/window.py",
-        "if progress.decoding == DECODING and progress.first else bytearray()",
-        "if progress.decoding < 0 else bytearray()",
-    ),
-    mutant(
-        "done set forgotten by the successor's first checkpoint",
-        "17",
-        "core/window.py",
-        "+ self._ahead[self._admitted :]",
-        "+ bytearray()",
-    ),
-    mutant(
-        "done bits kept though their records were trimmed",
-        "17",
-        "core/window.py",
-        "if ordinal == 0 and self._ahead and not self._is_first(record):",
-        "if ordinal < 0:",
-    ),
+    shared("LATEST resolved anew after a crash"),
+    shared("checkpoint before dead letter"),
+    shared("frontier passes what is unsettled"),
+    shared("done set ignored at takeover"),
+    shared("done set forgotten by the successor's first checkpoint"),
+    shared("done bits kept though their records were trimmed"),
     mutant(
         "checkpoints come late",
         "18",

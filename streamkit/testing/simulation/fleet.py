@@ -256,10 +256,10 @@ class Fleet:
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
         told = False
-        row = self.referee.handed(process, batch[0])
+        row, handed = self.referee.handed(process, batch[0]), self.loop.time()
         try:
             for record in batch:
-                run = self.referee.began(process, record, row)
+                run = self.referee.began(process, record, row, handed=handed)
                 try:
                     await self._act(process, record, run)
                 except BaseException as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streamkit.core.leasing import SUSPICION, ShardRow
 from streamkit.core.positions import Since
-from streamkit.events import RecordsTrimmed, ShardFailed, ShardTaken
+from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,8 @@ class Run:
 
     process: Process
     epoch: int
+    handed: float
+    """When the engine started the handler, for this record or a batch with it."""
     began: float
     effect: float | None = None
     ended: float | None = None
@@ -96,6 +98,7 @@ class Referee:
         self._passed: dict[str, int] = defaultdict(int)
         self._bodies: dict[str, Process] = {}
         self._held: dict[tuple[str, str], int] = {}
+        self._durable: dict[tuple[str, str], str | None] = {}
         self._beaten: dict[str, float] = {}
         self._gaps: list[RecordsTrimmed] = []
         self._start: float | None = None
@@ -163,11 +166,12 @@ class Referee:
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
         return row
 
-    def began(self, process: Process, record: Record, row: ShardRow) -> Run:
-        """A handler that was started when its shard's row was like this turns to a record."""
+    def began(self, process: Process, record: Record, row: ShardRow, *, handed: float | None = None) -> Run:
+        """A handler that was started at this time, when its shard's row was like this, turns to a record."""
         entry = self.entries[int(record.data)]
         epoch = self._held.get((process.name, record.shard), -1)
-        run = Run(process, epoch, self._loop.time())
+        now = self._loop.time()
+        run = Run(process, epoch, now if handed is None else handed, now)
         self._note(process.name, f"starts {entry}, epoch {epoch}")
         if any(self._overlaps(earlier, run) for earlier in entry.runs):
             self.violated("an attempt ends before the next begins", f"{entry} by {process.name}")
@@ -183,7 +187,7 @@ class Referee:
     def _repeated(self, entry: Entry, run: Run, row: ShardRow) -> None:
         self.repeats += 1
         self._history.saw("repeat")
-        fine = [each for each in entry.runs if each.fine]
+        fine = [each for each in entry.runs if each.fine and (each.ended or 0.0) <= run.handed]
         if not fine or self._thawed(run):
             return
         last = fine[-1]
@@ -291,6 +295,7 @@ class Referee:
         if before.owner is None or self._bodies.get(before.owner) is not process or row.epoch != before.epoch:
             self.violated("no write by a stale epoch", f"{process.name} made {self.told(before)} {self.told(row)}")
         self._moved(before, row)
+        self._durable[process.name, row.id] = row.progress.frontier and row.progress.frontier.sequence_number
         if row.owner is None:
             self._released.add((row.id, row.epoch))
         if row.state == "ended" and not all(map(self._accounted, self._log[row.id])):
@@ -392,6 +397,11 @@ class Referee:
         self._history.saw(event.name)
         if isinstance(event, ShardTaken):
             self._held[process.name, event.shard] = event.epoch
+        elif isinstance(event, CheckpointWritten):
+            if self._durable.get((process.name, event.shard), "") != event.frontier:
+                self.violated(
+                    "what is called written is durable", f"{event.shard} at {event.frontier} by {process.name}"
+                )
         elif isinstance(event, RecordsTrimmed):
             self._gaps.append(event)
             self._note(process.name, f"reports a gap in {event.shard[-4:]}")
