@@ -112,7 +112,12 @@ class Consumer:
             raise ConfigurationError(msg)
         for holds, expectation, got in self._expectations():
             _expect(holds, f"consumer {self.name}: {expectation}", got)
-        object.__setattr__(self, "signature", Signature.of(self.handler))
+        signature = Signature.of(self.handler)
+        stateless = "state" in signature.extras and self.lifespan is None
+        _expect(
+            not stateless, f"consumer {self.name}: lifespan: expected one, for the handler takes `state`", self.lifespan
+        )
+        object.__setattr__(self, "signature", signature)
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Kinesis), "source: expected Kinesis(...)", self.source

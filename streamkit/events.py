@@ -131,6 +131,8 @@ class ShardPaused(Event, frozen=True, kw_only=True):
     level = "warning"
     shard: str
     cause: str
+    where: str
+    """File and line that raised it, where there is one."""
     failing: int
     probe_after_seconds: float
     paused_seconds: float
@@ -144,10 +146,10 @@ class ShardResumed(Event, frozen=True, kw_only=True):
     paused_seconds: float
 
 
-class ShardLagging(Event, frozen=True, kw_only=True):
+class ShardHeldUp(Event, frozen=True, kw_only=True):
     """The oldest unsettled record has held the frontier up for over a minute; told once a minute."""
 
-    name = "shard.lagging"
+    name = "shard.held_up"
     level = "warning"
     shard: str
     sequence: str
@@ -198,6 +200,8 @@ class RecordRetried(Event, frozen=True, kw_only=True):
     subsequence: int
     attempt: int
     error: str
+    where: str
+    """File and line of the handler, or of what it called, that raised."""
     delay_seconds: float
 
 

@@ -175,9 +175,7 @@ def test_an_import_that_points_outward_is_found(place: str, statement: str) -> N
 def test_importing_streamkit_loads_nothing_a_cold_start_should_not_pay_for() -> None:
     """`import streamkit` in a fresh interpreter leaves the AWS SDK and its like unloaded."""
     program = "import sys, streamkit; print(*{name.partition('.')[0] for name in sys.modules})"
-    answer = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     loaded = set(answer.stdout.split())
     assert "streamkit" in loaded
     assert loaded & LATE == set()

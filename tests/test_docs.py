@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from streamkit.cli.loading import load
+from streamkit.consumer import Consumer, Settings
 from tests.mutants.catalogue import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("localstack/*.md")])
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+CONSUMERS = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -38,6 +40,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", CONSUMERS, flags=re.DOTALL))
+def test_the_examples_of_consumers_are_consumers(example: str) -> None:
+    """Each makes one, which says that streamkit takes every setting it shows."""
+    scope: dict[str, object] = {"__name__": "example"}
+    exec(compile(example, "docs/consumers.md", "exec"), scope)  # noqa: S102 - our own documentation
+    assert sum(isinstance(value, Consumer) for value in scope.values()) == 1
+
+
+def test_consumers_lists_every_setting() -> None:
+    """With its default; those of the runtimes to come aside."""
+    listed = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in CONSUMERS.splitlines() if "|" in line)))
+    assert Settings.__annotations__.keys() - listed <= {"mode", "parallelization_factor", "code_version"}
 
 
 def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

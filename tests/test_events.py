@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EVENTS = {event.__name__: event for event in catalogue().values()}
 
 NAME = re.compile(r"[a-z]+\.[a-z]+(?:_[a-z]+)?")
-NOT_BY_ED = {"lost", "overridden", "stuck", "taken", "written", "draining"}
+NOT_BY_ED = {"held_up", "lost", "overridden", "stuck", "taken", "written", "draining"}
 """Participles that do not end in -ed, and the one state that lasts."""
 
 SECRET = {

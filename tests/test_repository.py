@@ -72,9 +72,7 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     assert [(place, line) for place, line in lines() if MACHINE.search(line)] == []
 
 
-@pytest.mark.parametrize(
-    "line", ["see https://pypi" + ".org/project/x", "-r https://mirror.example" + "/simple/"]
-)
+@pytest.mark.parametrize("line", ["see https://pypi" + ".org/project/x", "-r https://mirror.example" + "/simple/"])
 def test_a_registry_would_be_found(line: str) -> None:
     """The check above can fail."""
     assert REGISTRY.search(line)
@@ -102,9 +100,7 @@ def test_constraints_are_plain_pins_in_order() -> None:
 def test_every_dependency_is_pinned_and_the_project_itself_is_not() -> None:
     """`make pins` was run after the last change of the dependencies."""
     extras = PROJECT["optional-dependencies"].values()
-    wanted = {
-        _name(line) for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
-    }
+    wanted = {_name(line) for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]}
     assert wanted - pins().keys() == set()
     assert PROJECT["name"] not in pins()
 
@@ -112,9 +108,7 @@ def test_every_dependency_is_pinned_and_the_project_itself_is_not() -> None:
 def test_what_runs_here_is_what_is_pinned() -> None:
     """The tests speak about the pinned versions, not about others that happen to be installed."""
     names = {_name(line) for line in PROJECT["dependencies"]}
-    assert {name: importlib.metadata.version(name) for name in names} == {
-        name: pins()[name] for name in names
-    }
+    assert {name: importlib.metadata.version(name) for name in names} == {name: pins()[name] for name in names}
 
 
 def test_the_installed_version_is_the_projects() -> None:

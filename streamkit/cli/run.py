@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 @consumers_argument
 @click.option("--until-idle", metavar="SECONDS", help="Stop once everything is settled for so long: 30, 500ms, 5m.")
 @click.option("--grace", metavar="SECONDS", help="How long handlers may go on after SIGTERM: 25 seconds, if not said.")
-@click.option("--processes", type=click.IntRange(1, 256), default=1, help="How many worker processes: one a core.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes to run.")
 @click.option("--supervised", is_flag=True, hidden=True, help="Drain when standard input ends.")
 @config_option
 @click.option("--log-format", metavar="json|console", help="How events are written: console on a terminal, else json.")

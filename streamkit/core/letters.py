@@ -20,6 +20,8 @@ class Cause(msgspec.Struct, frozen=True):
     message: str
     traceback: str = ""
     """Trimmed to the last frames."""
+    where: str = ""
+    """File and line of the last frame: what may be logged of a traceback."""
 
 
 _MESSAGE_CHARACTERS = 2048
@@ -32,7 +34,17 @@ def cause_of(error: BaseException) -> Cause:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error, limit=-_FRAMES))
-    return Cause(type=name, message=_said(error)[:_MESSAGE_CHARACTERS], traceback=trace[-_TRACEBACK_CHARACTERS:])
+    return Cause(
+        type=name,
+        message=_said(error)[:_MESSAGE_CHARACTERS],
+        traceback=trace[-_TRACEBACK_CHARACTERS:],
+        where=_place(error),
+    )
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
 
 
 def _said(error: BaseException) -> str:

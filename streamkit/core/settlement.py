@@ -262,7 +262,8 @@ class Settling:
         probe = self._ended(attempt)
         if isinstance(error, WorldDown) or (isinstance(error, Unavailable) and not self._worn_out):
             self._schedule.put_back(attempt, [attempt.ordinals])
-            self._stand_down(error, now, failed_probe=probe)
+            self._stand_down(error, now, failed_probe=probe or self._idle_probe(now))
+            self._hold_while_worn_out(attempt)
             return
         done, failures = _claims(attempt, error)
         if len(done) == len(attempt.ordinals):
@@ -276,7 +277,7 @@ class Settling:
         if down:
             self._stand_down(next(iter(down.values())), now, failed_probe=probe)
         elif probe and not done and not self._counts and not _poison(error, failures):
-            self._pause(now, cause=type(error).__name__, failed_probe=True)
+            self._pause(now, cause_of(error), failed_probe=True)
         for ordinal, each in failures.items():
             if ordinal not in down:
                 self._fail(ordinal, each, now, too_old=self._window.record(ordinal).arrived < oldest)
@@ -308,7 +309,16 @@ class Settling:
     def _stand_down(self, error: Unavailable, now: float, *, failed_probe: bool) -> None:
         """Nothing can succeed right now: pause, at no record's cost."""
         wait = error.retry_after.total_seconds() if error.retry_after else 0.0
-        self._pause(now, cause=type(error).__name__, at_least=wait, failed_probe=failed_probe)
+        self._pause(now, cause_of(error), at_least=wait, failed_probe=failed_probe)
+
+    def _idle_probe(self, now: float) -> bool:
+        """Say whether this is the first failure since a pause of an outage over its limit, where all attempts probe."""
+        return self._worn_out and now >= self._breaker.probe_at
+
+    def _hold_while_worn_out(self, attempt: Attempt) -> None:
+        """Once the limit of an outage has passed the breaker keeps nothing back any more: pace what costs nothing."""
+        for ordinal in attempt.ordinals if self._worn_out else ():
+            self._schedule.hold(ordinal, self._breaker.probe_at)
 
     def _regroup(
         self, attempt: Attempt, done: Container[int], failures: Mapping[int, object], *, halve: bool
@@ -398,7 +408,7 @@ class Settling:
                 self._schedule.hold(ordinal, FOREVER)
             case Verdict.OUTAGE:
                 self._suspended[ordinal] = None
-                self._pause(now, cause=_short(self._causes[ordinal].type))
+                self._pause(now, self._causes[ordinal])
             case Verdict.CONDEMN:
                 cause = self._causes[ordinal]
                 condition: Condition = "RecordAgeExceeded" if ordinal in self._too_old else "RetryAttemptsExhausted"
@@ -437,11 +447,12 @@ class Settling:
                 subsequence=record.subsequence,
                 attempt=self._evidence.attempts(ordinal),
                 error=_short(self._causes[ordinal].type),
+                where=self._causes[ordinal].where,
                 delay_seconds=delay,
             )
         )
 
-    def _pause(self, now: float, *, cause: str, at_least: float = 0.0, failed_probe: bool = False) -> None:
+    def _pause(self, now: float, cause: Cause, *, at_least: float = 0.0, failed_probe: bool = False) -> None:
         """Open the breaker, or after a failed probe keep it open for longer; who waits for evidence may be probed."""
         if not self._breaker.closed and not failed_probe:
             self._breaker.postpone(now + at_least)
@@ -454,7 +465,8 @@ class Settling:
         self._report(
             ShardPaused(
                 shard=self.shard,
-                cause=cause,
+                cause=_short(cause.type),
+                where=cause.where,
                 failing=len(self._evidence),
                 probe_after_seconds=delay,
                 paused_seconds=self._breaker.paused(now),

@@ -323,16 +323,19 @@ class Engine:
     async def _send(
         self, queue: DeadLetters, letters: Iterable[Letter]
     ) -> tuple[frozenset[str], WorldError | Undelivered | None]:
-        """Return the ids of the records whose letters are not durable, and why."""
+        """Return the ids of the records whose letters are not durable, and why. Each step asks the fence."""
         batch = tuple(letters)
+        unsent = frozenset(letter.record.id for letter in batch)
         try:
             for letter in batch:
                 await self._release_claim(letter.record)
+                if not self._may_start():
+                    return unsent, None
             await queue.send(batch)
         except Undelivered as error:
             return frozenset(letter.record.id for letter in error.letters), error
         except WorldError as error:
-            return frozenset(letter.record.id for letter in batch), error
+            return unsent, error
         return frozenset(), None
 
     async def _put_off(self, letters: int, error: WorldError | Undelivered, refusals: int) -> None:

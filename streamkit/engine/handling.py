@@ -53,10 +53,18 @@ class Signature:
         if not positional or len(required) > 1:
             msg = f"handler {name}: expected one positional parameter, the record or batch, got {len(required)}"
             raise ConfigurationError(msg)
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            msg = (
+                f"handler {name}: expected a function that works when called, got a generator (it has a `yield`)"
+            )
+            raise ConfigurationError(msg)
         if unknown:
             msg = f"handler {name}: expected keyword-only parameters among {sorted(EXTRAS)}, got {unknown}"
             raise ConfigurationError(msg)
-        call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
+        call = handler
+        while isinstance(call, functools.partial):
+            call = call.func
+        call = call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004
         return cls(
             is_async=inspect.iscoroutinefunction(call),
             extras=frozenset(p.name for p in extras) & EXTRAS,

@@ -33,6 +33,11 @@ class Crew:
         self._process = process
         self._incarnation: Incarnation | None = None
 
+    @property
+    def has_lived(self) -> bool:
+        """Say whether it got as far as an incarnation."""
+        return self._incarnation is not None
+
     def idle_since(self) -> float:
         """Return since when (monotonic) there is nothing left to do; infinity while there is."""
         return self._incarnation.idle_since() if self._incarnation else float("inf")

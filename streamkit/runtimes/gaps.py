@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamkit.core.schedule import FOREVER
-from streamkit.events import RecordsTrimmed
 
 if TYPE_CHECKING:
     from streamkit.core.leasing import ShardRow
     from streamkit.ports import Clock, Read
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A range that may have been dropped: sequence numbers of the last record before and the first one after it."""
+
+    after: str | None
+    until: str | None
 
 
 class Gaps:
@@ -20,7 +28,6 @@ class Gaps:
     """
 
     def __init__(self, row: ShardRow, *, retention_seconds: float, clock: Clock) -> None:
-        self._shard = row.id
         self._retention = retention_seconds
         self._clock = clock
         first_snapshot = row.progress.frontier is None and row.caught_up_at is None
@@ -28,13 +35,13 @@ class Gaps:
         """Whatever arrived up to then has been read: seconds since the epoch."""
         self._after = row.progress.frontier.sequence_number if row.progress.frontier else None
 
-    def found(self, read: Read) -> RecordsTrimmed | None:
+    def found(self, read: Read) -> Gap | None:
         """Take note of an answer; return the gap before it, if there may be one."""
         now = self._clock.now().timestamp()
         gap = None
         if (read.records or not read.behind or read.ended) and now - self._seen > self._retention:
             until = read.records[0].sequence_number if read.records else None
-            gap = RecordsTrimmed(shard=self._shard, after=self._after, until=until)
+            gap = Gap(self._after, until)
         if read.records:
             self._after = read.records[-1].sequence_number
             self._seen = read.records[-1].arrived

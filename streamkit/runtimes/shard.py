@@ -19,13 +19,14 @@ from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
+    RecordsTrimmed,
     ShardEnded,
-    ShardLagging,
+    ShardHeldUp,
     ShardLost,
     ShardReleased,
 )
 from streamkit.ports import Read
-from streamkit.runtimes.gaps import Gaps
+from streamkit.runtimes.gaps import Gap, Gaps
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from streamkit.core.positions import Place
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.events import RecordsTrimmed
     from streamkit.ports import Reader
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
@@ -115,7 +115,7 @@ class ShardRun:
             self._told = now
             oldest = self._settling.unsettled()[0].sequence_number
             held_up = now - self._moved[1]
-            self._report(ShardLagging(shard=self.id, sequence=oldest, held_up_seconds=held_up, waiting=waiting))
+            self._report(ShardHeldUp(shard=self.id, sequence=oldest, held_up_seconds=held_up, waiting=waiting))
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
@@ -224,8 +224,8 @@ class ShardRun:
         elif self.idle_since == FOREVER:
             self.idle_since = self._clock.monotonic()
 
-    def _report_gap(self, gap: RecordsTrimmed) -> None:
-        self._report(gap)
+    def _report_gap(self, gap: Gap) -> None:
+        self._report(RecordsTrimmed(shard=self.id, after=gap.after, until=gap.until))
         if self._terms.halt_on_gap:
             self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
 

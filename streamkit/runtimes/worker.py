@@ -87,7 +87,8 @@ class Worker:
                 if self._until_idle is not None:
                     group.create_task(self._drain_when_idle(self._until_idle.total_seconds()))
         finally:
-            self._report(WorkerStopped(worker=self._name, **asdict(self.tally)))
+            if any(crew.has_lived for crew in self._crews):
+                self._report(WorkerStopped(worker=self._name, **asdict(self.tally)))
         return self.tally
 
     async def _drain_when_idle(self, seconds: float) -> None:

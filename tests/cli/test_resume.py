@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamkit.cli.resume import halted, reopen
+from streamkit.clock import SystemClock
 from streamkit.core.leasing import ShardRow
 from streamkit.core.lineage import Shard
 from streamkit.errors import ConfigurationError, Unanswered
@@ -106,11 +107,13 @@ class UnansweringTable(MemoryTable):
 
 @pytest.mark.parametrize("table", [MemoryTable(), UnansweringTable()], ids=["answering", "unanswering"])
 async def test_a_row_is_opened_by_one_conditional_write(table: MemoryTable) -> None:
-    """State, cause, revision and token change, nothing else; a lost answer is no failure."""
+    """State, cause, gap, revision and token change, nothing else; a lost answer is no failure."""
     await table.add([HALTED])
-    await reopen(HALTED, table, SeededChance(seed=0))
+    await reopen(HALTED, table, SeededChance(seed=0), SystemClock())
     (row,) = await table.rows()
-    assert row == replace(HALTED, state="open", halted=None, revision=HALTED.revision + 1, token=row.token)
+    opened = replace(HALTED, state="open", halted=None, revision=HALTED.revision + 1, token=row.token)
+    assert row == replace(opened, caught_up_at=row.caught_up_at)
+    assert row.caught_up_at is not None
     assert row.token
 
 
@@ -118,8 +121,8 @@ async def test_a_row_that_changed_meanwhile_is_left_alone() -> None:
     """Whoever changed it knows better."""
     table = MemoryTable()
     await table.add([HALTED])
-    await reopen(HALTED, table, SeededChance(seed=0))
+    await reopen(HALTED, table, SeededChance(seed=0), SystemClock())
     before = await table.rows()
     with pytest.raises(ConfigurationError, match="shard shard-1: expected it to stand still, got a change"):
-        await reopen(HALTED, table, SeededChance(seed=1))
+        await reopen(HALTED, table, SeededChance(seed=1), SystemClock())
     assert await table.rows() == before

@@ -136,6 +136,8 @@ class Bench:
     """The consumer's filter, the wrong way round."""
     unavailable_inside: bool = False
     """Whether a batch handler wraps an `Unavailable` into its `Partial`."""
+    threads: int = 64
+    """How many plain functions may run at a time."""
     skips: bool = True
     """Whether a batch handler leaves out what follows a failure under its key."""
 
@@ -175,7 +177,7 @@ class Bench:
         began = self.loop.time()
         fence_at = interruption.at if interruption and interruption.how == "fence" else float("inf")
         self.engine = Engine(
-            handling_of(self.consumer, state=None, threads=Threads(64, name="bench"), stream_arn="arn"),
+            handling_of(self.consumer, state=None, threads=Threads(self.threads, name="bench"), stream_arn="arn"),
             self.settling,
             Surroundings(
                 clock=self.clock,

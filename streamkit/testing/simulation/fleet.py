@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.loop import Home
     from streamkit.testing.simulation.referee import Entry, Run
 
+GRACE_SECONDS = 5.0
+"""How long handlers may go on after SIGTERM."""
 _STREAM = "stream"
 
 
@@ -108,7 +110,7 @@ class Fleet:
             clock=process.clock,
             chance=process.chance,
             report=lambda event: self.referee.event(process, event),
-            options=Options(grace=timedelta(seconds=5), on_stuck=lambda: self._stuck(process)),
+            options=Options(grace=timedelta(seconds=GRACE_SECONDS), on_stuck=lambda: self._stuck(process)),
         )
         self.workers[process] = worker
         try:

@@ -35,6 +35,8 @@ Ts = TypeVarTuple("Ts")
 _PRUNE = 512
 """Tasks of a process after which those that are done are forgotten."""
 _THREAD_SECONDS = 0.2
+_MICROSECOND = 1e-6
+_LONG = 1_000
 _SPIN = 20_000
 """Turns without any time passing that are called a busy loop."""
 _FUNERALS = 3
@@ -215,6 +217,8 @@ class FleetLoop(asyncio.BaseEventLoop):
         home = able[int(self._draw() * len(able))] if len(able) > 1 else able[0]
         queue = home.queue
         self._turns += 1
+        if self._turns % _LONG == 0:
+            self._now += _MICROSECOND  # running takes time too: a wait shorter than a float can tell would never end
         if self._turns > _SPIN:
             raise Stuck(f"{home.name} runs on and on while time stands still: {queue[0]!r}")
         for _ in range(len(queue)):

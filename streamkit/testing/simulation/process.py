@@ -55,6 +55,8 @@ class Process:
         self.history = history
         self.gone_at: float | None = None
         """When it was killed."""
+        self.cut_at = float("inf")
+        """When the grace after its SIGTERM runs out."""
         self.stops: list[tuple[float, float]] = []
         """From when until when it was stopped."""
         self.weather = weather

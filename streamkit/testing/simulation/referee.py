@@ -191,6 +191,9 @@ class Referee:
         if not fine or self._thawed(run):
             return
         last = fine[-1]
+        if (last.ended or 0.0) > last.process.cut_at:
+            self._history.saw("repeat after the grace")
+            return
         if last.epoch == run.epoch and last.process is run.process:
             self.violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
         elif self._covers(row, entry) and not self._bits_dropped:
@@ -295,7 +298,8 @@ class Referee:
         if before.owner is None or self._bodies.get(before.owner) is not process or row.epoch != before.epoch:
             self.violated("no write by a stale epoch", f"{process.name} made {self.told(before)} {self.told(row)}")
         self._moved(before, row)
-        self._durable[process.name, row.id] = row.progress.frontier and row.progress.frontier.sequence_number
+        frontier = row.progress.frontier
+        self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
             self._released.add((row.id, row.epoch))
         if row.state == "ended" and not all(map(self._accounted, self._log[row.id])):

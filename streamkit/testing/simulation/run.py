@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamkit.errors import Throttled, Unanswered
 from streamkit.testing.kinesis import KinesisError
-from streamkit.testing.simulation.fleet import Fleet, Verdict
+from streamkit.testing.simulation.fleet import GRACE_SECONDS, Fleet, Verdict
 from streamkit.testing.simulation.loop import Stuck
 from streamkit.testing.simulation.mix import Mix, draw
 from streamkit.testing.simulation.services import read_faults
@@ -174,6 +174,7 @@ class Script:
     def _drain(self, process: Process, why: str) -> None:
         worker = self.fleet.workers[process]
         self.fleet.history.saw(why)
+        process.cut_at = min(process.cut_at, self.fleet.loop.time() + GRACE_SECONDS)
         self.fleet.history.note(self.fleet.loop.time(), process.name, f"SIGTERM: {why}")
         process.home.context.copy().run(self.fleet.loop.call_soon, worker.drain, why)
 
