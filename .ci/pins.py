@@ -30,9 +30,7 @@ def resolve() -> dict[str, str]:
         "--report",
         "-",
     ]
-    answer = subprocess.run(
-        [*command, f".[{EXTRAS}]"], cwd=ROOT, env=settings, stdout=subprocess.PIPE, check=True
-    )
+    answer = subprocess.run([*command, f".[{EXTRAS}]"], cwd=ROOT, env=settings, stdout=subprocess.PIPE, check=True)
     found = [package["metadata"] for package in json.loads(answer.stdout)["install"]]
     return {package["name"].lower(): package["version"] for package in found}
 

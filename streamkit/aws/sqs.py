@@ -25,8 +25,6 @@ PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=5)
 ARN_PARTS = 6
 LEAST_BYTES = 16 * 1024
 """The smallest limit of a queue that leaves room for the facts of a dead letter."""
-LEAST_BYTES = 16 * 1024
-"""The smallest limit that leaves room for the facts of a dead letter."""
 
 
 class SqsDeadLetters:

@@ -293,7 +293,7 @@ class Engine:
     # Dead letters
 
     def _start_burial(self, group: asyncio.TaskGroup) -> None:
-        if not self._settling.condemned or self._burying:
+        if not self._settling.condemned or self._burying or self.fenced:
             return
         if self._around.dead_letters is None:
             self._settling.halt("a record was condemned and the consumer has no dead-letter queue")

@@ -71,7 +71,7 @@ class Watch:
                 self._on_stuck(self._attempt)
                 return
             self._expire(self._attempt)
-            due += self._grace
+            due = self._loop.time() + self._grace  # from now on: the process may have been asleep
         self._timer = self._loop.call_at(due, self._look)
 
     def _expire(self, attempt: Attempt) -> None:

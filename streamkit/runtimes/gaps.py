@@ -35,8 +35,11 @@ class Gaps:
         """Whatever arrived up to then has been read: seconds since the epoch."""
         self._after = row.progress.frontier.sequence_number if row.progress.frontier else None
 
-    def found(self, read: Read) -> Gap | None:
-        """Take note of an answer; return the gap before it, if there may be one."""
+    def found(self, read: Read, *, asked: float) -> Gap | None:
+        """Take note of an answer to a read begun at `asked` (epoch seconds); return the gap before it, if any may be.
+
+        An answer from the tip tells of the time at which it was asked for: on its way it may have grown old.
+        """
         now = self._clock.now().timestamp()
         gap = None
         if (read.records or not read.behind or read.ended) and now - self._seen > self._retention:
@@ -46,5 +49,5 @@ class Gaps:
             self._after = read.records[-1].sequence_number
             self._seen = read.records[-1].arrived
         if not read.behind:
-            self._seen = now
+            self._seen = asked
         return gap

@@ -172,12 +172,13 @@ class ShardRun:
         reader = self._terms.open_reader(row.shard, place)
         while not self._draining:
             await self._terms.budget.room(lambda: self._held)
+            asked = self._clock.now().timestamp()
             read = await self._answer(reader)
-            if (gap := gaps.found(read)) is not None:
+            if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
             await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
             if not (read.behind or read.ended) and self._settling.clear:
-                self._caught_up_at = self._clock.now().timestamp()
+                self._caught_up_at = asked
             self._note_idle(caught_up=not read.records and not read.behind)
             if read.ended:
                 self._children = read.children or await self._terms.children_of(self.id)
@@ -265,7 +266,7 @@ class ShardRun:
 
     async def _checkpoint(self) -> None:
         row = self.lease.row
-        stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS
+        stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS / 2
         if not self._unwritten() and self._settling.parked == row.parked and not stale:
             return
         await self._write()

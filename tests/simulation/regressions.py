@@ -20,4 +20,8 @@ REGRESSIONS = {
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
+    30219: "a slow answer from the tip counted from its coming, not from its asking: a gap unseen (gaps.py)",
+    30391: "fenced with a verdict to bury, the engine started burials in a busy loop (engine/engine.py)",
+    30744: "the same",
+    31051: "after a stop longer than time-out and grace, an attempt just cancelled was called stuck (engine/watch.py)",
 }

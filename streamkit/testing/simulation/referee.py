@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from streamkit.core.leasing import SUSPICION, ShardRow
 from streamkit.core.positions import Since
 from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardTaken
+from streamkit.testing.time import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,8 @@ class Referee:
         self._gaps: list[RecordsTrimmed] = []
         self._start: float | None = None
         self._registered = False
+        self._found = 0.0
+        """When the first rows were made: epoch seconds."""
         self._released: set[tuple[str, int]] = set()
         self._longest_thread = 2 * mix.timeout
         self._bits_dropped = mix.retention is not None
@@ -344,9 +347,11 @@ class Referee:
     def _trimmed(self, entry: Entry) -> bool:
         if self.mix.retention is None:
             return False
-        from streamkit.testing.time import START
-
         return START.timestamp() + self._loop.time() - entry.arrived >= self.mix.retention
+
+    def snapshot(self) -> None:
+        """Rows of shards were made by a listing."""
+        self._found = self._found or START.timestamp() + self._loop.time()
 
     def born(self, process: Process, child: ShardRow) -> None:
         """A child's row was made with its parent's end."""
@@ -428,6 +433,9 @@ class Referee:
             self.violated("what is trimmed is reported", str(entry))
 
     def _reported(self, entry: Entry) -> bool:
+        if entry.arrived < self._found:
+            self._history.saw("trimmed since the first snapshot")  # nobody knew how old it was by then
+            return True
         return any(
             gap.shard == entry.shard
             and int(gap.after or 0) < entry.sequence

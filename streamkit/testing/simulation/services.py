@@ -98,6 +98,7 @@ class TableView(MemoryTable):
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
         super()._add(rows)
+        self._referee.snapshot()
 
     def _join(self, member: Member) -> None:
         new = member.worker not in self.worker_rows
