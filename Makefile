@@ -3,11 +3,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test mutants pins build clean
+.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
 TESTS ?=
+SEEDS ?= 0-999
 BIN := $(VENV)/bin
 
 help:  ## list what can be made
@@ -34,6 +35,12 @@ localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalSta
 
 mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests must notice
 	$(BIN)/python -m tests.mutants
+
+simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by seed; SEEDS=0-999, or one: SEEDS=7
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc)
+
+mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
+	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from streamkit import (
     Batch,
+    Checkpoint,
     ConfigurationError,
     Failed,
     Kinesis,
@@ -181,3 +182,12 @@ def test_a_wrong_setting_says_what_was_expected_and_what_came(settings: dict[str
         flights.using(**settings)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_larger_than_the_window_is_refused() -> None:
+    """It would never be full. One record at a time needs no batch."""
+    small = Checkpoint(window=50)
+    made = consumer.batch("batch", source=FLIGHTS, batch_size=50, checkpoint=small)(flights.handler)
+    with pytest.raises(ConfigurationError, match=r"batch_size: expected at most checkpoint.window \(50\), got 51"):
+        made.using(batch_size=51)
+    consumer("single", source=FLIGHTS, batch_size=100, checkpoint=small)(flights.handler)

@@ -58,7 +58,7 @@ class Window:
 
     def admit(self, record: Record) -> int | None:
         """Give the record its ordinal; None if it is a duplicate: at or below the frontier, read before, or done."""
-        place = (record.sequence, record.subsequence)
+        place = (record.sequence, _WHOLE if record.last else record.subsequence)
         if place <= self._floor:
             return None
         self._floor = place

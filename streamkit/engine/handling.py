@@ -54,9 +54,7 @@ class Signature:
             msg = f"handler {name}: expected one positional parameter, the record or batch, got {len(required)}"
             raise ConfigurationError(msg)
         if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-            msg = (
-                f"handler {name}: expected a function that works when called, got a generator (it has a `yield`)"
-            )
+            msg = f"handler {name}: expected a function that works when called, got a generator (it has a `yield`)"
             raise ConfigurationError(msg)
         if unknown:
             msg = f"handler {name}: expected keyword-only parameters among {sorted(EXTRAS)}, got {unknown}"

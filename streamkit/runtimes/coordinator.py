@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
+_LISTING_LEAST_SECONDS = 2.0
+"""A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
 STALE = 0.6
 """Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle.
 
@@ -84,6 +86,8 @@ class Coordinator:
 
         Raises `ConfigurationError` for one that is gone, or that may not be asked any more.
         """
+        for run in self.runs:
+            run.watch()
         try:
             members = await self._look()
             await self._keep_listing()
@@ -96,8 +100,6 @@ class Coordinator:
                 listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),
             )
             await self._act(steps, group)
-            for run in self.runs:
-                run.watch()
         except ConfigurationError:
             raise
         except WorldError as error:
@@ -108,7 +110,7 @@ class Coordinator:
         """List the shards when it is time; while the stream does not answer, the last listing has to do."""
         try:
             await self._list_shards()
-        except (Throttled, Unanswered) as error:
+        except (Throttled, Unanswered, TimeoutError) as error:
             self._report(CoordinationDelayed(worker=self._me, error=type(error).__name__))
 
     async def children_of(self, shard: str) -> Sequence[Shard]:
@@ -172,7 +174,7 @@ class Coordinator:
     def _note_care(self, members: Sequence[Member], now: float) -> None:
         fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
         others = [row for row in self._shards if row.state == "open" and row.id not in self._runs]
-        if not self._shards or any(row.owner not in fresh for row in others):
+        if not self._shards or any(row.owner == self._me or row.owner not in fresh for row in others):
             self._cared_for_since = FOREVER
         elif self._cared_for_since == FOREVER:
             self._cared_for_since = now + (STALE * self._lease if others else 0.0)
@@ -183,7 +185,8 @@ class Coordinator:
         orphaned = self._parents_without_row() - self._listed.keys() - self._finished
         if now < self._listing_due and self._shards and not orphaned:
             return
-        self._listed = {each.id: each for each in await self._source.shards()}
+        async with asyncio.timeout(max(_LISTING_LEAST_SECONDS, self._lease / 4)):
+            self._listed = {each.id: each for each in await self._source.shards()}
         self._listing_due = now + LISTING_SECONDS
         self._note_absent()
         new = self._first_rows()

@@ -228,26 +228,43 @@ async def test_a_group_stops_at_a_letter_that_will_never_be_taken() -> None:
 # -- limits and addresses
 
 
-@pytest.mark.parametrize(("size", "truncated"), [(2_000, False), (20_000, True)])
+@pytest.mark.parametrize(("size", "truncated"), [(2_000, False), (40_000, True)])
 def test_a_payload_over_the_queues_limit_is_reported(size: int, *, truncated: bool) -> None:
     """Its letter holds the position to read it again (rule 29), and whoever watches is told."""
 
     async def main() -> None:
         recorder = Recorder()
-        queue = ScriptedQueue(limit_bytes=8_192)
+        queue = ScriptedQueue(limit_bytes=16_384)
 
         async def keep(operation: str, /, **parameters: Any) -> dict[str, Any]:
             if operation != "SendMessageBatch":
                 return await queue(operation, **parameters)
-            assert all(len(each["MessageBody"]) <= 8_192 for each in parameters["Entries"])
+            assert all(len(each["MessageBody"]) <= 16_384 for each in parameters["Entries"])
             return {"Successful": parameters["Entries"]}
 
         [big] = letters(1, data=bytes(size))
         await over(keep, report=recorder).send([big])
         expected = LetterTruncated(
-            shard=big.record.shard, sequence=big.record.sequence_number, bytes=size, limit_bytes=8_192
+            shard=big.record.shard, sequence=big.record.sequence_number, bytes=size, limit_bytes=16_384
         )
         assert list(recorder.events) == ([expected] if truncated else [])
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(("limit_bytes", "enough"), [(16_383, False), (1_024, False), (16_384, True)])
+def test_a_queue_without_room_for_the_facts_of_a_letter_is_refused_at_the_start(
+    limit_bytes: int, *, enough: bool
+) -> None:
+    """Not once the first bad record has come, and its letter fits nowhere: SQS allows limits from 1 KiB."""
+
+    async def main() -> None:
+        port = over(ScriptedQueue(limit_bytes=limit_bytes))
+        if enough:
+            assert (await port.open()).limit_bytes == limit_bytes
+            return
+        with pytest.raises(ConfigurationError, match=f"MaximumMessageSize of at least 16384, got {limit_bytes}"):
+            await port.open()
 
     run_virtual(main)
 

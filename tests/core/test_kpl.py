@@ -230,3 +230,9 @@ def test_what_is_known_of_the_whole_holds_for_its_parts() -> None:
     whole = replace(record(aggregate([UserRecord("k", b"x")])), redriven=True, replayed=True, attempt=3)
     (found,) = kpl.expand(whole)
     assert (found.redriven, found.replayed, found.attempt) == (True, True, 3)
+
+
+def test_an_aggregate_with_a_defect_stays_one_record() -> None:
+    """What is over `max_record_bytes` is one dead letter, whole, and none of it reaches a handler."""
+    whole = replace(record(aggregate([UserRecord("a", b"1"), UserRecord("b", b"2")])), defect="too large")
+    assert kpl.expand(whole) == (whole,)

@@ -154,3 +154,10 @@ def test_a_position_covers_what_lies_at_or_below_it(place: int, sequence: int, s
 def test_a_start_in_time_is_a_moment_in_utc() -> None:
     """Seconds since the epoch, by the service's clock."""
     assert Since(0.0).at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_json_of_no_type_is_json_of_any_type() -> None:
+    """`None` is a default to pass on, not the type of null."""
+    one = record(data=b'{"arr_delay":[5,null]}')
+    assert one.json(None) == one.json() == {"arr_delay": [5, None]}
+    assert record(data=b"null").json(None) is None

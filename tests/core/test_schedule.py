@@ -73,7 +73,7 @@ class Drive:
             half = len(attempt.ordinals) // 2
             self.schedule.put_back(attempt, [attempt.ordinals[:half], attempt.ordinals[half:]])
         else:
-            (ordinal,) = attempt.ordinals
+            (ordinal,) = list(attempt.ordinals)
             self.schedule.put_back(attempt, [[ordinal]])
             if luck < 0.9:
                 self.schedule.hold(ordinal, self.now + self.chance.choice([0.5, 1.0, 3.0]))

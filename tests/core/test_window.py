@@ -178,3 +178,28 @@ def test_a_long_run_keeps_little(order: int) -> None:
     assert window.settled == 20_000
     assert window.frontier == Position("20000")
     assert len(window._records) < 2_500  # noqa: SLF001 - what it holds on to is the promise  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(("now", "kept"), [(10 << 8 | DECODING, True), (20 << 8 | DECODING, False), (DECODING, False)])
+def test_done_bits_counted_by_other_rules_are_dropped(now: int, *, kept: bool) -> None:
+    """Another size limit makes other records of the same aggregates: the bits would name the wrong ones."""
+    window = Window(Progress(), decoding=10 << 8 | DECODING)
+    stream = records(3)
+    ordinals = [window.admit(each) for each in stream]
+    assert ordinals == [0, 1, 2]
+    window.settle(2)
+    successor = Window(window.progress(), decoding=now)
+    assert [successor.admit(each) for each in stream] == [0, 1, None if kept else 2]
+
+
+def test_what_is_left_of_an_aggregate_is_not_lost_when_it_becomes_one_record() -> None:
+    """The frontier stands inside of it, and a smaller limit makes it one defect: nobody handled all of it."""
+    (whole,) = records(1)
+    parts = [replace(whole, subsequence=n, last=n == 2) for n in range(3)]
+    window = Window(Progress())
+    assert [window.admit(each) for each in parts] == [0, 1, 2]
+    window.settle(0)
+    successor = Window(window.progress(), decoding=7 << 8 | DECODING)
+    assert successor.admit(replace(whole, defect="too large")) == 0
+    successor.settle(0)
+    assert Window(successor.progress()).admit(whole) is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamkit import Record
+from streamkit import Kinesis, Record, Retry, Sqs, consumer
 from streamkit.engine.handling import Signature
 from streamkit.errors import Unanswered
 from streamkit.testing import run_virtual
@@ -25,6 +25,11 @@ async def nothing(record: Record) -> None:
 async def answer(record: Record) -> str:
     """Say something to nobody."""
     return "done"
+
+
+def forgetful(record: Record) -> object:
+    """Forget to await."""
+    return nothing(record)
 
 
 class Callable_:  # noqa: N801 - not the typing one
@@ -44,8 +49,8 @@ class Callable_:  # noqa: N801 - not the typing one
         (Callable_(), True),
         (Callable_().__call__, True),
         (functools.partial(nothing), True),
-        (print, False),
-        (lambda record: nothing(record), False),
+        (len, False),
+        (forgetful, False),
     ],
     ids=["async def", "async call", "method", "partial", "builtin", "plain"],
 )
@@ -53,15 +58,13 @@ def test_a_handler_is_async_if_calling_it_makes_a_coroutine_for_sure(
     handler: Callable[..., Any], *, is_async: bool
 ) -> None:
     """Whatever it is wrapped in; a plain function that returns a coroutine cannot be known for one."""
-    if handler is print:
-        handler = len
     assert Signature.of(handler).is_async is is_async
 
 
 @pytest.mark.parametrize(
     ("handler", "got"),
     [
-        (lambda record: nothing(record), "a plain function that returns a coroutine"),
+        (forgetful, "a plain function that returns a coroutine"),
         (lambda record: 0, "expected a handler to return None, got int"),
         (lambda record: False, "expected a handler to return None, got bool"),
         (answer, "expected a handler to return None, got str"),
@@ -107,6 +110,14 @@ def test_stop_iteration_is_a_failure_like_any_other(handler: Callable[..., Any])
         assert "StopIteration" in letter.reason
 
     run_virtual(main)
+
+
+async def test_stop_iteration_in_a_real_thread_does_not_hang_the_record() -> None:
+    """In asyncio's own loop, whose futures refuse to carry it."""
+    real = consumer("real", source=Kinesis("stream"), dead_letters=Sqs("dead"), retry=Retry(attempts=2))
+    async with asyncio.timeout(10):
+        settled = await real(exhausted_in_thread).settle(["one"])
+    assert [letter.verdict.attempts for letter in settled.dead] == [2]
 
 
 # Threads

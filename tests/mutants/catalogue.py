@@ -19,6 +19,10 @@ POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
 LEASE = "tests/runtimes/test_lease.py"
 WINDOW = "tests/core/test_window.py"
+HANDLERS = f"{ENGINE}test_handlers.py"
+DEGRADED = "tests/runtimes/test_degraded_services.py"
+STANDING = "tests/runtimes/test_standing_still.py"
+CANARY = "tests/test_canary.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ MUTANTS = (
         "done set ignored at takeover",
         "17",
         "core/window.py",
-        "if progress.decoding == DECODING and progress.first else bytearray()",
+        "if progress.decoding == decoding and progress.first else bytearray()",
         "if progress.decoding < 0 else bytearray()",
         f"{SHARING}::test_what_ran_ahead_of_the_frontier_is_not_repeated_by_a_successor",
         f"{WINDOW}::test_frontier_and_done_set_are_exact_over_any_number_of_owners",
@@ -121,8 +125,8 @@ MUTANTS = (
         rule="8",
         patches=(
             Patch(
-                file="runtimes/setup.py",
-                old="cancellable=consumer.signature.is_async",
+                file="engine/engine.py",
+                old="cancellable=handling.threads is None",
                 new="cancellable=True",
             ),
             Patch(
@@ -163,8 +167,8 @@ MUTANTS = (
         patches=(
             Patch(
                 file="core/settlement.py",
-                old="        if isinstance(error, Unavailable) and not self._worn_out:\n",
-                new="        if isinstance(error, Unavailable) and self._worn_out:\n",
+                old="(isinstance(error, Unavailable) and not self._worn_out):\n",
+                new="(isinstance(error, Unavailable) and self._worn_out):\n",
             ),
             Patch(
                 file="core/settlement.py",
@@ -345,5 +349,171 @@ MUTANTS = (
         "                await self._until_due()\n",
         "                settled.clear()\n",
         f"{POSITIONS}::test_a_count_of_records_writes_a_checkpoint_before_its_interval",
+    ),
+    # Handlers, burials, ledger
+    mutant(
+        "a fenced burial goes on",
+        "3",
+        "engine/engine.py",
+        "                if not self._may_start():\n                    return\n",
+        "                if self._may_start() is None:\n                    return\n",
+        f"{HANDLERS}::test_a_fenced_worker_sends_no_letter_once_the_queue_is_back",
+        f"{HANDLERS}::test_a_fenced_worker_releases_no_claim",
+    ),
+    mutant(
+        "a burial asks the fence once",
+        "3",
+        "engine/engine.py",
+        "                if not self._may_start():\n                    return unsent, None\n",
+        "                if self._may_start() is None:\n                    return unsent, None\n",
+        f"{HANDLERS}::test_the_fence_is_asked_between_a_claim_and_the_next_and_before_the_letters_go",
+    ),
+    mutant(
+        "what a handler returns is ignored",
+        "8",
+        "engine/engine.py",
+        "    if result is not None:\n",
+        "    if result is NotImplemented:\n",
+        f"{HANDLERS}::test_a_handler_that_returns_anything_is_an_error_never_success",
+    ),
+    mutant(
+        "stop iteration in a thread",
+        "8",
+        "engine/handling.py",
+        "    except StopIteration as stop:\n",
+        "    except StopAsyncIteration as stop:\n",
+        f"{HANDLERS}::test_stop_iteration_in_a_real_thread_does_not_hang_the_record",
+    ),
+    mutant(
+        "the time-out runs while a thread is waited for",
+        "8",
+        "engine/engine.py",
+        "        threads = self._handling.threads\n        if threads is not None",
+        "        threads = self._handling.threads\n        watch.begin(attempt)\n        if threads is not None",
+        f"{HANDLERS}::test_waiting_for_a_thread_takes_no_handlers_time",
+    ),
+    mutant(
+        "a stop is not seen by who waited for a thread",
+        "7",
+        "engine/engine.py",
+        "        if self._stopping:\n            threads.release()\n"
+        "            self._settling.abandoned(attempt)\n        return not self._stopping\n",
+        "        return True\n",
+        f"{HANDLERS}::test_a_handler_that_waited_for_a_thread_does_not_start_once_it_must_not",
+    ),
+    mutant(
+        "the ledger's trouble counts in the end",
+        "19",
+        "core/settlement.py",
+        "isinstance(error, WorldDown) or (",
+        "isinstance(error, dict) or (",
+        f"{HANDLERS}::test_a_ledger_that_is_down_is_never_held_against_a_record",
+    ),
+    # Degraded services
+    mutant(
+        "records run ahead without bound",
+        "19",
+        "runtimes/shard.py",
+        "undurable = settling.admitted - self._durable",
+        "undurable = settling.pending",
+        f"{DEGRADED}::test_records_run_ahead_of_the_last_durable_checkpoint_by_a_bounded_number_only",
+    ),
+    mutant(
+        "a listing without answer stops the tick",
+        "6",
+        "runtimes/coordinator.py",
+        "        except (Throttled, Unanswered, TimeoutError) as error:\n",
+        "        except ZeroDivisionError as error:\n",
+        f"{DEGRADED}::test_a_dead_workers_shards_are_taken_although_the_stream_lists_nothing",
+    ),
+    mutant(
+        "a broken shard is tried each tick",
+        "6",
+        "runtimes/coordinator.py",
+        "            self._hold_off(run.id)\n",
+        "            self._held_off.clear()\n",
+        f"{DEGRADED}::test_a_shard_whose_loop_breaks_is_tried_again_after_ever_longer_pauses",
+    ),
+    mutant(
+        "idle although a broken shard waits",
+        "6",
+        "runtimes/coordinator.py",
+        "row.owner == self._me or row.owner not in fresh",
+        "row.owner not in fresh",
+        f"{DEGRADED}::test_a_worker_that_leaves_a_broken_shard_alone_for_a_while_is_not_idle",
+    ),
+    mutant(
+        "parked keys stay behind in the parents",
+        "21",
+        "runtimes/coordinator.py",
+        "if each.id in row.shard.parents]",
+        "if each.id in ()]",
+        f"{STANDING}::test_parked_keys_stay_parked_over_a_split_and_a_merge",
+    ),
+    mutant(
+        "a resumed shard halts at the same gap",
+        "14",
+        "cli/resume.py",
+        "halted=None, caught_up_at=now,",
+        "halted=None,",
+        f"{STANDING}::test_a_shard_halted_by_a_gap_goes_on_after_resume",
+    ),
+    mutant(
+        "memory held elsewhere starves a shard",
+        "goal 5",
+        "runtimes/budget.py",
+        "        while self.used >= self._limit and held():\n",
+        "        while self.used >= self._limit:\n",
+        f"{STANDING}::test_a_shard_that_stands_still_with_much_in_memory_does_not_starve_another",
+    ),
+    mutant(
+        "nobody is told of a head held up",
+        "17",
+        "runtimes/shard.py",
+        "        elif now - self._told >= _LAG_SECONDS:\n",
+        "        elif now < 0:\n",
+        f"{STANDING}::test_a_head_that_is_held_up_is_told_of_once_a_minute_until_it_moves",
+    ),
+    # Tables, identities, logs
+    mutant(
+        "another consumer's table accepted",
+        "10",
+        "runtimes/crew.py",
+        "        if found.consumer != consumer.name:\n",
+        "        if not found.consumer:\n",
+        f"{POSITIONS}::test_the_table_of_another_consumer_is_refused",
+    ),
+    mutant(
+        "children made before their parent's end is",
+        "12",
+        "testing/memory/table.py",
+        "        row = self.shard_rows.get(held.id)\n",
+        "        self._add(children)\n        row = self.shard_rows.get(held.id)\n",
+        "tests/contract/test_memory.py::TestLeases",
+    ),
+    mutant(
+        "a record's id changes with its attempt",
+        "27",
+        "core/records.py",
+        '{self.sequence_number}:{self.subsequence}"',
+        '{self.sequence_number}:{self.subsequence}:{self.attempt}"',
+        "tests/core/test_records.py::test_the_id_names_the_record_for_ever",
+    ),
+    mutant(
+        "a letter without its payload",
+        "28",
+        "core/envelope.py",
+        "        payload=record.data,\n",
+        "        payload=None,\n",
+        "tests/core/test_envelope.py::test_what_is_written_is_read_back",
+    ),
+    mutant(
+        "an exception's message in the logs",
+        "31",
+        "core/settlement.py",
+        "                error=_short(cause.type) if cause else None,\n",
+        "                error=cause.message if cause else None,\n",
+        f"{CANARY}::test_a_thousand_marked_records_through_every_trouble_leave_no_trace_in_the_logs",
+        f"{CANARY}::test_batches_of_marked_records_leave_none_either",
     ),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 
 from streamkit import Checkpoint, ConfigurationError
+from streamkit.core.lineage import Shard
 from streamkit.errors import Denied, Throttled
+from streamkit.testing import MemorySource
 from streamkit.testing.kinesis import AnswerLost
 from tests.runtimes.cluster import LEASE, TAKEOVER, Cluster, Process, simulate
 
@@ -25,7 +29,7 @@ class Refusals:
         self.on = True
         self._works = getattr(owner, method)
         self._error = error
-        setattr(owner, method, self.call if asyncio.iscoroutinefunction(self._works) else self.call_plainly)
+        setattr(owner, method, self.call if inspect.iscoroutinefunction(self._works) else self.call_plainly)
 
     async def call(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the method takes
         """Refuse, or go on."""
@@ -51,7 +55,8 @@ def causes(error: BaseException | None) -> list[BaseException]:
 async def ended(cluster: Cluster, process: Process, *, within: float = 60.0) -> list[BaseException]:
     """Wait for the end of a process; return what ended it."""
     async with asyncio.timeout(within):
-        await asyncio.wait([process.task])
+        while not process.task.done():
+            await asyncio.sleep(0.1)
     return causes(process.task.exception())
 
 
@@ -105,7 +110,7 @@ def test_a_dead_workers_shards_are_taken_although_the_stream_lists_nothing() -> 
     async def main(cluster: Cluster) -> None:
         cluster.put(*range(40), keys=40)
         first, second = cluster.start(), cluster.start()
-        await cluster.until(lambda: {each.process for each in cluster.handled} and len(cluster.seen) == 40)
+        await cluster.until_handled(*range(40))
         await cluster.until(lambda: len({r.owner for r in cluster.world.table.shard_rows.values()}) == 2)
         Refusals(cluster.world.stream, "listed", AnswerLost("ListShards"))
         await asyncio.sleep(120)
@@ -118,15 +123,15 @@ def test_a_dead_workers_shards_are_taken_although_the_stream_lists_nothing() -> 
     simulate(main, shards=2)
 
 
-def test_a_listing_that_never_ends_does_not_hold_up_takeovers_either() -> None:
+def test_a_listing_that_never_ends_does_not_hold_up_takeovers_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given a share of the lease, and asked for again."""
 
     async def main(cluster: Cluster) -> None:
         cluster.put(*range(40), keys=40)
-        first, second = cluster.start(), cluster.start()
+        first, _ = cluster.start(), cluster.start()
         await cluster.until(lambda: len({r.owner for r in cluster.world.table.shard_rows.values()}) == 2)
         await cluster.until_handled(*range(40))
-        hang_listings(second)
+        monkeypatch.setattr(MemorySource, "shards", never)
         await asyncio.sleep(120)
         first.kill()
         cluster.put(*range(40, 80), keys=40)
@@ -135,14 +140,10 @@ def test_a_listing_that_never_ends_does_not_hold_up_takeovers_either() -> None:
     simulate(main, shards=2)
 
 
-def hang_listings(process: Process) -> None:
-    """Let the answers to ListShards never come."""
-    incarnation: Any = process.worker._crews[0]._incarnation
-
-    async def never() -> None:
-        await asyncio.sleep(1e9)
-
-    incarnation._coordinator._source.shards = never
+async def never(source: MemorySource) -> Sequence[Shard]:
+    """Wait for an answer to ListShards that does not come."""
+    await asyncio.sleep(1e9)
+    return ()
 
 
 # A table that may not be used

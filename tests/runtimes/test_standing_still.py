@@ -128,13 +128,13 @@ def test_a_head_that_is_held_up_is_told_of_once_a_minute_until_it_moves() -> Non
             if value % 5 != 1:
                 cluster.put(value)
             await asyncio.sleep(5)
-        told = cluster.events("shard.lagging")
+        told = cluster.events("shard.held_up")
         assert [round(each.held_up_seconds / 60) for each in told] == [1, 2, 3]
         assert len({each.sequence for each in told}) == 1
         assert [each.waiting for each in told] == sorted(each.waiting for each in told)
         gate.set()
         await asyncio.sleep(300)
-        assert len(cluster.events("shard.lagging")) == 3
+        assert len(cluster.events("shard.held_up")) == 3
 
     simulate(main)
 
@@ -155,6 +155,6 @@ def test_a_head_that_is_held_up_is_told_of_while_the_table_is_down_too() -> None
 
         cluster.world.table.members = throttled  # type: ignore[assignment,method-assign]
         await asyncio.sleep(130)
-        assert len(cluster.events("shard.lagging")) == 2
+        assert len(cluster.events("shard.held_up")) == 2
 
     simulate(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.mutants import catalogue
 from tests.mutants.__main__ import copy, mutate
-from tests.mutants.catalogue import Mutant, mutant
+from tests.mutants.catalogue import Mutant, Patch, mutant
 
 SEEDS = 1_500
 LIMIT_SECONDS = 300
@@ -111,12 +111,22 @@ MUTANTS: tuple[Mutant, ...] = (
         '        if (known is None and parent in listed) or (known is not None and known.state != "ended"):\n',
         "        if known is None and parent in listed:\n",
     ),
-    mutant(
-        "a parent that a stale listing lacks is called finished",
-        "11",
-        "runtimes/coordinator.py",
-        "listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),",
-        "listed=frozenset(self._listed),",
+    Mutant(
+        name="a parent that a stale listing lacks is called finished",
+        rule="11",
+        patches=(
+            Patch(
+                file="runtimes/coordinator.py",
+                old="listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),",
+                new="listed=frozenset(self._listed),",
+            ),
+            Patch(
+                file="runtimes/coordinator.py",
+                old="if now < self._listing_due and self._shards and not orphaned:",
+                new="if now < self._listing_due and self._shards and orphaned is not None:",
+            ),
+        ),
+        tests=(),
     ),
     mutant(
         "a child's row that exists cancels its other parent's end",

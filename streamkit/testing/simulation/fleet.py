@@ -234,7 +234,7 @@ class Fleet:
 
     def _handle_in_thread(self, record: Record) -> None:
         process = self.processes[HOME.get()]
-        run = self.referee.began(process, record, self.table.shard_rows[record.shard])
+        run = self.referee.began(process, record, None, handed=self.loop.thread_began)
         entry = self.referee.entries[int(record.data)]
         fine = False
         try:

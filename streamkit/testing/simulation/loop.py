@@ -120,6 +120,8 @@ class FleetLoop(asyncio.BaseEventLoop):
         """Whether the run is over and only has to end."""
         self.thread_seconds: Callable[[], float] = lambda: _THREAD_SECONDS * self._draw()
         """Draws how long a thread takes."""
+        self.thread_began = 0.0
+        """When the thread that works right now was started."""
         self.thread_ends = 0.0
         """When the thread that works right now will have ended."""
         self.homes: list[Home] = []
@@ -297,9 +299,10 @@ class FleetLoop(asyncio.BaseEventLoop):
         """Stand in for a thread: it takes virtual time, and cannot be cancelled. Its work falls within that time."""
         future: asyncio.Future[T] = self.create_future()
         took = self.thread_seconds()
-        before = took * self._draw()
+        before, began = took * self._draw(), self._now
 
         def work() -> None:
+            self.thread_began = began
             self.thread_ends = self._now + took - before
             try:
                 end = partial(_finish, future, func(*args))

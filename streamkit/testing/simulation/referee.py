@@ -169,8 +169,8 @@ class Referee:
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
         return row
 
-    def began(self, process: Process, record: Record, row: ShardRow, *, handed: float | None = None) -> Run:
-        """A handler that was started at this time, when its shard's row was like this, turns to a record."""
+    def began(self, process: Process, record: Record, row: ShardRow | None, *, handed: float | None = None) -> Run:
+        """A handler that was started at this time, when its shard's row was like this (if known), turns to a record."""
         entry = self.entries[int(record.data)]
         epoch = self._held.get((process.name, record.shard), -1)
         now = self._loop.time()
@@ -187,7 +187,7 @@ class Referee:
         mine = earlier.process is run.process and earlier.epoch == run.epoch
         return mine and (earlier.ended is None or earlier.ended > run.began)
 
-    def _repeated(self, entry: Entry, run: Run, row: ShardRow) -> None:
+    def _repeated(self, entry: Entry, run: Run, row: ShardRow | None) -> None:
         self.repeats += 1
         self._history.saw("repeat")
         fine = [each for each in entry.runs if each.fine and (each.ended or 0.0) <= run.handed]
@@ -199,7 +199,7 @@ class Referee:
             return
         if last.epoch == run.epoch and last.process is run.process:
             self.violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
-        elif self._covers(row, entry) and not self._bits_dropped:
+        elif row is not None and self._covers(row, entry) and not self._bits_dropped:
             self.violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
         elif (entry.shard, last.epoch) in self._released:
             self.violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
