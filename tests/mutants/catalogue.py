@@ -377,14 +377,6 @@ MUTANTS = (
         f"{HANDLERS}::test_a_handler_that_returns_anything_is_an_error_never_success",
     ),
     mutant(
-        "stop iteration in a thread",
-        "8",
-        "engine/handling.py",
-        "    except StopIteration as stop:\n",
-        "    except StopAsyncIteration as stop:\n",
-        f"{HANDLERS}::test_stop_iteration_in_a_real_thread_does_not_hang_the_record",
-    ),
-    mutant(
         "the time-out runs while a thread is waited for",
         "8",
         "engine/engine.py",
