@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated pins build clean
+.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -41,6 +41,9 @@ simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by s
 
 mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
 	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)
+
+bench: $(VENV)/.dev  ## CPU a record against a bare boto3 loop, side by side
+	$(BIN)/python -m benchmarks.read_loop
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

@@ -185,14 +185,18 @@ class Coordinator:
         orphaned = self._parents_without_row() - self._listed.keys() - self._finished
         if now < self._listing_due and self._shards and not orphaned:
             return
-        async with asyncio.timeout(max(_LISTING_LEAST_SECONDS, self._lease / 4)):
-            self._listed = {each.id: each for each in await self._source.shards()}
+        self._listed = {each.id: each for each in await self._listing()}
         self._listing_due = now + LISTING_SECONDS
         self._note_absent()
         new = self._first_rows()
         if new:
             await self._rows.leases.add(new)
             self._shards = await self._rows.leases.rows()
+
+    async def _listing(self) -> Sequence[Shard]:
+        """Return a complete listing, soon or not at all: takeovers must not wait for a slow stream."""
+        async with asyncio.timeout(max(_LISTING_LEAST_SECONDS, self._lease / 4)):
+            return await self._source.shards()
 
     def _parents_without_row(self) -> set[str]:
         known = {row.id for row in self._shards}

@@ -171,6 +171,9 @@ class ShardWork:
         in_doubt = vars(self.lease)["_unresolved"] is not None
         return Held(self.id, self.lease.row, self.settled, self.doing, in_doubt)
 
+    def watch(self) -> None:
+        """Nothing is held up here."""
+
     def drain(self, *, grace: float, prefers: str | None = None) -> None:
         """Let go next."""
         if not self.draining:
@@ -222,6 +225,17 @@ class Stream:
         return tuple(each for each in self.shards if shard in each.parents)
 
 
+class Untimed(Coordinator):
+    """The coordinator without limits and pauses: nothing here takes time, and no loop is there to count it."""
+
+    def _hold_off(self, shard: str) -> None:
+        """Try a shard whose run broke at the next tick."""
+
+    async def _listing(self) -> Sequence[Shard]:
+        """Wait for the answer."""
+        return await self._source.shards()
+
+
 class Machine:
     """A worker: its tasks, and what each of them waits for."""
 
@@ -246,7 +260,7 @@ class Machine:
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE))),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
-        self.coordinator = Coordinator(
+        self.coordinator = Untimed(
             cast("Any", opened), cast("Any", self.heart), process=cast("Any", process), open_run=self._open_run
         )
 
