@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from streamkit.testing.endpoint import endpoint_process
 
@@ -28,7 +28,7 @@ def fill(stream: str, records: int) -> None:
     """Put so many records of 100 bytes, over 1,000 keys."""
     import boto3
 
-    kinesis: Any = boto3.client("kinesis")
+    kinesis = cast("Any", boto3).client("kinesis")
     kinesis.create_stream(StreamName=stream, ShardCount=1)
     kinesis.get_waiter("stream_exists").wait(StreamName=stream)
     for first in range(0, records, 500):

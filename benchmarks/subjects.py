@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 from streamkit import Kinesis, Record, consumer
 
@@ -16,7 +16,7 @@ def bare_loop(stream: str) -> None:
     """Read a one-shard stream to its tip with boto3, doing nothing with the records; print how many there were."""
     import boto3
 
-    kinesis: Any = boto3.client("kinesis")
+    kinesis = cast("Any", boto3).client("kinesis")
     shard = kinesis.list_shards(StreamName=stream)["Shards"][0]["ShardId"]
     iterator = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
     token, count = iterator["ShardIterator"], 0
