@@ -178,6 +178,22 @@ class ShardFailed(Event, frozen=True, kw_only=True):
     """File and line of streamkit where it broke."""
 
 
+class HoleNoticed(Event, frozen=True, kw_only=True):
+    """No row that is not finished has these hash keys: a row was deleted, or a child never found. They are read again.
+
+    Rows are made as they were last seen, or from the beginning: records may repeat, none is skipped.
+    """
+
+    name = "hole.noticed"
+    level = "error"
+    worker: str
+    first: str
+    """First hash key of the range, as a decimal number."""
+    last: str
+    shards: tuple[str, ...]
+    """Shards whose rows are made for it; none while the listing has no shard with these keys."""
+
+
 class RecordsTrimmed(Event, frozen=True, kw_only=True):
     """The stream dropped records of this shard before they were read. They are lost to this consumer."""
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, heir, plan
+from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, plan
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
+from streamkit.runtimes.audit import Audit
 from streamkit.runtimes.lease import take
 from streamkit.runtimes.shard import ShardRun
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from streamkit.core.lineage import Shard
-    from streamkit.core.positions import Start
     from streamkit.runtimes.heart import Heart
     from streamkit.runtimes.process import Opened, Process
 
@@ -47,7 +47,6 @@ class Coordinator:
         """`open_run` makes the run of a shard just taken."""
         self._source = opened.ports.source
         self._rows = opened.rows
-        self._start: Start = opened.registration.start
         self._stream = opened.registration.stream
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._heart = heart
@@ -69,6 +68,13 @@ class Coordinator:
         """Those that were absent from two complete listings: trimmed long ago (rule 11)."""
         self._looked_at: object = None
         self._shards: Sequence[ShardRow] = ()
+        self._audit = Audit(
+            opened.registration.start,
+            lease=self._lease,
+            worker=heart.member.worker,
+            clock=process.clock,
+            report=process.report,
+        )
         self._cared_for_since = FOREVER
         """Since when all shards have been in good hands: a worker that waits for one is not idle since ever."""
 
@@ -137,8 +143,17 @@ class Coordinator:
             self._shards = await self._rows.leases.rows()
             self._looked_at = seen
             self._rows_due = asked + self._lease
+            self._give_up_vanished()
+        self._audit.note(self._shards)
         self._note_care(members, asked)
         return members
+
+    def _give_up_vanished(self) -> None:
+        """Stop running what has no row any more: it is made again, and may be anybody's then."""
+        rows = {row.id for row in self._shards}
+        for run in self.runs:
+            if run.id not in rows:
+                run.give_up()
 
     async def _with_newcomers(self, members: Sequence[Member]) -> Sequence[Member]:
         """Look again for an owner without a row: who joined after the first look is no less alive (rules 2, 6)."""
@@ -164,7 +179,7 @@ class Coordinator:
 
         What an owner does not say it holds, it is about to tell of, or has given back between two of its heartbeats.
         """
-        if any(row.owner is None and row.state == "open" for row in self._shards):
+        if self._audit.holes or any(row.owner is None and row.state == "open" for row in self._shards):
             return True
         mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
         owned = {(row.owner, row.id) for row in self._shards if row.owner != self._me and row.state == "open"}
@@ -174,7 +189,11 @@ class Coordinator:
     def _note_care(self, members: Sequence[Member], now: float) -> None:
         fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
         others = [row for row in self._shards if row.state == "open" and row.id not in self._runs]
-        if not self._shards or any(row.owner == self._me or row.owner not in fresh for row in others):
+        if (
+            not self._shards
+            or self._audit.holes
+            or any(row.owner == self._me or row.owner not in fresh for row in others)
+        ):
             self._cared_for_since = FOREVER
         elif self._cared_for_since == FOREVER:
             self._cared_for_since = now + (STALE * self._lease if others else 0.0)
@@ -183,15 +202,16 @@ class Coordinator:
         """Make rows for shards that have none: from the first snapshot on, and whenever new ones turn up (rule 15)."""
         now = self._clock.monotonic()
         orphaned = self._parents_without_row() - self._listed.keys() - self._finished
-        if now < self._listing_due and self._shards and not orphaned:
+        if now < self._listing_due and self._shards and not orphaned and not self._audit.wants_listing():
             return
         self._listed = {each.id: each for each in await self._listing()}
         self._listing_due = now + LISTING_SECONDS
         self._note_absent()
-        new = self._first_rows()
+        new = self._audit.rows_to_make(self._listed.values())
         if new:
             await self._rows.leases.add(new)
             self._shards = await self._rows.leases.rows()
+            self._audit.note(self._shards)
 
     async def _listing(self) -> Sequence[Shard]:
         """Return a complete listing, soon or not at all: takeovers must not wait for a slow stream."""
@@ -205,18 +225,6 @@ class Coordinator:
     def _note_absent(self) -> None:
         absent = frozenset(self._parents_without_row() - self._listed.keys())
         self._finished, self._absent = absent & (self._finished | self._absent), absent
-
-    def _first_rows(self) -> Sequence[ShardRow]:
-        """Return rows for the listed shards that have none; in a later snapshot, heirs of those that have."""
-        known, now = {row.id: row for row in self._shards}, self._clock.now().timestamp()
-        new: list[ShardRow] = []
-        for shard in self._listed.values():
-            if shard.id not in known:
-                parents = [known[parent] for parent in shard.parents if parent in known]
-                new.append(heir(shard, parents) if parents else ShardRow(shard, self._start, caught_up_at=now))
-                if self._shards:
-                    known[shard.id] = new[-1]
-        return new
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         for seen in steps.take:

@@ -119,7 +119,7 @@ class ShardRun:
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
-        if self._task is not None:
+        if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
     async def run(self) -> None:

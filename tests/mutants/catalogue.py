@@ -17,6 +17,7 @@ KEYS = f"{ENGINE}test_business_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
+AUDIT = "tests/runtimes/test_audit.py"
 LEASE = "tests/runtimes/test_lease.py"
 WINDOW = "tests/core/test_window.py"
 HANDLERS = f"{ENGINE}test_handlers.py"
@@ -316,6 +317,31 @@ MUTANTS = (
         '(known is not None and known.state == "")',
         f"{RESHARDING}::test_a_merge_waits_for_both_parents",
         f"{RESHARDING}::test_a_shard_closed_long_ago_is_read_to_its_end_before_its_children",
+    ),
+    mutant(
+        "a hole in the hash keys goes unnoticed",
+        "11",
+        "runtimes/audit.py",
+        'if row.state != "ended") if rows else ()',
+        "if row.epoch < 0)",
+        f"{AUDIT}::test_a_row_deleted_under_its_owner_is_made_again_where_it_was",
+        f"{AUDIT}::test_a_hole_that_no_listing_can_fill_is_reported_again_and_again",
+    ),
+    mutant(
+        "a hole is believed at first sight",
+        "11",
+        "runtimes/audit.py",
+        "self._apart = max(_APART_SECONDS, lease)",
+        "self._apart = 0.0",
+        f"{AUDIT}::test_a_row_deleted_under_its_owner_is_made_again_where_it_was",
+    ),
+    mutant(
+        "an ended shard whose row was deleted is read again",
+        "11",
+        "runtimes/audit.py",
+        "        if finished:\n",
+        "        if finished is None:\n",
+        f"{AUDIT}::test_an_ended_row_that_was_deleted_is_not_read_again",
     ),
     mutant(
         "LATEST resolved anew after a crash",

@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 file="runtimes/coordinator.py",
-                old="if now < self._listing_due and self._shards and not orphaned:",
+                old="if now < self._listing_due and self._shards and not orphaned and not self._audit.wants_listing():",
                 new="if now < self._listing_due and self._shards and orphaned is not None:",
             ),
         ),
