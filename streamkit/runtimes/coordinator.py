@@ -18,6 +18,7 @@ from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
 from streamkit.runtimes.audit import Audit
+from streamkit.runtimes.identity import Identity
 from streamkit.runtimes.lease import take
 from streamkit.runtimes.shard import ShardRun
 
@@ -48,6 +49,9 @@ class Coordinator:
         self._source = opened.ports.source
         self._rows = opened.rows
         self._stream = opened.registration.stream
+        self._identity = Identity(
+            opened.ports.source, opened.registration.stream, table=opened.consumer.table, clock=process.clock
+        )
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._heart = heart
         self._clock = process.clock
@@ -227,6 +231,8 @@ class Coordinator:
         self._finished, self._absent = absent & (self._finished | self._absent), absent
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
+        if steps.take:
+            await self._identity.confirm()
         for seen in steps.take:
             if self._held_off.get(seen.id, (0, 0.0))[1] > self._clock.monotonic():
                 continue

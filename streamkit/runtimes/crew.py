@@ -12,6 +12,7 @@ from streamkit.core.positions import Since
 from streamkit.engine.handling import Threads
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Ports, Registration
+from streamkit.runtimes.identity import same_stream
 from streamkit.runtimes.incarnation import Incarnation
 from streamkit.runtimes.process import Opened
 from streamkit.runtimes.setup import handling_of
@@ -69,12 +70,7 @@ class Crew:
                 f"got those of {found.consumer!r}; give each consumer a table of its own"
             )
             raise ConfigurationError(msg)
-        if (found.stream.arn, found.stream.incarnation) != (stream.arn, stream.incarnation):
-            msg = (
-                f"table {consumer.table}: expected the rows of {stream.arn} made {stream.incarnation}, got those of "
-                f"{found.stream.arn} made {found.stream.incarnation}: a different stream; name a new table for it"
-            )
-            raise ConfigurationError(msg)
+        same_stream(found.stream, stream, table=consumer.table)
         return replace(found, stream=stream)
 
     def _first_start(self) -> Start:

@@ -39,12 +39,14 @@ FAULTS = (
     "request throttled",
     "sink down",
     "split",
+    "stream remade",
     "stopped at random",
     "stopped before beat",
     "stopped before effect",
     "stopped before members",
     "stopped before take",
     "stopped before write",
+    "stopped while the stream is made again",
     "table outage",
 )
 """Shares of requests and happenings that `Rates` names."""
@@ -71,6 +73,7 @@ RECOVERIES = (
     "shard.paused",
     "shard.released",
     "shard.resumed",
+    "stopped for another stream",
     "took over what ran ahead",
     "took what was released for it",
     "worker.buried",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, cast
 from streamkit.consumer import Consumer, Kinesis, Sqs
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
+from streamkit.errors import ConfigurationError
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.signals import Partial, Poison, Unavailable
+from streamkit.testing.kinesis import KinesisError
 from streamkit.testing.memory import MemoryStream, MemoryTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.loop import HOME, FleetLoop
@@ -24,9 +26,10 @@ from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from streamkit.core.lineage import Shard
     from streamkit.testing.simulation.loop import Home
     from streamkit.testing.simulation.referee import Entry, Run
 
@@ -83,7 +86,14 @@ class Fleet:
 
     def listed(self) -> set[str]:
         """Return the ids of the shards that the service still has."""
-        return {shard.id for shard in self.stream.listed()}
+        return {shard.id for shard in self.shards()}
+
+    def shards(self) -> Sequence[Shard]:
+        """Return the shards that the service still has; none while there is no stream."""
+        try:
+            return self.stream.listed()
+        except KinesisError:
+            return ()
 
     # -- processes
 
@@ -118,11 +128,20 @@ class Fleet:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - any end but an orderly one is a finding
-            self.referee.violated("no worker falls", f"{process.name}: {leaves(error)}")
+            self._fell(process, error)
         finally:
             self.workers.pop(process, None)
             if not process.home.dead:
                 self.history.note(self.loop.time(), process.name, "ended")
+
+    def _fell(self, process: Process, error: BaseException) -> None:
+        """Only the end of a stream ends its workers, with an error that says so."""
+        _, others = BaseExceptionGroup("", [error]).split(ConfigurationError)
+        if others is not None or not self.referee.era:
+            self.referee.violated("no worker falls", f"{process.name}: {leaves(error)}")
+            return
+        self.history.saw("stopped for another stream")
+        self.history.note(self.loop.time(), process.name, f"stops: {leaves(error)}")
 
     def _stuck(self, process: Process) -> None:
         if self.mix.kind != "thread":

@@ -88,6 +88,8 @@ class Referee:
         """Required records that are not settled."""
         self.repeats = 0
         self.lineage: dict[str, tuple[str, ...]] = {}
+        self.era = 0
+        """How often the stream was deleted: what is put then is of another stream."""
         self._loop = loop
         self._history = history
         self._table = table
@@ -127,6 +129,10 @@ class Referee:
     def put(self, record: Record, behaviour: str) -> None:
         """A producer put a record."""
         entry = Entry(int(record.data), record.key, record.shard, record.sequence, record.arrived, behaviour)
+        if self.era:
+            entry.required, entry.behaviour = False, "strange"
+            self.entries.append(entry)
+            return
         entry.required = not self._registered or self._start is None or entry.arrived >= self._start
         self.entries.append(entry)
         self._by_key[record.key].append(entry)
@@ -160,6 +166,8 @@ class Referee:
                 "no handler starts under a stale epoch",
                 f"{self.entries[int(record.data)]} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
             )
+        if self.entries[int(record.data)].behaviour == "strange":
+            self.violated("another stream of the same name is left alone", f"{record.shard} read by {process.name}")
         parents = self.lineage.get(record.shard, ())
         if len(parents) > 1:
             self._history.saw("read the child of a merge")
@@ -307,6 +315,8 @@ class Referee:
             self._released.add((row.id, row.epoch))
         if row.state == "ended" and not all(map(self._accounted, self._log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
+        if row.state == "ended" and not any(row.id in parents for parents in self.lineage.values()):
+            self.violated("only a closed shard ends", f"{row.id}, by {process.name}")
 
     def _took(self, process: Process, before: ShardRow, row: ShardRow) -> None:
         assert row.owner is not None  # noqa: S101 - a take has a taker
@@ -373,6 +383,11 @@ class Referee:
         )
 
     # -- workers
+
+    def owns(self, process: Process) -> bool:
+        """Say whether a process has a shard to read, by the rows."""
+        rows = self._table.shard_rows.values()
+        return any(row.owner and row.state == "open" and self._bodies.get(row.owner) is process for row in rows)
 
     def kept_by_the_left(self, row: ShardRow) -> bool:
         """Say whether a worker that left in good order still has a shard that it knew it held."""

@@ -104,6 +104,7 @@ class Script:
             (rates.leaves, self._leave),
             (rates.deploys, self._deploy),
             (rates.blackouts, self._blackout),
+            (rates.remakes, self._remake),
         ]
         for times, act in plan:
             for _ in range(times):
@@ -117,7 +118,10 @@ class Script:
         behaviour = "plain"
         if fleet.rng.random() < mix.bad:
             behaviour = fleet.rng.choice(_BEHAVIOURS)
-        record = fleet.stream.put(f"key-{fleet.rng.randrange(mix.keys)}", str(number).encode())
+        key = f"key-{fleet.rng.randrange(mix.keys)}"
+        if not fleet.shards():
+            return
+        record = fleet.stream.put(key, str(number).encode())
         fleet.referee.put(record, behaviour)
 
     def _put_everywhere(self) -> None:
@@ -131,8 +135,29 @@ class Script:
                 record = self.fleet.stream.put(f"last-{number}", body, hash_key=shard.hash_range[0])
                 self.fleet.referee.put(record, "plain")
 
+    def _remake(self) -> None:
+        """Delete the stream; later create another under its name, with or without as many shards."""
+        fleet = self.fleet
+        if fleet.table.registration is None:
+            return  # nobody has met the stream yet: the next is as good
+        fleet.stream.delete()
+        fleet.referee.era += 1
+        self._say("the stream is deleted")
+        fleet.history.saw("stream remade")
+        gone = fleet.rng.uniform(6.0, 20.0)
+        sleeper = fleet.some()
+        if sleeper is not None and fleet.weather.happens(0.5):
+            sleeper.stop(gone + 1.0, "while the stream is made again")
+        fleet.after(gone, partial(self._make_again, fleet.rng.randint(1, self.mix.shards)))
+
+    def _make_again(self, shards: int) -> None:
+        self.fleet.stream.create(shards)
+        self._say(f"another stream of the same name, with {shards} shards")
+
     def _reshard(self) -> None:
         fleet = self.fleet
+        if fleet.referee.era:
+            return
         listed = fleet.stream.listed()
         closed = {parent for shard in listed for parent in shard.parents}
         open_ = sorted((shard for shard in listed if shard.id not in closed), key=lambda s: s.hash_range or (0, 0))
@@ -254,6 +279,9 @@ class Script:
             fleet.launch()
         began = fleet.loop.time()
         limit = patience(self.mix, referee.unsettled())
+        if referee.era:
+            await self._all_stopped(limit)
+            return
         while unsettled := referee.unsettled():
             if fleet.loop.time() - began > limit:
                 referee.violated("everything drains", f"{len(unsettled)} left, the first: {unsettled[0]}")
@@ -263,22 +291,40 @@ class Script:
                 fleet.launch()
         self.drained_after = fleet.loop.time() - began
         await asyncio.sleep(self.mix.interval + 1.0)
+        await self._end()
+        if self.mix.retention is not None:
+            await self._reported(limit)
+        self._final()
+
+    async def _reported(self, limit: float) -> None:
+        """What was cut short by the drain, and trimmed meanwhile, a successor has to report."""
+        fleet, referee = self.fleet, self.fleet.referee
+        fleet.closed = False
+        self._put_everywhere()
+        fleet.launch()
+        began = fleet.loop.time()
+        while referee.unreported() and fleet.loop.time() - began < limit:  # noqa: ASYNC110 - virtual seconds
+            await asyncio.sleep(1.0)
+        await self._end()
+
+    async def _end(self) -> None:
+        """Drain all that run, and start no more."""
+        fleet = self.fleet
         fleet.closed = True
         for process in list(fleet.workers):
             self._drain(process, "the end")
         await self._all_drained()
-        if self.mix.retention is not None:  # what was cut short and trimmed meanwhile, a successor has to report
-            fleet.closed = False
-            self._put_everywhere()
-            fleet.launch()
-            began = fleet.loop.time()
-            while referee.unreported() and fleet.loop.time() - began < limit:  # noqa: ASYNC110 - virtual seconds
-                await asyncio.sleep(1.0)
-            fleet.closed = True
-            for process in list(fleet.workers):
-                self._drain(process, "the end")
-            await self._all_drained()
-        self._final()
+
+    async def _all_stopped(self, limit: float) -> None:
+        """After the end of its stream every worker that has something to read stops by itself."""
+        fleet = self.fleet
+        began = fleet.loop.time()
+        while busy := [process for process in fleet.workers if fleet.referee.owns(process)]:
+            if fleet.loop.time() - began > limit:
+                fleet.referee.violated("the end of a stream ends its workers", busy[0].name)
+                return
+            await asyncio.sleep(0.5)
+        await self._end()
 
     async def _all_drained(self) -> None:
         fleet = self.fleet

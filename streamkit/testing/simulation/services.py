@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from streamkit.errors import Missing, Throttled, Undelivered, WorldError
+from streamkit.errors import Throttled, Undelivered
 from streamkit.ports import Ports, Rows
 from streamkit.testing.kinesis import AnswerLost, Fault, Faults, KinesisError, KinesisWorld
 from streamkit.testing.memory import MemorySource, MemoryTable
@@ -162,12 +162,11 @@ class SourceView(MemorySource):
         self._referee = referee
 
     async def identify(self) -> Stream:
-        """Return the stream as it is now, however often it has to be asked."""
-        while True:
-            try:
-                return await super().identify()
-            except (Missing, WorldError):
-                await asyncio.sleep(self.idle_seconds)
+        """Return the stream as it is when the request arrives."""
+        await asyncio.sleep(self._process.weather.way())
+        found = await super().identify()
+        await asyncio.sleep(self._process.weather.way())
+        return found
 
     async def shards(self) -> Sequence[Shard]:
         """List every shard; the answer grows stale on its way."""
@@ -185,10 +184,11 @@ class SourceView(MemorySource):
 
 
 class ReaderView(MemoryReader):
-    """One shard, over the wire of one process."""
+    """One shard, over the wire of one process. Its iterators are of the stream there was when it began to read."""
 
     def __init__(self, source: SourceView, shard: Shard, place: Place, process: Process, referee: Referee) -> None:
         super().__init__(source, shard, place)
+        self._era: int | None = None
         self._process = process
         self._referee = referee
         self._earlier: Place = place
@@ -207,6 +207,9 @@ class ReaderView(MemoryReader):
         return answer
 
     def _ask(self) -> Records:
+        self._era = self._referee.era if self._era is None else self._era
+        if self._era != self._referee.era:
+            raise KinesisError("ResourceNotFoundException", "the iterator is of a stream that is gone")
         try:
             return super()._ask()
         except KinesisError as error:
