@@ -17,6 +17,7 @@ KEYS = f"{ENGINE}test_business_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
+IDENTITY = "tests/runtimes/test_identity.py"
 AUDIT = "tests/runtimes/test_audit.py"
 LEASE = "tests/runtimes/test_lease.py"
 WINDOW = "tests/core/test_window.py"
@@ -355,10 +356,19 @@ MUTANTS = (
     mutant(
         "another stream of the same name accepted",
         "13",
-        "runtimes/crew.py",
-        "if (found.stream.arn, found.stream.incarnation) != (stream.arn, stream.incarnation):",
-        "if found.stream.arn != stream.arn:",
+        "runtimes/identity.py",
+        "if (registered.arn, registered.incarnation) != (found.arn, found.incarnation):",
+        "if registered.arn != found.arn:",
         f"{POSITIONS}::test_a_stream_made_again_under_its_name_is_refused",
+        f"{IDENTITY}::test_a_worker_that_waited_takes_no_shard_of_another_stream",
+    ),
+    mutant(
+        "shards are taken without asking whose they are",
+        "13",
+        "runtimes/coordinator.py",
+        "            await self._identity.confirm()\n",
+        "            pass\n",
+        f"{IDENTITY}::test_a_worker_that_waited_takes_no_shard_of_another_stream",
     ),
     mutant(
         "a quiet shard taken for a gap",

@@ -150,13 +150,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if (await self._source.identify()).incarnation != self._stream.incarnation:",
         "if (await self._source.identify()).incarnation is None:",
     ),
-    mutant(
-        "shards are taken without asking whose they are",
-        "13",
-        "runtimes/coordinator.py",
-        "            await self._identity.confirm()\n",
-        "            pass\n",
-    ),
+    shared("shards are taken without asking whose they are"),
     mutant(
         "the positions of an earlier stream are taken for another's",
         "13",

@@ -1,0 +1,87 @@
+"""A stream made again under its name is another stream, also for workers that saw neither its end nor its beginning."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from streamkit.core.lineage import Stream
+from streamkit.errors import ConfigurationError, Throttled
+from streamkit.runtimes.identity import Identity
+from streamkit.testing import ManualClock, MemorySource, World, run_virtual
+from tests.runtimes.cluster import Cluster, simulate
+
+STREAM = Stream("stream", "arn:stream", "monday", timedelta(hours=24))
+
+
+def test_a_worker_that_waited_takes_no_shard_of_another_stream() -> None:
+    """Same name, same ids, no error at any read: only the identity tells (rule 13)."""
+
+    async def main(cluster: Cluster) -> None:
+        owner = cluster.start()
+        cluster.put(1)
+        await cluster.until_handled(1)
+        waiting = cluster.start()
+        await asyncio.sleep(5)
+        owner.kill()
+        cluster.world.stream.delete()
+        cluster.world.stream.create()
+        cluster.put(2)
+        while not waiting.task.done():  # noqa: ASYNC110 - virtual seconds
+            await asyncio.sleep(1.0)
+        error = waiting.task.exception()
+        assert isinstance(error, ExceptionGroup)
+        assert error.split(ConfigurationError)[1] is None
+        assert cluster.values == [1]
+
+    simulate(main)
+
+
+class SilentStream(MemorySource):
+    """Does not say who it is: first it refuses, then it does not answer at all."""
+
+    asked = 0
+
+    async def identify(self) -> Stream:
+        """Refuse, then hang."""
+        self.asked += 1
+        if self.asked == 1:
+            raise Throttled("DescribeStreamSummary")
+        await asyncio.Event().wait()
+        return STREAM
+
+
+def test_a_stream_that_does_not_answer_delays_no_takeover() -> None:
+    """Dead workers' shards are taken within a second all the same, and the next take asks again."""
+
+    async def main() -> None:
+        source = SilentStream(World().stream)
+        identity = Identity(source, STREAM, table="t", clock=ManualClock())
+        began = asyncio.get_running_loop().time()
+        await identity.confirm()
+        await identity.confirm()
+        assert asyncio.get_running_loop().time() - began <= 1.0
+        assert source.asked == 2
+
+    run_virtual(main())
+
+
+def test_many_takes_at_once_ask_once() -> None:
+    """A worker that takes shard after shard asks every five seconds: the service allows 20 a second an account."""
+
+    class Known(MemorySource):
+        asked = 0
+
+        async def identify(self) -> Stream:
+            self.asked += 1
+            return STREAM
+
+    async def main() -> None:
+        source, clock = Known(World().stream), ManualClock()
+        identity = Identity(source, STREAM, table="t", clock=clock)
+        for _ in range(20):
+            await identity.confirm()
+            clock.advance(timedelta(seconds=0.5))
+        assert source.asked == 2
+
+    run_virtual(main())
