@@ -27,7 +27,7 @@ def test_a_worker_that_waited_takes_no_shard_of_another_stream() -> None:
         cluster.world.stream.delete()
         cluster.world.stream.create()
         cluster.put(2)
-        while not waiting.task.done():  # noqa: ASYNC110 - virtual seconds
+        while not waiting.task.done():
             await asyncio.sleep(1.0)
         error = waiting.task.exception()
         assert isinstance(error, ExceptionGroup)

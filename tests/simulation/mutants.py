@@ -143,13 +143,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if not await self._terms.is_trimmed(self.id):\n                raise\n",
         "",
     ),
-    mutant(
-        "a shard that another stream lacks is called trimmed",
-        "13",
-        "runtimes/coordinator.py",
-        "if (await self._source.identify()).incarnation != self._stream.incarnation:",
-        "if (await self._source.identify()).incarnation is None:",
-    ),
     shared("shards are taken without asking whose they are"),
     mutant(
         "the positions of an earlier stream are taken for another's",

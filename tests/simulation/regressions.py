@@ -18,6 +18,7 @@ REGRESSIONS = {
     143: "a join whose answers were lost for longer than the lease was buried, and ended the worker (incarnation.py)",
     230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
+    438: "none of the product: the referee asked for a report of what was older than the first snapshot",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
     30219: "a slow answer from the tip counted from its coming, not from its asking: a gap unseen (gaps.py)",

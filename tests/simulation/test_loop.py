@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from streamkit.testing.simulation.loop import FleetLoop, Home, Stuck
+from streamkit.testing.simulation.home import Home
+from streamkit.testing.simulation.loop import FleetLoop, Stuck
 
 
 def loop(seed: int = 0) -> FleetLoop:

@@ -17,7 +17,8 @@ from streamkit.signals import Partial, Poison, Unavailable
 from streamkit.testing.kinesis import KinesisError
 from streamkit.testing.memory import MemoryStream, MemoryTable
 from streamkit.testing.simulation.history import History
-from streamkit.testing.simulation.loop import HOME, FleetLoop
+from streamkit.testing.simulation.home import HOME
+from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.referee import Referee
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from streamkit.core.lineage import Shard
-    from streamkit.testing.simulation.loop import Home
-    from streamkit.testing.simulation.referee import Entry, Run
+    from streamkit.testing.simulation.book import Entry, Run
+    from streamkit.testing.simulation.home import Home
+    from streamkit.testing.simulation.referee import Sight
 
 GRACE_SECONDS = 5.0
 """How long handlers may go on after SIGTERM."""
@@ -75,6 +77,7 @@ class Fleet:
             self.kinesis.keep(_STREAM, mix.retention)
         self.table = MemoryTable()
         self.referee = Referee(mix, self.loop, self.history, self.table, self.listed)
+        self.loop.look = self.referee.sight
         self.consumer = self._consumer()
         self.processes: dict[Home, Process] = {}
         self.workers: dict[Process, Worker] = {}
@@ -137,7 +140,7 @@ class Fleet:
     def _fell(self, process: Process, error: BaseException) -> None:
         """Only the end of a stream ends its workers, with an error that says so."""
         _, others = BaseExceptionGroup("", [error]).split(ConfigurationError)
-        if others is not None or not self.referee.era:
+        if others is not None or not self.referee.book.era:
             self.referee.violated("no worker falls", f"{process.name}: {leaves(error)}")
             return
         self.history.saw("stopped for another stream")
@@ -201,7 +204,7 @@ class Fleet:
 
     async def _handle(self, record: Record) -> None:
         process = self.processes[HOME.get()]
-        run = self.referee.began(process, record, self.referee.handed(process, record))
+        run = self.referee.began(process, record, self.referee.handed(process, record, self.referee.sight()))
         fine = False
         try:
             await self._act(process, record, run)
@@ -210,7 +213,7 @@ class Fleet:
             self.referee.ended(process, record, run, fine=fine)
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
-        entry, weather, rng = self.referee.entries[int(record.data)], self.weather, self.weather.rng
+        entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
         if weather.sink_down:
             self.history.saw("sink down")
             if self.mix.outage_signal:
@@ -253,8 +256,9 @@ class Fleet:
 
     def _handle_in_thread(self, record: Record) -> None:
         process = self.processes[HOME.get()]
-        run = self.referee.began(process, record, None, handed=self.loop.thread_began)
-        entry = self.referee.entries[int(record.data)]
+        row = self.referee.handed(process, record, cast("Sight", self.loop.thread_saw))
+        run = self.referee.began(process, record, row, handed=self.loop.thread_began)
+        entry = self.referee.book.of(record)
         fine = False
         try:
             if self.weather.sink_down:
@@ -277,7 +281,7 @@ class Fleet:
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
         told = False
-        row, handed = self.referee.handed(process, batch[0]), self.loop.time()
+        row, handed = self.referee.handed(process, batch[0], self.referee.sight()), self.loop.time()
         try:
             for record in batch:
                 run = self.referee.began(process, record, row, handed=handed)

@@ -16,24 +16,23 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+from streamkit.testing.simulation.home import HOME, Home
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
+    from contextvars import Context
     from typing import Any
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_PRUNE = 512
-"""Tasks of a process after which those that are done are forgotten."""
 _THREAD_SECONDS = 0.2
 _MICROSECOND = 1e-6
 _LONG = 1_000
@@ -46,61 +45,6 @@ _FUNERAL_TURNS = 2_000
 
 class Stuck(RuntimeError):
     """Nothing is ready and no timer is set."""
-
-
-class Home:
-    """What one simulated process has to run."""
-
-    def __init__(self, name: str, loop: FleetLoop) -> None:
-        self.name = name
-        self.loop = loop
-        self.queue: deque[asyncio.Handle] = deque()
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.running = True
-        self.dead = False
-        self.listed = False
-        """Whether the loop has it among those that can run."""
-        self.context = copy_context()
-        self.context.run(HOME.set, self)
-
-    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Start a task of this process."""
-        task = asyncio.Task(coroutine, loop=self.loop, name=name, context=self.context.run(copy_context))
-        self.keep(task)
-        return task
-
-    def keep(self, task: asyncio.Task[Any]) -> None:
-        """Remember a task, so that death does not let the garbage collector close it."""
-        if len(self.tasks) >= _PRUNE:
-            self.tasks = [each for each in self.tasks if not each.done()]
-        self.tasks.append(task)
-
-    def stop(self) -> None:
-        """Run nothing from now on."""
-        if self.loop.over:
-            return
-        self.running = False
-        self.loop.rest(self)
-
-    def resume(self) -> None:
-        """Run on, with everything that came due meanwhile."""
-        if not self.running and not self.dead:
-            self.running = True
-            self.loop.wake(self)
-
-    def kill(self) -> None:
-        """Run nothing ever again."""
-        if self.loop.over:
-            return
-        self.dead = True
-        self.stop()
-
-    def __repr__(self) -> str:
-        state = "dead" if self.dead else "running" if self.running else "stopped"
-        return f"<{self.name}, {state}>"
-
-
-HOME: ContextVar[Home] = ContextVar("HOME")
 
 
 class FleetLoop(asyncio.BaseEventLoop):
@@ -120,6 +64,10 @@ class FleetLoop(asyncio.BaseEventLoop):
         """Whether the run is over and only has to end."""
         self.thread_seconds: Callable[[], float] = lambda: _THREAD_SECONDS * self._draw()
         """Draws how long a thread takes."""
+        self.look: Callable[[], object] = lambda: None
+        """Called when a thread is started; what it saw is kept for when the thread works."""
+        self.thread_saw: object = None
+        """What was seen when the thread that works right now was started."""
         self.thread_began = 0.0
         """When the thread that works right now was started."""
         self.thread_ends = 0.0
@@ -299,10 +247,10 @@ class FleetLoop(asyncio.BaseEventLoop):
         """Stand in for a thread: it takes virtual time, and cannot be cancelled. Its work falls within that time."""
         future: asyncio.Future[T] = self.create_future()
         took = self.thread_seconds()
-        before, began = took * self._draw(), self._now
+        before, began, saw = took * self._draw(), self._now, self.look()
 
         def work() -> None:
-            self.thread_began = began
+            self.thread_saw, self.thread_began = saw, began
             self.thread_ends = self._now + took - before
             try:
                 end = partial(_finish, future, func(*args))

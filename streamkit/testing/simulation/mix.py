@@ -123,7 +123,7 @@ def draw(seed: int) -> Mix:
         leaves=some(0.3, 2),
         deploys=some(0.3, 1),
         blackouts=1 if retention is not None and happens(0.7) else 0,
-        remakes=random.Random(f"remakes {seed}").random() < 0.05,  # noqa: PLR2004 - few: it ends a history early
+        remakes=random.Random(f"remakes {seed}").random() < 0.1,  # noqa: PLR2004 - few: it ends a history early
     )
     batch_size = rng.choice((1, 3, 10))
     return Mix(

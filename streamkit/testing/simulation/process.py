@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from streamkit.testing.simulation.history import History
-    from streamkit.testing.simulation.loop import FleetLoop, Home
+    from streamkit.testing.simulation.home import Home
+    from streamkit.testing.simulation.loop import FleetLoop
     from streamkit.testing.simulation.weather import Fate, Weather
 
 T = TypeVar("T")

@@ -6,15 +6,13 @@ consumers believe.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamkit.core.leasing import SUSPICION, ShardRow
-from streamkit.core.positions import Since
 from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardTaken
-from streamkit.testing.time import START
+from streamkit.testing.simulation.book import Book, Run
+from streamkit.testing.simulation.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
     from streamkit.core.letters import Letter
     from streamkit.core.records import Record
     from streamkit.events import Event
-    from streamkit.ports import Registration
     from streamkit.testing.memory import MemoryTable
+    from streamkit.testing.simulation.book import Entry
     from streamkit.testing.simulation.history import History
     from streamkit.testing.simulation.loop import FleetLoop
     from streamkit.testing.simulation.mix import Mix
@@ -35,43 +33,11 @@ class Violation(AssertionError):
     """A promise was broken."""
 
 
-@dataclass(slots=True)
-class Run:
-    """One call of the handler for one record."""
+class Sight(NamedTuple):
+    """The rows, and what each process believed to hold, at one moment."""
 
-    process: Process
-    epoch: int
-    handed: float
-    """When the engine started the handler, for this record or a batch with it."""
-    began: float
-    effect: float | None = None
-    ended: float | None = None
-    fine: bool = False
-
-
-@dataclass(slots=True)
-class Entry:
-    """One record that was put."""
-
-    number: int
-    key: str
-    shard: str
-    sequence: int
-    arrived: float
-    behaviour: str
-    required: bool = True
-    effects: int = 0
-    letter: str | None = None
-    failures: int = 0
-    runs: list[Run] = field(default_factory=list[Run])
-
-    @property
-    def settled(self) -> bool:
-        """Say whether it took effect, is a dead letter, or does not matter."""
-        return self.effects > 0 or self.letter is not None or not self.required
-
-    def __str__(self) -> str:
-        return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
+    rows: dict[str, ShardRow]
+    held: dict[tuple[str, str], int]
 
 
 class Referee:
@@ -83,34 +49,24 @@ class Referee:
         """`listed` tells the ids of the shards that the service still has."""
         self.mix = mix
         self.violation: str | None = None
-        self.entries: list[Entry] = []
-        self.open = 0
-        """Required records that are not settled."""
-        self.repeats = 0
+        self.book = Book(loop.time, retention=mix.retention)
+        self.repeats = Repeats(mix, self.book, history, violated=self.violated)
         self.lineage: dict[str, tuple[str, ...]] = {}
-        self.era = 0
-        """How often the stream was deleted: what is put then is of another stream."""
         self._loop = loop
         self._history = history
         self._table = table
         self._listed = listed
-        self._by_key: dict[str, list[Entry]] = defaultdict(list)
         self._in_order: dict[str, int] = defaultdict(int)
-        self._log: dict[str, list[Entry]] = defaultdict(list)
-        self._sequences: dict[str, list[int]] = defaultdict(list)
         self._passed: dict[str, int] = defaultdict(int)
         self._bodies: dict[str, Process] = {}
         self._held: dict[tuple[str, str], int] = {}
         self._durable: dict[tuple[str, str], str | None] = {}
         self._beaten: dict[str, float] = {}
-        self._gaps: list[RecordsTrimmed] = []
-        self._start: float | None = None
-        self._registered = False
-        self._found = 0.0
-        """When the first rows were made: epoch seconds."""
-        self._released: set[tuple[str, int]] = set()
-        self._longest_thread = 2 * mix.timeout
-        self._bits_dropped = mix.retention is not None
+        rates = mix.rates
+        self._hindered = bool(
+            rates.slow or rates.sink_outages or rates.lost_effects or rates.stops or rates.stop_at_request
+        )
+        """Whether a handler that has no fault of its own may fail or run out of time."""
 
     # -- verdicts
 
@@ -128,131 +84,52 @@ class Referee:
 
     def put(self, record: Record, behaviour: str) -> None:
         """A producer put a record."""
-        entry = Entry(int(record.data), record.key, record.shard, record.sequence, record.arrived, behaviour)
-        if self.era:
-            entry.required, entry.behaviour = False, "strange"
-            self.entries.append(entry)
-            return
-        entry.required = not self._registered or self._start is None or entry.arrived >= self._start
-        self.entries.append(entry)
-        self._by_key[record.key].append(entry)
-        self._log[record.shard].append(entry)
-        self._sequences[record.shard].append(entry.sequence)
-        self.open += entry.required
-        self._note("producer", f"put {entry}")
-
-    def registered(self, found: Registration) -> None:
-        """The consumer's first snapshot: what arrived before its start does not matter."""
-        if self._registered:
-            return
-        self._registered = True
-        if isinstance(found.start, Since):
-            self._start = found.start.epoch
-            for entry in self.entries:
-                if entry.arrived < self._start and entry.required:
-                    self.open -= not entry.settled
-                    entry.required = False
+        self._note("producer", f"put {self.book.put(record, behaviour)}")
 
     # -- what handlers do
 
-    def handed(self, process: Process, record: Record) -> ShardRow:
-        """The engine starts a handler, with this record first: it must hold the lease at this very moment.
+    def sight(self) -> Sight:
+        """Return what the engine starts a handler upon: threads begin their work later."""
+        return Sight(dict(self._table.shard_rows), dict(self._held))
 
-        Return the row of its shard as it is then.
+    def handed(self, process: Process, record: Record, sight: Sight) -> ShardRow:
+        """The engine started a handler, with this record first: it must have held the lease at that very moment.
+
+        Return the row of its shard as it was then.
         """
-        row, epoch = self._table.shard_rows[record.shard], self._held.get((process.name, record.shard), -1)
+        row, epoch = sight.rows[record.shard], sight.held.get((process.name, record.shard), -1)
+        entry = self.book.of(record)
         if row.epoch != epoch or row.owner is None or self._bodies.get(row.owner) is not process:
             self.violated(
                 "no handler starts under a stale epoch",
-                f"{self.entries[int(record.data)]} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
+                f"{entry} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
             )
-        if self.entries[int(record.data)].behaviour == "strange":
+        if entry.behaviour == "strange":
             self.violated("another stream of the same name is left alone", f"{record.shard} read by {process.name}")
         parents = self.lineage.get(record.shard, ())
         if len(parents) > 1:
             self._history.saw("read the child of a merge")
         for parent in parents:
-            above = self._table.shard_rows.get(parent)
+            above = sight.rows.get(parent)
             if (above is None or above.state != "ended") and parent in self._listed():
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
         return row
 
-    def began(self, process: Process, record: Record, row: ShardRow | None, *, handed: float | None = None) -> Run:
-        """A handler that was started at this time, when its shard's row was like this (if known), turns to a record."""
-        entry = self.entries[int(record.data)]
-        epoch = self._held.get((process.name, record.shard), -1)
-        now = self._loop.time()
-        run = Run(process, epoch, now if handed is None else handed, now)
-        self._note(process.name, f"starts {entry}, epoch {epoch}")
-        if any(self._overlaps(earlier, run) for earlier in entry.runs):
+    def began(self, process: Process, record: Record, row: ShardRow, *, handed: float | None = None) -> Run:
+        """A handler that was started at this time, when its shard's row was like this, turns to a record."""
+        entry, now = self.book.of(record), self._loop.time()
+        run = Run(process, row.epoch, now if handed is None else handed, now)
+        self._note(process.name, f"starts {entry}, epoch {run.epoch}")
+        if any(earlier.process is process and (earlier.ended is None or earlier.ended > now) for earlier in entry.runs):
             self.violated("an attempt ends before the next begins", f"{entry} by {process.name}")
         if entry.effects:
-            self._repeated(entry, run, row)
+            self.repeats.judge(entry, run, row)
         entry.runs.append(run)
         return run
 
-    def _overlaps(self, earlier: Run, run: Run) -> bool:
-        mine = earlier.process is run.process and earlier.epoch == run.epoch
-        return mine and (earlier.ended is None or earlier.ended > run.began)
-
-    def _repeated(self, entry: Entry, run: Run, row: ShardRow | None) -> None:
-        self.repeats += 1
-        self._history.saw("repeat")
-        fine = [each for each in entry.runs if each.fine and (each.ended or 0.0) <= run.handed]
-        if not fine or self._thawed(run):
-            return
-        last = fine[-1]
-        if (last.ended or 0.0) > last.process.cut_at:
-            self._history.saw("repeat after the grace")
-            return
-        if last.epoch == run.epoch and last.process is run.process:
-            self.violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
-        elif row is not None and self._covers(row, entry) and not self._bits_dropped:
-            self.violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
-        elif (entry.shard, last.epoch) in self._released:
-            self.violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
-        else:
-            self._within_budget(entry, last)
-
-    def _thawed(self, run: Run) -> bool:
-        """Say whether this is a thread that was started before its process was stopped."""
-        threads = self.mix.kind == "thread"
-        return threads and any(until >= run.began - self._longest_thread for _, until in run.process.stops)
-
-    def _within_budget(self, entry: Entry, last: Run) -> None:
-        rates = self.mix.rates
-        if rates.throttled or rates.lost or rates.late or rates.slow or rates.table_outages:
-            return
-        end = last.process.gone_at
-        stops = [at for at, until in last.process.stops if until >= last.began - self._longest_thread]
-        ends = [each for each in (end, *stops[:1]) if each is not None]
-        if not ends:
-            self.violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
-        elif min(ends) - (last.ended or 0.0) > self.mix.interval + 10 * self.mix.latency + 0.5:
-            self.violated(
-                "a crash repeats at most one interval",
-                f"{entry}, handled {min(ends) - (last.ended or 0.0):.3f} s before the end of {last.process.name}",
-            )
-
-    def _covers(self, row: ShardRow, entry: Entry) -> bool:
-        progress = row.progress
-        if progress.frontier is not None and entry.sequence <= int(progress.frontier.sequence_number):
-            return True
-        return entry in self._done(row)
-
-    def _done(self, row: ShardRow) -> list[Entry]:
-        """Return the entries that the row's done bits name."""
-        progress = row.progress
-        if not progress.done or progress.first is None:
-            return []
-        start = bisect_left(self._sequences[row.id], int(progress.first.sequence_number))
-        bits = int.from_bytes(progress.done, "little")
-        log = self._log[row.id]
-        return [log[start + i] for i in range(bits.bit_length()) if bits >> i & 1]
-
     def effect(self, process: Process, record: Record, run: Run) -> None:
         """A handler's effect takes place."""
-        entry = self.entries[int(record.data)]
+        entry = self.book.of(record)
         run.effect = self._loop.time()
         self._note(process.name, f"effect of {entry}{' again' if entry.effects else ''}")
         if not entry.effects:
@@ -260,11 +137,9 @@ class Referee:
         entry.effects += 1
 
     def _first(self, entry: Entry) -> None:
-        if not entry.settled:
-            self.open -= 1
-        entries = self._by_key[entry.key]
+        entries = self.book.by_key[entry.key]
         at = self._in_order[entry.key]
-        while at < len(entries) and entries[at] is not entry and (entries[at].settled or self._trimmed(entries[at])):
+        while at < len(entries) and entries[at] is not entry and self.book.accounted(entries[at]):
             at += 1
         self._in_order[entry.key] = at
         if at < len(entries) and entries[at].number < entry.number and entries[at] is not entry:
@@ -275,25 +150,24 @@ class Referee:
         run.ended = self._loop.time()
         run.fine = fine
         if not fine:
-            self._note(process.name, f"fails {self.entries[int(record.data)]}")
+            self._note(process.name, f"fails {self.book.of(record)}")
 
     # -- dead letters
 
     def lettered(self, process: Process, letter: Letter) -> None:
         """A letter is durable."""
-        entry = self.entries[int(letter.record.data)]
+        entry = self.book.of(letter.record)
         condition = letter.verdict.condition
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
-        if not entry.settled:
-            self.open -= 1
         entry.letter = condition
         if condition == "Poison":
             fit = entry.behaviour == "poison"
         elif condition == "Parked":
-            fit = any(each.letter for each in self._by_key[entry.key] if each.number < entry.number)
+            fit = any(each.letter for each in self.book.by_key[entry.key] if each.number < entry.number)
         else:
-            fit = sum(run.process is process and not run.fine for run in entry.runs) >= self.mix.attempts
+            failed = sum(run.process is process and not run.fine for run in entry.runs)
+            fit = failed >= self.mix.attempts and (entry.behaviour != "plain" or self._hindered)
         if not fit:
             self.violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
 
@@ -312,8 +186,8 @@ class Referee:
         frontier = row.progress.frontier
         self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
-            self._released.add((row.id, row.epoch))
-        if row.state == "ended" and not all(map(self._accounted, self._log[row.id])):
+            self.repeats.released.add((row.id, row.epoch))
+        if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
         if row.state == "ended" and not any(row.id in parents for parents in self.lineage.values()):
             self.violated("only a closed shard ends", f"{row.id}, by {process.name}")
@@ -337,31 +211,16 @@ class Referee:
         was, now = before.progress.frontier, row.progress.frontier
         if was is not None and (now is None or int(now.sequence_number) < int(was.sequence_number)):
             self.violated("the frontier never moves back", f"{before!r} became {row!r}")
-        if now is not None:
-            self._pass(row.id, int(now.sequence_number))
-        for entry in self._done(row):
-            if not self._accounted(entry):
+        self._pass(row)
+        for entry in self.book.done(row):
+            if not self.book.accounted(entry):
                 self.violated("nothing is lost", f"a done bit of {row.id} names {entry}, which is not settled")
 
-    def _pass(self, shard: str, frontier: int) -> None:
-        log, at = self._log[shard], self._passed[shard]
-        while at < len(log) and log[at].sequence <= frontier:
-            if not self._accounted(log[at]):
-                self.violated("nothing is lost", f"the frontier of {shard} passed {log[at]}, which is not settled")
-            at += 1
-        self._passed[shard] = at
-
-    def _accounted(self, entry: Entry) -> bool:
-        return entry.settled or self._trimmed(entry)
-
-    def _trimmed(self, entry: Entry) -> bool:
-        if self.mix.retention is None:
-            return False
-        return START.timestamp() + self._loop.time() - entry.arrived >= self.mix.retention
-
-    def snapshot(self) -> None:
-        """Rows of shards were made by a listing."""
-        self._found = self._found or START.timestamp() + self._loop.time()
+    def _pass(self, row: ShardRow) -> None:
+        for entry in self.book.log[row.id][self._passed[row.id] : self.book.passed(row)]:
+            if not self.book.accounted(entry):
+                self.violated("nothing is lost", f"the frontier of {row.id} passed {entry}, which is not settled")
+        self._passed[row.id] = self.book.passed(row)
 
     def born(self, process: Process, child: ShardRow) -> None:
         """A child's row was made with its parent's end."""
@@ -374,8 +233,7 @@ class Referee:
         frontier = row.progress.frontier
         at = str(row.start)[:10]
         if frontier is not None:
-            index = bisect_left(self._sequences[row.id], int(frontier.sequence_number))
-            at = str(self._log[row.id][index].number)
+            at = str(self.book.log[row.id][self.book.passed(row) - 1].number)
         ahead = sum(byte.bit_count() for byte in row.progress.done)
         return (
             f"{row.id[-4:]} of {holder}, {row.state}, epoch {row.epoch}, revision {row.revision}, "
@@ -427,33 +285,7 @@ class Referee:
                     "what is called written is durable", f"{event.shard} at {event.frontier} by {process.name}"
                 )
         elif isinstance(event, RecordsTrimmed):
-            self._gaps.append(event)
+            self.book.gaps.append(event)
             self._note(process.name, f"reports a gap in {event.shard[-4:]}")
         elif isinstance(event, ShardFailed):
             self.violated("no loop breaks", f"{event.error} at {event.where}, {event.shard} by {process.name}")
-
-    # -- the end
-
-    def unsettled(self) -> list[Entry]:
-        """Return the required records that are not settled and not trimmed."""
-        return [entry for entry in self.entries if not entry.settled and not self._trimmed(entry)]
-
-    def unreported(self) -> list[Entry]:
-        """Return the required records that are neither settled nor reported as trimmed."""
-        return [entry for entry in self.entries if not entry.settled and not self._reported(entry)]
-
-    def audit(self) -> None:
-        """At the quiet end: all that was trimmed unsettled was reported."""
-        for entry in self.unreported():
-            self.violated("what is trimmed is reported", str(entry))
-
-    def _reported(self, entry: Entry) -> bool:
-        if entry.arrived < self._found:
-            self._history.saw("trimmed since the first snapshot")  # nobody knew how old it was by then
-            return True
-        return any(
-            gap.shard == entry.shard
-            and int(gap.after or 0) < entry.sequence
-            and (gap.until is None or entry.sequence < int(gap.until))
-            for gap in self._gaps
-        )

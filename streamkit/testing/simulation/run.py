@@ -16,8 +16,8 @@ from streamkit.testing.simulation.services import read_faults
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from streamkit.testing.simulation.book import Entry
     from streamkit.testing.simulation.process import Process
-    from streamkit.testing.simulation.referee import Entry
 
 KEEP = 400
 """Happenings kept for people."""
@@ -62,7 +62,7 @@ def simulate(seed: int, *, keep: int = KEEP, mix: Mix | None = None) -> Verdict:
         history=fleet.history,
         virtual_seconds=loop.time(),
         drained_after=script.drained_after,
-        repeats=fleet.referee.repeats,
+        repeats=fleet.referee.repeats.count,
     )
     fleet.referee.violation = fleet.referee.violation or "over"
     loop.bury()
@@ -114,7 +114,7 @@ class Script:
 
     def _put(self) -> None:
         fleet, mix = self.fleet, self.mix
-        number = len(fleet.referee.entries)
+        number = len(fleet.referee.book.entries)
         behaviour = "plain"
         if fleet.rng.random() < mix.bad:
             behaviour = fleet.rng.choice(_BEHAVIOURS)
@@ -130,7 +130,7 @@ class Script:
         closed = {parent for shard in listed for parent in shard.parents}
         for shard in listed:
             if shard.id not in closed and shard.hash_range is not None:
-                number = len(self.fleet.referee.entries)
+                number = len(self.fleet.referee.book.entries)
                 body = str(number).encode()
                 record = self.fleet.stream.put(f"last-{number}", body, hash_key=shard.hash_range[0])
                 self.fleet.referee.put(record, "plain")
@@ -141,12 +141,12 @@ class Script:
         if fleet.table.registration is None:
             return  # nobody has met the stream yet: the next is as good
         fleet.stream.delete()
-        fleet.referee.era += 1
+        fleet.referee.book.era += 1
         self._say("the stream is deleted")
         fleet.history.saw("stream remade")
         gone = fleet.rng.uniform(6.0, 20.0)
         sleeper = fleet.some()
-        if sleeper is not None and fleet.weather.happens(0.5):
+        if sleeper is not None and fleet.weather.happens(0.7):
             sleeper.stop(gone + 1.0, "while the stream is made again")
         fleet.after(gone, partial(self._make_again, fleet.rng.randint(1, self.mix.shards)))
 
@@ -156,7 +156,7 @@ class Script:
 
     def _reshard(self) -> None:
         fleet = self.fleet
-        if fleet.referee.era:
+        if fleet.referee.book.era:
             return
         listed = fleet.stream.listed()
         closed = {parent for shard in listed for parent in shard.parents}
@@ -278,11 +278,11 @@ class Script:
         if not fleet.workers:
             fleet.launch()
         began = fleet.loop.time()
-        limit = patience(self.mix, referee.unsettled())
-        if referee.era:
+        limit = patience(self.mix, referee.book.unsettled())
+        if referee.book.era:
             await self._all_stopped(limit)
             return
-        while unsettled := referee.unsettled():
+        while unsettled := referee.book.unsettled():
             if fleet.loop.time() - began > limit:
                 referee.violated("everything drains", f"{len(unsettled)} left, the first: {unsettled[0]}")
                 return
@@ -303,7 +303,7 @@ class Script:
         self._put_everywhere()
         fleet.launch()
         began = fleet.loop.time()
-        while referee.unreported() and fleet.loop.time() - began < limit:  # noqa: ASYNC110 - virtual seconds
+        while referee.book.unreported() and fleet.loop.time() - began < limit:  # noqa: ASYNC110 - virtual seconds
             await asyncio.sleep(1.0)
         await self._end()
 
@@ -337,7 +337,8 @@ class Script:
 
     def _final(self) -> None:
         fleet = self.fleet
-        fleet.referee.audit()
+        for entry in fleet.referee.book.unreported():
+            fleet.referee.violated("what is trimmed is reported", str(entry))
         for row in fleet.table.shard_rows.values():
             if fleet.referee.kept_by_the_left(row):
                 fleet.referee.violated("a drain releases", fleet.referee.told(row))

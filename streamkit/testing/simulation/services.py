@@ -77,7 +77,7 @@ class TableView(MemoryTable):
 
     def _register(self, wanted: Registration) -> Registration:
         found = self._table._register(wanted)  # noqa: SLF001 - of the same class
-        self._referee.registered(found)
+        self._referee.book.registered(found)
         return found
 
     def _take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
@@ -98,7 +98,7 @@ class TableView(MemoryTable):
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
         super()._add(rows)
-        self._referee.snapshot()
+        self._referee.book.snapshot()
 
     def _join(self, member: Member) -> None:
         new = member.worker not in self.worker_rows
@@ -207,8 +207,8 @@ class ReaderView(MemoryReader):
         return answer
 
     def _ask(self) -> Records:
-        self._era = self._referee.era if self._era is None else self._era
-        if self._era != self._referee.era:
+        self._era = self._referee.book.era if self._era is None else self._era
+        if self._era != self._referee.book.era:
             raise KinesisError("ResourceNotFoundException", "the iterator is of a stream that is gone")
         try:
             return super()._ask()

@@ -1,0 +1,173 @@
+"""The book: what was put, what became of it, and what the rows say of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamkit.core.positions import Since
+from streamkit.testing.time import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamkit.core.leasing import ShardRow
+    from streamkit.core.records import Record
+    from streamkit.events import RecordsTrimmed
+    from streamkit.ports import Registration
+    from streamkit.testing.simulation.process import Process
+
+
+@dataclass(slots=True)
+class Run:
+    """One call of the handler for one record."""
+
+    process: Process
+    epoch: int
+    handed: float
+    """When the engine started the handler, for this record or a batch with it."""
+    began: float
+    effect: float | None = None
+    ended: float | None = None
+    fine: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """One record that was put."""
+
+    number: int
+    key: str
+    shard: str
+    sequence: int
+    arrived: float
+    behaviour: str
+    required: bool = True
+    effects: int = 0
+    letter: str | None = None
+    failures: int = 0
+    runs: list[Run] = field(default_factory=list[Run])
+
+    @property
+    def settled(self) -> bool:
+        """Say whether it took effect, is a dead letter, or does not matter."""
+        return self.effects > 0 or self.letter is not None or not self.required
+
+    def __str__(self) -> str:
+        return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
+
+
+class Book:
+    """Every record in the order of its putting, by key and by shard. `now` tells the virtual second."""
+
+    def __init__(self, now: Callable[[], float], *, retention: float | None) -> None:
+        self.entries: list[Entry] = []
+        self.by_key: dict[str, list[Entry]] = defaultdict(list)
+        self.log: dict[str, list[Entry]] = defaultdict(list)
+        """The records of each shard."""
+        self.gaps: list[RecordsTrimmed] = []
+        """What was reported as trimmed."""
+        self.era = 0
+        """How often the stream was deleted: what is put then is of another stream."""
+        self._now = now
+        self._retention = retention
+        self._sequences: dict[str, list[int]] = defaultdict(list)
+        self._start: float | None = None
+        self._registered = False
+        self._found = 0.0
+        """When the first rows were made: epoch seconds."""
+
+    def put(self, record: Record, behaviour: str) -> Entry:
+        """Enter a record. One of another stream is nobody's business."""
+        entry = Entry(int(record.data), record.key, record.shard, record.sequence, record.arrived, behaviour)
+        self.entries.append(entry)
+        if self.era:
+            entry.required, entry.behaviour = False, "strange"
+            return entry
+        entry.required = not self._registered or self._start is None or entry.arrived >= self._start
+        self.by_key[record.key].append(entry)
+        self.log[record.shard].append(entry)
+        self._sequences[record.shard].append(entry.sequence)
+        return entry
+
+    def of(self, record: Record) -> Entry:
+        """Return the entry of a record."""
+        return self.entries[int(record.data)]
+
+    def registered(self, found: Registration) -> None:
+        """The consumer's first snapshot: what arrived before its start does not matter."""
+        if self._registered:
+            return
+        self._registered = True
+        if isinstance(found.start, Since):
+            self._start = found.start.epoch
+            for entry in self.entries:
+                entry.required = entry.required and entry.arrived >= self._start
+
+    def snapshot(self) -> None:
+        """Rows of shards were made by a listing."""
+        self._found = self._found or START.timestamp() + self._now()
+
+    # What the service still has
+
+    def trimmed(self, entry: Entry) -> bool:
+        """Say whether the service has dropped the record."""
+        return self._retention is not None and START.timestamp() + self._now() - entry.arrived >= self._retention
+
+    def accounted(self, entry: Entry) -> bool:
+        """Say whether a checkpoint may pass the record."""
+        return entry.settled or self.trimmed(entry)
+
+    def unsettled(self) -> list[Entry]:
+        """Return the required records that are not settled and not trimmed."""
+        return [entry for entry in self.entries if not self.accounted(entry)]
+
+    def unreported(self) -> list[Entry]:
+        """Return the required records that are neither settled nor reported as trimmed."""
+        return [entry for entry in self.entries if not entry.settled and not self._reported(entry)]
+
+    def _reported(self, entry: Entry) -> bool:
+        if entry.arrived < self._found:
+            return True  # older than the first snapshot: nobody knows what the shard held by then (seed 438)
+        return any(
+            gap.shard == entry.shard
+            and int(gap.after or 0) < entry.sequence
+            and (gap.until is None or entry.sequence < int(gap.until))
+            for gap in self.gaps
+        )
+
+    # What a row says
+
+    def at(self, shard: str, sequence_number: str) -> int:
+        """Return the place of a sequence number among the records of its shard."""
+        return bisect_left(self._sequences[shard], int(sequence_number))
+
+    def passed(self, row: ShardRow) -> int:
+        """Return how many records of the shard the frontier has passed."""
+        frontier = row.progress.frontier
+        return 0 if frontier is None else self.at(row.id, frontier.sequence_number) + 1
+
+    def done(self, row: ShardRow) -> list[Entry]:
+        """Return the entries that the row's done bits name."""
+        progress = row.progress
+        if not progress.done or progress.first is None:
+            return []
+        start = self.at(row.id, progress.first.sequence_number)
+        bits = int.from_bytes(progress.done, "little")
+        log = self.log[row.id]
+        return [log[start + i] for i in range(bits.bit_length()) if bits >> i & 1]
+
+    def covers(self, row: ShardRow, entry: Entry) -> bool:
+        """Say whether whoever begins at this row knows that the record is settled.
+
+        Where the first record that the bits count from was trimmed meanwhile, they mean nothing any more (rule 17).
+        """
+        log, passed = self.log[row.id], self.passed(row)
+        if passed and entry.sequence <= log[passed - 1].sequence:
+            return True
+        first = row.progress.first
+        if first is None or self.trimmed(log[self.at(row.id, first.sequence_number)]):
+            return False
+        return entry in self.done(row)

@@ -1,0 +1,78 @@
+"""Which repeats are within the promise of a plain handler, and which are not (docs/guarantees.md).
+
+failed, or its end unknown .......... always                       -- never called fine
+under one lease ..................... never
+what a checkpoint covers ............ never
+more than the window of the shard ... never
+after the grace of a SIGTERM ran out  yes                          -- it ended too late to be checkpointed
+after a hand-over ................... never
+after a crash, or a sleep ........... what one interval holds      -- if the table took the checkpoints
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamkit.core.leasing import ShardRow
+    from streamkit.testing.simulation.book import Book, Entry, Run
+    from streamkit.testing.simulation.history import History
+    from streamkit.testing.simulation.mix import Mix
+
+
+class Repeats:
+    """Judges every start of a handler for a record that took effect before."""
+
+    def __init__(self, mix: Mix, book: Book, history: History, *, violated: Callable[[str, str], None]) -> None:
+        self.count = 0
+        self.released: set[tuple[str, int]] = set()
+        """Shards that were given back, under these epochs."""
+        self._mix = mix
+        self._book = book
+        self._saw = history.saw
+        self._violated = violated
+        self._thread = 2 * mix.timeout if mix.kind == "thread" else 0.0
+        """How long an attempt may go on that began before its process was stopped."""
+        rates = mix.rates
+        self._prompt = not (rates.throttled or rates.lost or rates.late or rates.slow or rates.table_outages)
+        """Whether the table takes every checkpoint when it comes."""
+
+    def judge(self, entry: Entry, run: Run, row: ShardRow) -> None:
+        """A handler starts again; `row` is its shard's as it was when the engine started it."""
+        self.count += 1
+        self._saw("repeat")
+        fine = [each for each in entry.runs if each.fine and (each.ended or 0.0) <= run.handed]
+        if not fine:
+            return
+        last = fine[-1]
+        if last.epoch == run.epoch and last.process is run.process:
+            self._violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
+        elif self._book.covers(row, entry):
+            self._violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
+        elif (ahead := self._book.at(row.id, str(entry.sequence)) - self._book.passed(row)) >= self._most:
+            self._violated("a crash repeats no more than the window", f"{entry}, {ahead} beyond the frontier: {row!r}")
+        elif (last.ended or 0.0) > last.process.cut_at:
+            self._saw("repeat after the grace")
+        elif (entry.shard, last.epoch) in self.released:
+            self._violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
+        elif self._prompt:
+            self._within_interval(entry, last)
+
+    @property
+    def _most(self) -> int:
+        """Records a shard may have settled or under way beyond its last checkpoint (rule 19)."""
+        return self._mix.checkpoint_records + self._mix.window
+
+    def _within_interval(self, entry: Entry, last: Run) -> None:
+        end = last.process.gone_at
+        stops = [at for at, until in last.process.stops if until >= last.began - self._thread]
+        ends = [each for each in (end, *stops[:1]) if each is not None]
+        if not ends:
+            self._violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
+        elif (late := min(ends) - (last.ended or 0.0)) > self._mix.interval + 10 * self._mix.latency + 0.5:
+            self._violated(
+                "a crash repeats at most one interval",
+                f"{entry}, handled {late:.3f} s before the end of {last.process.name}",
+            )
