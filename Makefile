@@ -9,6 +9,7 @@ PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
 TESTS ?=
 SEEDS ?= 0-999
+LEDGER ?=
 BIN := $(VENV)/bin
 
 help:  ## list what can be made
@@ -36,8 +37,8 @@ localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalSta
 mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests must notice
 	$(BIN)/python -m tests.mutants
 
-simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by seed; SEEDS=0-999, or one: SEEDS=7
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc)
+simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by seed; SEEDS=0-999 LEDGER=file adds up runs of one commit
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc) $(if $(LEDGER),--ledger $(LEDGER))
 
 mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
 	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)

@@ -2,6 +2,7 @@
 """Run seeds of the simulation, or look at one.
 
     python -m tests.simulation --seeds 0-9999 --jobs 2     a campaign
+    python -m tests.simulation --seeds 0-9999 --ledger F   ... in several runs: F adds up the seeds of one commit
     python -m tests.simulation --seed 1234                 one seed again, with the end of its history
     python -m tests.simulation --seed 1234 --trace 100000  ... with all of it
     python -m tests.simulation --mutants                   break the protocol on purpose: how many seeds until it shows
@@ -13,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from time import perf_counter  # noqa: TID251 - the rate is in real time
 
 from streamkit.testing.simulation import draw, simulate
 from tests.simulation.campaign import ENOUGH, Campaign, looks
+from tests.simulation.ledger import Ledger, commit
 from tests.simulation.mutants import hunt_all
 
 _EVERY_SECONDS = 30.0
@@ -28,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0-999", metavar="A-B", help="first and last seed, or how many from 0")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no seed after so long")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="skip what this commit has done; add up the rest")
     parser.add_argument("--seed", type=int, help="run this one and show its history")
     parser.add_argument("--trace", type=int, default=60, metavar="N", help="latest happenings shown")
     parser.add_argument("--mutants", nargs="*", metavar="WORD", help="hunt mutants whose names have these words")
@@ -38,7 +42,8 @@ def main() -> int:
         return show(options.seed, options.trace)
     first, _, last = options.seeds.rpartition("-")
     seeds = range(int(first), int(last) + 1) if first else range(int(last))
-    return campaign(seeds, jobs=options.jobs, minutes=options.minutes)
+    ledger = Ledger.open(options.ledger, commit()) if options.ledger else None
+    return campaign(seeds, jobs=options.jobs, minutes=options.minutes, ledger=ledger)
 
 
 def show(seed: int, latest: int) -> int:
@@ -51,21 +56,30 @@ def show(seed: int, latest: int) -> int:
     return verdict.violation is not None
 
 
-def campaign(seeds: range, *, jobs: int, minutes: float) -> int:
-    """Run seeds; print how it goes and what was seen."""
+def campaign(seeds: range, *, jobs: int, minutes: float, ledger: Ledger | None = None) -> int:
+    """Run seeds; print how it goes and what was seen, by this run and by all of the ledger."""
     found, began = Campaign(), perf_counter()
     told = began
-    for outcome in looks(seeds, jobs=jobs):
+    done = ledger.seeds.copy() if ledger else set[int]()
+    for outcome in looks((seed for seed in seeds if seed not in done), jobs=jobs):
         found.add(outcome)
+        if ledger:
+            ledger.add(outcome)
         if outcome.violation is not None:
             print(f"seed {outcome.seed}: {outcome.violation}\n    python -m tests.simulation --seed {outcome.seed}")
         now = perf_counter()
         if now - told > _EVERY_SECONDS:
             told = now
+            if ledger:
+                ledger.save()
             print(f"{found.seeds} seeds, {found.seeds / (now - began) * 60:.0f} a minute", flush=True)
         if now - began > 60 * minutes:
             break
-    return summary(found, perf_counter() - began)
+    status = summary(found, perf_counter() - began)
+    if ledger:
+        ledger.save()
+        print(ledger)
+    return status or bool(ledger and ledger.violations)
 
 
 def summary(found: Campaign, seconds: float) -> int:
