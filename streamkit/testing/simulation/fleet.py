@@ -250,9 +250,12 @@ class Fleet:
             raise ConnectionError("lost")
 
     def _thread_seconds(self) -> float:
-        """Return how long a thread takes: now and then longer than the handler may."""
-        rng = self.weather.rng
-        return rng.uniform(0.8, 2.0) * self.mix.timeout if rng.random() < self.mix.bad / 10 else rng.uniform(0.0, 0.2)
+        """Return how long a thread takes: now and then longer than the handler may, or than anybody waits."""
+        rng, mix = self.weather.rng, self.mix
+        drawn = rng.random()
+        if drawn < mix.bad / 200 and not self.quiet:
+            return mix.timeout + rng.uniform(31.0, 40.0)
+        return rng.uniform(0.8, 2.0) * mix.timeout if drawn < mix.bad / 10 else rng.uniform(0.0, 0.2)
 
     def _handle_in_thread(self, record: Record) -> None:
         process = self.processes[HOME.get()]
