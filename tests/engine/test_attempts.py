@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamkit import Record
 from streamkit.testing import run_virtual
-from tests.engine.bench import GOOD, KINDS, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
+from tests.engine.bench import GOOD, KINDS, SINGLE, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -24,7 +24,7 @@ def test_once_the_fence_is_down_no_handler_starts(kind: Kind, planted: list[Fate
         bench = Bench(planted, kind, settings={"concurrency": 2})
         late: list[float] = []
         bench.on_run = lambda _: late.append(bench.loop.time()) if bench.loop.time() >= at else None
-        batches = kind not in ("record", "thread")
+        batches = kind not in SINGLE
         await bench.live(Interruption("fence", at))
         assert late == [] or batches, "a batch under way goes on"
         assert bench.engine.fenced or bench.settling.clear or not late
