@@ -65,10 +65,10 @@ class Window:
 
         None, with nothing changed, where some may have been settled before: then `admit` looks at each.
         """
-        if self._admitted < len(self._ahead) or not _ascend(records) or records[0].sequence <= self._floor[0]:
+        if self._admitted < len(self._ahead) or not _ascend(records) or _place(records[0]) <= self._floor:
             return None
         first = self._admitted
-        self._floor = (records[-1].sequence, _WHOLE)
+        self._floor = _place(records[-1])
         self._admitted += len(records)
         self._records += records
         self._flags += bytes(len(records))
@@ -76,7 +76,7 @@ class Window:
 
     def admit(self, record: Record) -> int | None:
         """Give the record its ordinal; None if it is a duplicate: at or below the frontier, read before, or done."""
-        place = (record.sequence, _WHOLE if record.last else record.subsequence)
+        place = _place(record)
         if place <= self._floor:
             return None
         self._floor = place
@@ -166,14 +166,18 @@ _number, _last, _foreign = attrgetter("sequence_number"), attrgetter("last"), at
 
 
 def _ascend(records: Sequence[Record]) -> bool:
-    """Say whether these are whole records in ascending order; numbers of one length compare as their texts do."""
+    """Say whether all are to be settled here and in ascending order; numbers of one length compare as texts do."""
     numbers = [*map(_number, records)]
-    return (
-        len(set(map(len, numbers))) == 1
-        and all(map(lt, numbers, islice(numbers, 1, None)))
-        and all(map(_last, records))
-        and not any(map(_foreign, records))
-    )
+    if len(set(map(len, numbers))) != 1 or any(map(_foreign, records)):
+        return False
+    if all(map(_last, records)):
+        return all(map(lt, numbers, islice(numbers, 1, None)))
+    places = [(each.sequence_number, _WHOLE if each.last else each.subsequence) for each in records]
+    return all(map(lt, places, islice(places, 1, None)))
+
+
+def _place(record: Record) -> tuple[int, float]:
+    return record.sequence, _WHOLE if record.last else record.subsequence
 
 
 def _floor(frontier: Position | None) -> tuple[int, float]:

@@ -134,7 +134,7 @@ MUTANTS = (
         "engine/engine.py",
         "                if not may_start():\n",
         "                if stretch.started == 1 and not may_start():\n",
-        f"{ATTEMPTS}::test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made",
+        f"{ATTEMPTS}::test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made[quick]",
     ),
     mutant(
         "bisect runs a succeeded half again",
