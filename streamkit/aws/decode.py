@@ -7,7 +7,7 @@ errors stay the SDK's. An answer that does not decode here is left as it came.
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import msgspec
 
@@ -15,23 +15,23 @@ MULTIPLE_CHOICES = 300
 """From this HTTP status on an answer is an error."""
 
 
-class RawRecord(TypedDict):
+class RawRecord(msgspec.Struct, gc=False):
     """One record as the service returns it."""
 
     Data: bytes
     PartitionKey: str
     SequenceNumber: str
     ApproximateArrivalTimestamp: float
-    EncryptionType: NotRequired[str]
+    """Seconds since the epoch."""
 
 
-class RawRecords(TypedDict):
-    """The answer of GetRecords; moments are seconds since the epoch."""
+class RawRecords(msgspec.Struct):
+    """The answer of GetRecords."""
 
     Records: list[RawRecord]
-    NextShardIterator: NotRequired[str | None]
-    MillisBehindLatest: NotRequired[int | None]
-    ChildShards: NotRequired[list[Any] | None]
+    NextShardIterator: str | None = None
+    MillisBehindLatest: int | None = None
+    ChildShards: list[Any] | None = None
 
 
 _records = msgspec.json.Decoder(RawRecords)
@@ -45,7 +45,9 @@ def decode_records(response_dict: dict[str, Any], customized_response_dict: dict
         answer = _records.decode(response_dict["body"])
     except msgspec.MsgspecError:
         return
-    customized_response_dict.update((name, value) for name, value in answer.items() if value is not None)
+    for name in answer.__struct_fields__:
+        if (value := getattr(answer, name)) is not None:
+            customized_response_dict[name] = value
     response_dict["body"] = b"{}"
 
 

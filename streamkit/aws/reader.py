@@ -6,16 +6,17 @@ at any point, is as if it had never been made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from streamkit.aws.backoff import persist
+from streamkit.aws.decode import RawRecord
 from streamkit.aws.errors import Rejected
 from streamkit.aws.pace import Pace
-from streamkit.aws.shapes import child_shard
+from streamkit.aws.shapes import child_shard, epoch
 from streamkit.core.positions import Place, Position, Since
 from streamkit.core.records import Origin, Record
 from streamkit.errors import Denied, Expired, Missing
@@ -92,11 +93,10 @@ class KinesisReader:
 
     def _accept(self, answer: dict[str, Any]) -> Read:
         """Move the place to the end of an answer and return what is new in it."""
-        raw: Sequence[dict[str, Any]] = answer["Records"]
+        records = _records(answer["Records"], self._origin)
         millis = answer.get("MillisBehindLatest")
-        size = sum(len(each["Data"]) for each in raw)
-        self._pace.note(size, idle=not raw and not millis)
-        records = _records(raw, self._origin)
+        size = sum([len(record.data) for record in records])
+        self._pace.note(size, idle=not records and not millis)
         if size > self._source.settings.max_record_bytes:
             records = _with_defects(records, self._source.settings.max_record_bytes)
         records = self._new(records)
@@ -145,29 +145,20 @@ def _iterator_type(place: Place, *, now: float) -> tuple[dict[str, Any], int | N
     return {"ShardIteratorType": place}, None
 
 
-def _records(raw: Sequence[dict[str, Any]], origin: Origin) -> list[Record]:
+def _records(raw: Sequence[Any], origin: Origin) -> list[Record]:
     """Make records: one loop, nothing else in it."""
-    if raw and isinstance(raw[0]["ApproximateArrivalTimestamp"], datetime):
-        return [
-            Record(
-                each["Data"],
-                each["PartitionKey"],
-                each["SequenceNumber"],
-                origin,
-                each["ApproximateArrivalTimestamp"].timestamp(),
-            )
-            for each in raw
-        ]
+    if raw and not isinstance(raw[0], RawRecord):
+        return [_record(each, origin) for each in raw]
     return [
-        Record(
-            each["Data"],
-            each["PartitionKey"],
-            each["SequenceNumber"],
-            origin,
-            each["ApproximateArrivalTimestamp"],
-        )
+        Record(each.Data, each.PartitionKey, each.SequenceNumber, origin, each.ApproximateArrivalTimestamp)
         for each in raw
     ]
+
+
+def _record(raw: Mapping[str, Any], origin: Origin) -> Record:
+    """Make a record of what the SDK's own parser returned."""
+    arrived = epoch(raw["ApproximateArrivalTimestamp"])
+    return Record(raw["Data"], raw["PartitionKey"], raw["SequenceNumber"], origin, arrived)
 
 
 def _with_defects(records: list[Record], limit_bytes: int) -> list[Record]:

@@ -35,12 +35,14 @@ class Verdict(Enum):
 class Series:
     """The failures of one record."""
 
-    __slots__ = ("failures", "outages", "total", "witnessed")
+    __slots__ = ("before", "failures", "outages", "total", "witnessed")
 
     def __init__(self) -> None:
         self.failures = 0
         """Since the record came in, or since the last outage."""
         self.total = 0
+        self.before = 0
+        """Of `total`, those before the last outage was over."""
         self.outages = 0
         """Outages it failed in and others survived."""
         self.witnessed = False
@@ -52,7 +54,7 @@ SEVERAL = 3
 
 
 class Evidence:
-    """Failing records of one shard, by ordinal."""
+    """Failing records of one shard, by ordinal. False once none is failing and something succeeded since one was."""
 
     def __init__(self, *, attempts: int, early: int) -> None:
         self._attempts = attempts
@@ -61,7 +63,7 @@ class Evidence:
         self._since_success: set[int] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._failing)
+        return bool(self._failing or self._since_success)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._failing)
@@ -109,12 +111,16 @@ class Evidence:
         self._since_success.discard(ordinal)
 
     def restart(self, *, survived: bool) -> None:
-        """An outage is over (`survived`), or has lasted too long: every failing record gets fresh attempts."""
+        """An outage is over (`survived`), or has lasted too long: every failing record gets fresh attempts.
+
+        It counts against who failed in it or on the way into it, not against an attempt that has lasted since before.
+        """
         self._since_success.clear()
         for series in self._failing.values():
             series.failures = 0
             series.witnessed = False
-            series.outages += survived
+            series.outages += survived and series.total > series.before
+            series.before = series.total
 
     def exhausted(self, ordinal: int) -> bool:
         """Say whether the record has no attempts left."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 Compression = Literal["gzip", "zlib", "zstd", "auto"]
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where records come from: one value shared by all records of one shard."""
 
     stream: str
@@ -29,7 +29,7 @@ class Origin(msgspec.Struct, frozen=True):
     compression: Compression | None = None
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of one shard. Values only: copy with changes by `msgspec.structs.replace`."""
 
     data: bytes
@@ -120,7 +120,8 @@ class Batch(tuple[Record, ...]):
         if not self:
             msg = "expected at least one record, got an empty batch"
             raise ValueError(msg)
-        if any(record.origin != self[0].origin for record in self):
+        origin = self[0].origin
+        if any(record.origin is not origin and record.origin != origin for record in self):
             msg = "expected records of one shard, got several"
             raise ValueError(msg)
         return self

@@ -9,6 +9,8 @@ contiguous settled prefix; what is settled beyond it is the done set, kept as on
 
 from __future__ import annotations
 
+from itertools import islice
+from operator import attrgetter, lt
 from typing import TYPE_CHECKING
 
 from streamkit.core.kpl import DECODING
@@ -16,6 +18,8 @@ from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamkit.core.records import Record
 
 _HISTORY = 2
@@ -56,9 +60,23 @@ class Window:
         """Say whether everything admitted is settled."""
         return self._settled == self._admitted
 
+    def extend(self, records: Sequence[Record]) -> int | None:
+        """Give records that are all new consecutive ordinals; return the first.
+
+        None, with nothing changed, where some may have been settled before: then `admit` looks at each.
+        """
+        if self._admitted < len(self._ahead) or not _ascend(records) or _place(records[0]) <= self._floor:
+            return None
+        first = self._admitted
+        self._floor = _place(records[-1])
+        self._admitted += len(records)
+        self._records += records
+        self._flags += bytes(len(records))
+        return first
+
     def admit(self, record: Record) -> int | None:
         """Give the record its ordinal; None if it is a duplicate: at or below the frontier, read before, or done."""
-        place = (record.sequence, _WHOLE if record.last else record.subsequence)
+        place = _place(record)
         if place <= self._floor:
             return None
         self._floor = place
@@ -86,6 +104,16 @@ class Window:
             del self._records[:cut]
             del self._flags[:cut]
             self._base += cut
+
+    def settle_all(self, ordinals: Sequence[int]) -> None:
+        """Mark these records, in ascending order: at one stroke if they are consecutive."""
+        first, last = ordinals[0], ordinals[-1]
+        if last - first + 1 != len(ordinals):
+            for ordinal in ordinals:
+                self.settle(ordinal)
+            return
+        self._flags[first + 1 - self._base : last + 1 - self._base] = b"\x01" * (last - first)
+        self.settle(first)
 
     def record(self, ordinal: int) -> Record:
         """Return an admitted record that the frontier has not passed."""
@@ -132,6 +160,24 @@ class Window:
 
 def _named(record: Record) -> Position:
     return Position(record.sequence_number, record.subsequence)
+
+
+_number, _last, _foreign = attrgetter("sequence_number"), attrgetter("last"), attrgetter("foreign")
+
+
+def _ascend(records: Sequence[Record]) -> bool:
+    """Say whether all are to be settled here and in ascending order; numbers of one length compare as texts do."""
+    numbers = [*map(_number, records)]
+    if len(set(map(len, numbers))) != 1 or any(map(_foreign, records)):
+        return False
+    if all(map(_last, records)):
+        return all(map(lt, numbers, islice(numbers, 1, None)))
+    places = [(each.sequence_number, _WHOLE if each.last else each.subsequence) for each in records]
+    return all(map(lt, places, islice(places, 1, None)))
+
+
+def _place(record: Record) -> tuple[int, float]:
+    return record.sequence, _WHOLE if record.last else record.subsequence
 
 
 def _floor(frontier: Position | None) -> tuple[int, float]:

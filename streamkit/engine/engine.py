@@ -3,74 +3,44 @@
     feed --> Settling.take --> handler --> Settling.succeeded | failed --> condemned --> dead letters --> buried
 
 All decisions are `Settling`'s; here they are only carried out. A few runner tasks take attempts until there is
-nothing to take. The first runner starts alone, and another only once that one had to wait: handlers that never
-suspend cost no task a record.
+nothing to take. The first runner starts alone, and others only once that one had to wait: handlers that never suspend
+cost no task a record. While nothing waits and nothing fails a runner takes not one attempt but a `Stretch` of records:
+the same steps, with the bookkeeping done once for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.letters import Letter
-from streamkit.core.records import Batch, Record
-from streamkit.core.schedule import FOREVER
-from streamkit.core.settlement import Outcome
+from streamkit.core.lanes import Stretch
+from streamkit.core.records import Batch
+from streamkit.core.rules import Outcome
+from streamkit.core.schedule import FOREVER, Attempt
+from streamkit.engine.burial import Burial
+from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
+from streamkit.engine.needs import Handling, Surroundings
+from streamkit.engine.screen import Screen
 from streamkit.engine.watch import Watch
-from streamkit.errors import Undelivered, WorldError
-from streamkit.events import HandlerStuck, HandlerTimedOut, LettersDelayed
-from streamkit.signals import Failed, Poison, Unavailable, WorldDown
+from streamkit.events import HandlerStuck, HandlerTimedOut
+from streamkit.signals import Failed
 
 if TYPE_CHECKING:
-    from streamkit.core.schedule import Attempt
+    from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import DeadLetters
 
-_TURN = 64
-"""Attempts a runner makes before it lets other tasks have the loop."""
-_LETTERS = 100
-"""Letters handed to the queue's adapter at once."""
+__all__ = ["Engine", "Handling", "Surroundings"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handling:
-    """The consumer, as the engine needs it. Times in seconds."""
-
-    call: Callable[[Record | Batch], Awaitable[object]]
-    threads: asyncio.Semaphore | None
-    """Free threads, where the handler is a plain function: its attempt starts with one in hand. None if it is async."""
-    batches: bool
-    concurrency: int
-    timeout: float
-    grace: float
-    """How long after its time-out an attempt may take to end."""
-    max_age: float | None
-    where: Callable[[Record], object] | None
-    dedupe_key: Callable[[Record], str | None] | None
-    consumer: str
-    code_version: str
-    stream_arn: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The ports the engine works through."""
-
-    clock: Clock
-    report: Report
-    dead_letters: DeadLetters | None
-    ledger: Ledger | None
-    may_start: Callable[[], bool]
-    """Asked right before each handler starts; once it says no, nothing starts any more (rule 3)."""
-    delay: Callable[[int], float]
-    """Seconds to wait after the n-th refusal of the dead-letter queue."""
-    on_stuck: Callable[[], None]
-    """Called when an attempt neither ends nor can be stopped."""
+_STRETCH = 128
+"""Most records handed out between two looks at the time."""
+_TURN = 1024
+"""Most records a runner hands out before it lets other tasks have the loop."""
+_TURN_SECONDS = 0.005
+"""The same, as a time."""
 
 
 class Engine:
@@ -80,9 +50,14 @@ class Engine:
         self._handling = handling
         self._settling = settling
         self._around = around
+        self._screen = Screen(handling, around.ledger)
+        self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
-        self._screens = handling.where is not None or handling.dedupe_key is not None
+        self._screens = handling.where is not None or self._screen.claims
+        self._hastes = not (handling.batches or handling.threads or self._screen.claims)
         self._runners = 0
+        self._yielding = 0
+        """Runners between two attempts, that only let others have the loop."""
         self._burying = False
         self._stopping = False
         self.fenced = False
@@ -134,13 +109,53 @@ class Engine:
         finally:
             timer.cancel()
 
-    # Attempts
+    # Runners
 
     async def _start_runners(self, group: asyncio.TaskGroup) -> None:
-        while self._runners < self._handling.concurrency and (attempt := self._take()) is not None:
-            self._runners += 1
-            group.create_task(self._run(attempt))
+        """Start runners while those there are all wait: as many again at a time, so that a few turns start them all.
+
+        One that only lets others have the loop will take what there is; it starts the others should it come to wait.
+        """
+        while not self._yielding and (wanted := min(self._runners or 1, self._handling.concurrency - self._runners)):
+            started = 0
+            while started < wanted and (attempt := self._take()) is not None:
+                started += 1
+                self._runners += 1
+                group.create_task(self._run(attempt))
+            if not started:
+                return
             await asyncio.sleep(0)
+
+    async def _run(self, attempt: Attempt | Stretch | None) -> None:
+        """Make attempts, one after the other, until there is none to take."""
+        watch, clock = self._watch(), self._around.clock
+        turn, began = 0, clock.monotonic()
+        try:
+            while attempt is not None:
+                await self._attempt(attempt, watch)
+                turn += len(attempt.records)
+                if turn >= _TURN or clock.monotonic() - began >= _TURN_SECONDS:
+                    await self._yield()
+                    turn, began = 0, clock.monotonic()
+                attempt = self._next()
+        finally:
+            watch.close()
+            self._runners -= 1
+            self._changed.set()
+
+    async def _yield(self) -> None:
+        """Let other tasks have the loop."""
+        self._yielding += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._yielding -= 1
+            self._changed.set()
+
+    def _next(self) -> Attempt | Stretch | None:
+        """Return what a runner does next: all it can get at a time where nothing waits or fails."""
+        stretch = self._settling.stretch(_STRETCH) if self._hastes and not self._stopping else None
+        return stretch or self._take()
 
     def _take(self) -> Attempt | None:
         return None if self._stopping else self._settling.take(self._around.clock.monotonic())
@@ -152,55 +167,40 @@ class Engine:
             self.stop()
         return not self.fenced
 
-    async def _run(self, attempt: Attempt | None) -> None:
-        """Make attempts, one after the other, until there is none to take."""
-        watch = self._watch()
-        try:
-            turn = 0
-            while attempt is not None:
-                await self._attempt(attempt, watch)
-                turn += 1
-                if turn % _TURN == 0:
-                    await asyncio.sleep(0)
-                attempt = self._take()
-        finally:
-            watch.close()
-            self._runners -= 1
-            self._changed.set()
+    # Attempts
 
-    async def _attempt(self, attempt: Attempt, watch: Watch) -> None:
+    async def _attempt(self, attempt: Attempt | Stretch, watch: Watch) -> None:
         settling, troubled = self._settling, self._settling.troubled
         live, error = await self._call(attempt, watch)
         if live is not None and error is None:
             settling.succeeded(live, self._around.clock.monotonic())
         elif live is not None and error is not None:
-            self._failed(live, error)
+            self._failed(self._alone(live), error)
         self.settled.set()
         if troubled or settling.troubled:
             self._changed.set()
 
-    async def _call(self, attempt: Attempt, watch: Watch) -> tuple[Attempt | None, Exception | None]:
+    async def _call(
+        self, attempt: Attempt | Stretch, watch: Watch
+    ) -> tuple[Attempt | Stretch | None, Exception | None]:
         """Call the handler; return what the call was for, less what needed none, and how it failed, if it did."""
-        live: Attempt | None = attempt
+        live: Attempt | Stretch | None = attempt
         threads = self._handling.threads
-        if threads is not None and not await self._has_thread(threads, attempt):
+        if threads is not None and not await self._has_thread(threads, self._alone(attempt)):
             return None, None
         watch.begin(attempt)
         try:
-            if self._screens:
-                live = await self._screen(attempt)
-            if live is not None and not self._may_start():
-                self._settling.abandoned(live)
-                live = None
-            if live is not None:
-                _expect_nothing(await self._handling.call(self._subject(live)))
+            if isinstance(attempt, Stretch):
+                live = await self._hasten(attempt, watch)
+            elif (live := await self._screened(attempt)) is not None:
+                expect_nothing(await self._handling.call(self._subject(live)))
         except asyncio.CancelledError:
             timed_out = watch.end()
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 if live is not None:
-                    self._settling.abandoned(live)
+                    self._settling.abandoned(self._alone(live))
                 raise
-            return live, _cancellation(self._handling.timeout if timed_out else None)
+            return live, cancellation(self._handling.timeout if timed_out else None)
         except Exception as error:  # noqa: BLE001 - the one place where a handler may raise anything
             watch.end()
             return live, error
@@ -209,6 +209,43 @@ class Engine:
                 threads.release()
         watch.end()
         return live, None
+
+    async def _screened(self, attempt: Attempt) -> Attempt | None:
+        """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""
+        dropped = await self._screen.dropped(attempt) if self._screens else None
+        live = self._settling.reduce(attempt, dropped) if dropped else attempt
+        if live is not None and not self._may_start():
+            self._settling.abandoned(live)
+            return None
+        return live
+
+    async def _hasten(self, stretch: Stretch, watch: Watch) -> Attempt | Stretch | None:
+        """Call the handler with one record of the stretch after the other; return what was handled, if anything was."""
+        call, where, may_start = self._handling.call, self._handling.where, self._may_start
+        notice = asyncio.get_running_loop().call_soon(self._notice, stretch, watch)
+        try:
+            for record in stretch:
+                if where is not None and not where(record):
+                    alone = self._settling.cut(stretch)
+                    return self._settling.reduce(alone, dict.fromkeys(alone.ordinals, Outcome.FILTERED))
+                if not may_start():
+                    self._settling.abandoned(self._settling.cut(stretch))
+                    return None
+                if (result := await call(record)) is not None:
+                    expect_nothing(result)
+        finally:
+            notice.cancel()
+        return stretch
+
+    def _notice(self, stretch: Stretch, watch: Watch) -> None:
+        """The loop has turned, so a handler of the stretch waits: it is an attempt of its own now; its time runs."""
+        watch.begin(self._settling.cut(stretch))
+        self.settled.set()
+        self._changed.set()
+
+    def _alone(self, attempt: Attempt | Stretch) -> Attempt:
+        """Return the attempt itself, or of a stretch the last record that was handed out."""
+        return self._settling.cut(attempt) if isinstance(attempt, Stretch) else attempt
 
     async def _has_thread(self, threads: asyncio.Semaphore, attempt: Attempt) -> bool:
         """Wait for a free thread, so that nothing waits between the look at the fence and the handler (rule 3)."""
@@ -231,21 +268,22 @@ class Engine:
 
     def _subject(self, attempt: Attempt) -> Record | Batch:
         """Return what the handler is called with: records that failed before know their attempt."""
-        failures = self._settling.attempts
-        records = [
-            replace(record, attempt=n + 1) if (n := failures(ordinal)) else record
-            for ordinal, record in zip(attempt.ordinals, attempt.records, strict=True)
-        ]
+        records = attempt.records
+        if self._settling.troubled:
+            failures = map(self._settling.attempts, attempt.ordinals)
+            records = tuple(
+                replace(each, attempt=n + 1) if n else each for each, n in zip(records, failures, strict=True)
+            )
         return Batch(records) if self._handling.batches else records[0]
 
     def _watch(self) -> Watch:
         handling, report, shard = self._handling, self._around.report, self._settling.shard
 
-        def on_timeout(attempt: Attempt) -> None:
+        def on_timeout(attempt: Attempt | Stretch) -> None:
             number = attempt.records[0].sequence_number
             report(HandlerTimedOut(shard=shard, sequence=number, timeout_seconds=handling.timeout))
 
-        def on_stuck(attempt: Attempt) -> None:
+        def on_stuck(attempt: Attempt | Stretch) -> None:
             report(HandlerStuck(shard=shard, sequence=attempt.records[0].sequence_number))
             self._around.on_stuck()
 
@@ -256,39 +294,6 @@ class Engine:
             on_timeout=on_timeout,
             on_stuck=on_stuck,
         )
-
-    # Filters and business keys, before the handler
-
-    async def _screen(self, attempt: Attempt) -> Attempt | None:
-        """Settle what `where` rejects and what was done under another record's business key; return the rest."""
-        dropped: dict[int, Outcome] = {}
-        for ordinal, record in zip(attempt.ordinals, attempt.records, strict=True):
-            try:
-                outcome = await self._screened(record)
-            except Unavailable:
-                raise
-            except Exception as error:
-                raise Failed(record, error) from error
-            if outcome is not None:
-                dropped[ordinal] = outcome
-        return self._settling.reduce(attempt, dropped) if dropped else attempt
-
-    async def _screened(self, record: Record) -> Outcome | None:
-        where, ledger = self._handling.where, self._around.ledger
-        if where is not None and not where(record):
-            return Outcome.FILTERED
-        if self._handling.dedupe_key is None or ledger is None:
-            return None
-        key = self._handling.dedupe_key(record)
-        if not key:
-            reason = f"dedupe_key: expected a non-empty string, got {type(key).__name__}"
-            raise Poison(reason)
-        try:
-            mine = await ledger.claim(key, claimant=record.id)
-        except WorldError as error:
-            reason = f"the ledger of business keys: {type(error).__name__}"
-            raise WorldDown(reason) from error
-        return None if mine else Outcome.DUPLICATE
 
     # Dead letters
 
@@ -308,87 +313,12 @@ class Engine:
             while self._settling.condemned and (refusals == 0 or not self._stopping):
                 if not self._may_start():
                     return
-                letters = self._letters()
-                refused, error = await self._send(queue, letters.values())
-                self._settling.buried(o for o, letter in letters.items() if letter.record.id not in refused)
+                delay = await self._burial.send(queue, refusals=refusals)
                 self.settled.set()
                 self._changed.set()
-                refusals = refusals + 1 if error else 0
-                if error:
-                    await self._put_off(len(refused), error, refusals)
+                refusals = 0 if delay is None else refusals + 1
+                if delay is not None:
+                    await asyncio.sleep(delay)
         finally:
             self._burying = False
             self._changed.set()
-
-    async def _send(
-        self, queue: DeadLetters, letters: Iterable[Letter]
-    ) -> tuple[frozenset[str], WorldError | Undelivered | None]:
-        """Return the ids of the records whose letters are not durable, and why. Each step asks the fence."""
-        batch = tuple(letters)
-        unsent = frozenset(letter.record.id for letter in batch)
-        try:
-            for letter in batch:
-                await self._release_claim(letter.record)
-                if not self._may_start():
-                    return unsent, None
-            await queue.send(batch)
-        except Undelivered as error:
-            return frozenset(letter.record.id for letter in error.letters), error
-        except WorldError as error:
-            return unsent, error
-        return frozenset(), None
-
-    async def _put_off(self, letters: int, error: WorldError | Undelivered, refusals: int) -> None:
-        delay = self._around.delay(refusals)
-        self._around.report(
-            LettersDelayed(
-                shard=self._settling.shard,
-                letters=letters,
-                error=type(error).__name__,
-                delay_seconds=delay,
-            )
-        )
-        await asyncio.sleep(delay)
-
-    def _letters(self) -> Mapping[int, Letter]:
-        handling, now = self._handling, self._around.clock.now().timestamp()
-        return {
-            ordinal: Letter(
-                verdict=verdict,
-                consumer=handling.consumer,
-                code_version=handling.code_version,
-                stream_arn=handling.stream_arn,
-                condemned=now,
-            )
-            for ordinal, verdict in islice(self._settling.condemned.items(), _LETTERS)
-        }
-
-    async def _release_claim(self, record: Record) -> None:
-        """Give the business key back: the same event, put again, may try where this record could not (rule 26)."""
-        dedupe_key, ledger = self._handling.dedupe_key, self._around.ledger
-        if dedupe_key is None or ledger is None:
-            return
-        try:
-            key = dedupe_key(record)
-        except Exception:  # noqa: BLE001 - the user's function on a bad record: without a key there is no claim
-            return
-        if key:
-            await ledger.release(key, claimant=record.id)
-
-
-def _expect_nothing(result: object) -> None:
-    """A handler says what it has to say by raising; an answer meant for somebody else must not pass for success."""
-    if result is not None:
-        msg = f"expected a handler to return None, got {type(result).__name__}"
-        raise TypeError(msg)
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _cancellation(timeout: float | None) -> Exception:
-    if timeout is None:
-        return RuntimeError("the handler raised CancelledError although nobody cancelled it")
-    return TimeoutError(f"expected the handler to end within {timeout:g} s")

@@ -108,3 +108,23 @@ def _checked(call: Callable[[Record | Batch], Any], subject: Record | Batch) -> 
         msg = "expected an `async def` handler or one that returns None, got a plain function that returns a coroutine"
         raise TypeError(msg)
     return result
+
+
+def expect_nothing(result: object) -> None:
+    """A handler says what it has to say by raising; an answer meant for somebody else must not pass for success."""
+    if result is not None:
+        msg = f"expected a handler to return None, got {type(result).__name__}"
+        raise TypeError(msg)
+
+
+def is_being_cancelled() -> bool:
+    """Say whether somebody cancelled the task that runs, rather than the handler itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def cancellation(timeout: float | None) -> Exception:
+    """Return what a cancelled attempt failed of: its time-out in seconds, or None where it had none of its own."""
+    if timeout is None:
+        return RuntimeError("the handler raised CancelledError although nobody cancelled it")
+    return TimeoutError(f"expected the handler to end within {timeout:g} s")

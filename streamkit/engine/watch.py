@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamkit.core.lanes import Stretch
     from streamkit.core.schedule import Attempt
 
 
@@ -24,8 +25,8 @@ class Watch:
         timeout: float,
         grace: float,
         cancellable: bool,
-        on_timeout: Callable[[Attempt], None],
-        on_stuck: Callable[[Attempt], None],
+        on_timeout: Callable[[Attempt | Stretch], None],
+        on_stuck: Callable[[Attempt | Stretch], None],
     ) -> None:
         self._timeout = timeout
         self._grace = grace
@@ -34,12 +35,12 @@ class Watch:
         self._on_stuck = on_stuck
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._attempt: Attempt | None = None
+        self._attempt: Attempt | Stretch | None = None
         self._began = 0.0
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, attempt: Attempt) -> None:
+    def begin(self, attempt: Attempt | Stretch) -> None:
         """An attempt starts."""
         self._attempt = attempt
         self._began = self._loop.time()
@@ -74,7 +75,7 @@ class Watch:
             due = self._loop.time() + self._grace  # from now on: the process may have been asleep
         self._timer = self._loop.call_at(due, self._look)
 
-    def _expire(self, attempt: Attempt) -> None:
+    def _expire(self, attempt: Attempt | Stretch) -> None:
         self._expired = True
         self._on_timeout(attempt)
         if self._cancellable and self._task is not None:

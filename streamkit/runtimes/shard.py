@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from streamkit.core.kpl import expand
+from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
@@ -176,7 +176,7 @@ class ShardRun:
             read = await self._answer(reader)
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
-            await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
+            await self._feed(expand_all(read.records, hash_range=ours))
             if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = asked
             self._note_idle(caught_up=not read.records and not read.behind)

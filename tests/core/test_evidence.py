@@ -105,3 +105,23 @@ def test_who_named_itself_poison_says_nothing_about_the_world() -> None:
         evidence.acquit(ordinal)
     assert not evidence.is_outage()
     assert not evidence
+
+
+def test_an_outage_counts_against_nobody_whose_attempt_lasted_through_it() -> None:
+    """A slow attempt may see several short outages come and go: it failed in none of them."""
+    evidence = failing(0)
+    for _ in range(3):
+        evidence.restart(survived=True)
+    assert not evidence.exhausted(0)
+
+
+def test_letters_already_sent_say_nothing_any_more_once_something_succeeded() -> None:
+    """Single bad records between good ones are no outage, however many come in the course of time."""
+    evidence = Evidence(attempts=1, early=5)
+    for ordinal in range(SEVERAL + 1):
+        evidence.failed(ordinal, counts=True)
+        assert evidence.verdict(ordinal, others=False) is Verdict.CONDEMN
+        evidence.forget(ordinal)
+        assert evidence, "the next success has something to say"
+        evidence.succeeded()
+        assert not evidence

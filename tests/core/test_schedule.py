@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamkit.core.lanes import Lanes
 from streamkit.core.records import Record
-from streamkit.core.schedule import FOREVER, Attempt, Lanes, Schedule, Segments
+from streamkit.core.schedule import FOREVER, Attempt, Schedule
+from streamkit.core.segments import Segments
 from streamkit.testing.builders import record
 
 SHAPES = ["lanes", "segments"]
@@ -36,7 +38,8 @@ class Drive:
         waiting = list(enumerate(self.records))
         for _ in range(2_000):
             if waiting and self.chance.random() < 0.5:
-                self.schedule.add(*waiting.pop(0), self.now)
+                ordinal, each = waiting.pop(0)
+                self.schedule.add(ordinal, [each], self.now)
             take = self.schedule.probe if self.chance.random() < 0.1 else self.schedule.take
             attempt = take(self.now)
             if attempt is not None:
@@ -103,11 +106,11 @@ def test_a_probe_prefers_what_has_not_failed_then_rotates(shape: str) -> None:
         Lanes(lambda ordinal: records[ordinal].key) if shape == "lanes" else Segments(size=1, linger=0.0)
     )
     for n in range(3):
-        schedule.add(n, records[n], 0.0)
+        schedule.add(n, [records[n]], 0.0)
     asked: list[int] = []
     for turn in range(7):
         if turn == 4:
-            schedule.add(3, records[3], float(turn))
+            schedule.add(3, [records[3]], float(turn))
         attempt = schedule.probe(float(turn))
         assert attempt is not None
         asked += attempt.ordinals
@@ -122,7 +125,7 @@ def test_nothing_to_probe_is_said_so(shape: str) -> None:
     only = record(0, sequence=1)
     schedule: Schedule = Lanes(lambda _: only.key) if shape == "lanes" else Segments(size=1, linger=0.0)
     assert not schedule.probeable()
-    schedule.add(0, only, 0.0)
+    schedule.add(0, [only], 0.0)
     assert schedule.probeable()
     attempt = schedule.probe(0.0)
     assert attempt is not None
@@ -136,8 +139,8 @@ def test_nothing_to_probe_is_said_so(shape: str) -> None:
 def test_a_batch_waits_to_fill_and_no_longer_than_it_may() -> None:
     """`linger` counts from its first record."""
     schedule = Segments(size=3, linger=2.0)
-    schedule.add(0, record(sequence=1), 10.0)
-    schedule.add(1, record(sequence=2), 11.0)
+    schedule.add(0, [record(sequence=1)], 10.0)
+    schedule.add(1, [record(sequence=2)], 11.0)
     assert schedule.take(11.9) is None
     assert schedule.wake_at() == 12.0
     attempt = schedule.take(12.0)
@@ -149,7 +152,7 @@ def test_a_full_batch_does_not_wait() -> None:
     """And the rest lingers anew."""
     schedule = Segments(size=2, linger=2.0)
     for n in range(3):
-        schedule.add(n, record(sequence=n + 1), 0.0)
+        schedule.add(n, [record(sequence=n + 1)], 0.0)
     attempt = schedule.take(0.0)
     assert attempt is not None
     assert attempt.ordinals == (0, 1)

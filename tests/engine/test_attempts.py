@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamkit import Record
 from streamkit.testing import run_virtual
-from tests.engine.bench import GOOD, KINDS, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
+from tests.engine.bench import GOOD, KINDS, SINGLE, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -24,7 +24,7 @@ def test_once_the_fence_is_down_no_handler_starts(kind: Kind, planted: list[Fate
         bench = Bench(planted, kind, settings={"concurrency": 2})
         late: list[float] = []
         bench.on_run = lambda _: late.append(bench.loop.time()) if bench.loop.time() >= at else None
-        batches = kind not in ("record", "thread")
+        batches = kind not in SINGLE
         await bench.live(Interruption("fence", at))
         assert late == [] or batches, "a batch under way goes on"
         assert bench.engine.fenced or bench.settling.clear or not late
@@ -52,21 +52,22 @@ def test_the_fence_is_asked_after_the_ledger_answered() -> None:
     run_virtual(main)
 
 
-def test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made() -> None:
+@pytest.mark.parametrize("kind", ["record", "quick"])
+def test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made(kind: Kind) -> None:
     """Between the two, another handler may compute for longer than the lease."""
 
     async def main() -> None:
-        bench = Bench(keyed([GOOD] * 4, "abcd"))
+        bench = Bench(keyed([GOOD] * 4, "abcd"), kind)
         up = [True]
 
-        def hog(record: Record) -> None:
-            up[0] = False
+        def hog(_: Record) -> None:
+            up[0] = sum(bench.runs.values()) < 2
 
         bench.on_run = hog
         bench.may_start = lambda: up[0]
         bench.until = lambda: False
         await bench.live()
-        assert sum(bench.runs.values()) == 1
+        assert sum(bench.runs.values()) == 2
         assert bench.engine.fenced
 
     run_virtual(main)
@@ -169,6 +170,36 @@ def test_handlers_that_never_wait_cost_one_task() -> None:
         loop.set_task_factory(None)
         assert len(bench.effects) == 500
         assert len(made) < 20
+
+    run_virtual(main)
+
+
+def test_every_handler_of_a_stretch_has_its_own_time() -> None:
+    """One runner hands out many records in one turn of the loop: a handler's time counts from when it waits."""
+
+    async def main() -> None:
+        near = TIMEOUT.total_seconds() - 1
+        planted = [GOOD, Fate(seconds=near), GOOD, Fate(seconds=near), Fate("slow", failures=1), GOOD]
+        bench = Bench(keyed(planted, "abcdef"), "quick", settings={"concurrency": 1})
+        await bench.live()
+        assert bench.runs == {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 1}
+        assert len(bench.report.named("handler.timed_out")) == 1
+
+    run_virtual(main)
+
+
+def test_what_stands_before_a_handler_that_waits_is_settled_although_it_waits() -> None:
+    """A slow record holds the frontier where it is, and neither what ran before it nor other keys."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD, GOOD, Fate(seconds=5.0), GOOD, GOOD], "abccd"), "quick")
+        seen: list[tuple[object, list[int]]] = []
+        asyncio.get_running_loop().call_later(
+            1,
+            lambda: seen.append((bench.settling.frontier, [bench.index(each) for each in bench.settling.unsettled()])),
+        )
+        await bench.live()
+        assert seen == [(bench.records[1].position, [2, 3])]
 
     run_virtual(main)
 

@@ -12,10 +12,24 @@ from hypothesis import strategies as st
 from streamkit import Record, Retry
 from streamkit.core.settlement import MAX_PARKED, digest
 from streamkit.testing import run_virtual
-from tests.engine.bench import BAD, CORRUPT, GOOD, KINDS, POISON, Bench, Fate, Interruption, Kind, fates, few, keyed
+from tests.engine.bench import (
+    BAD,
+    CORRUPT,
+    GOOD,
+    KINDS,
+    POISON,
+    SINGLE,
+    Bench,
+    Fate,
+    Interruption,
+    Kind,
+    fates,
+    few,
+    keyed,
+)
 
 
-@pytest.mark.parametrize("kind", ["record", "thread"])
+@pytest.mark.parametrize("kind", SINGLE)
 def test_one_bad_record_among_a_hundred_costs_one_dead_letter(kind: Kind) -> None:
     """One delivery of every good record, no effect repeated, exactly one letter; the bad one has its attempts."""
 
@@ -179,7 +193,7 @@ def test_halt_stops_the_shard_after_the_letter(kind: Kind) -> None:
 
     async def main() -> None:
         settings: dict[str, object] = {"on_dead_letter": "halt"}
-        settings |= {"concurrency": 1} if kind in ("record", "thread") else {"batch_size": 1}
+        settings |= {"concurrency": 1} if kind in SINGLE else {"batch_size": 1}
         bench = Bench([GOOD, POISON, GOOD, GOOD], kind, settings=settings)
         await bench.live()
         assert bench.dead == [1]

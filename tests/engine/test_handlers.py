@@ -13,7 +13,7 @@ from streamkit import Kinesis, Record, Retry, Sqs, consumer
 from streamkit.engine.handling import Signature
 from streamkit.errors import Unanswered
 from streamkit.testing import run_virtual
-from tests.engine.bench import GOOD, LIMIT, POISON, Bench, Fate, Interruption, Kind, keyed
+from tests.engine.bench import GOOD, KINDS, LIMIT, POISON, Bench, Fate, Interruption, Kind, keyed
 
 HOUR = 3600.0
 
@@ -215,7 +215,7 @@ def test_the_fence_is_asked_between_a_claim_and_the_next_and_before_the_letters_
 # The ledger of business keys
 
 
-@pytest.mark.parametrize("kind", ["record", "thread", "bisect", "naming", "partial"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_ledger_that_is_down_is_never_held_against_a_record(kind: Kind) -> None:
     """Not after the limit of an outage either; the wait is paced, and all is done once it is back (rule 19)."""
 

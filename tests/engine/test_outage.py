@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from streamkit.events import RecordCondemned, ShardPaused, ShardResumed
 from streamkit.testing import run_virtual
-from tests.engine.bench import BAD, GOOD, KINDS, LIMIT, Bench, Fate, Kind, fates, few, keyed
+from tests.engine.bench import BAD, GOOD, KINDS, LIMIT, SINGLE, Bench, Fate, Kind, fates, few, keyed
 
 shapes = st.fixed_dictionaries({"concurrency": st.integers(1, 4), "batch_size": st.integers(1, 6)})
-single = [kind for kind in KINDS if kind in ("record", "thread")]
 
 
 def shape_of(kind: Kind, shape: dict[str, int]) -> dict[str, int]:
     """Return the settings of the kind's own."""
-    wanted = "concurrency" if kind in ("record", "thread") else "batch_size"
+    wanted = "concurrency" if kind in SINGLE else "batch_size"
     return {wanted: shape[wanted]}
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit.testing import run_virtual
-from tests.engine.bench import KINDS, Bench, Fate, Interruption, Kind, fates, interruptions
+from tests.engine.bench import KINDS, SINGLE, Bench, Fate, Interruption, Kind, fates, interruptions
 
 anything = fates("good", "good", "good", "poison", "bad", "slow", "down", "corrupt")
 settings = st.fixed_dictionaries({}, optional={"concurrency": st.integers(1, 4), "on_dead_letter": st.just("continue")})
@@ -28,7 +28,7 @@ def test_every_record_is_handled_or_dead_lettered_in_order_and_only_poison_is_co
 
     Frontier and done set are compared with the truth at the end of every owner's life (`Bench.check`).
     """
-    shape = {"concurrency": concurrency} if kind in ("record", "thread") else {"batch_size": size}
+    shape = {"concurrency": concurrency} if kind in SINGLE else {"batch_size": size}
 
     async def main() -> None:
         bench = Bench(fates, kind, attempts=attempts, settings=shape)

@@ -174,7 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "a refused letter is taken for sent",
         "19",
-        "engine/engine.py",
+        "engine/burial.py",
         "if letter.record.id not in refused)",
         "if letter.record.id)",
     ),

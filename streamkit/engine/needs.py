@@ -1,0 +1,48 @@
+"""What the engine needs: of the consumer, and of the world around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamkit.core.records import Batch, Record
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """The consumer, as the engine needs it. Times in seconds."""
+
+    call: Callable[[Record | Batch], Awaitable[object]]
+    threads: asyncio.Semaphore | None
+    """Free threads, where the handler is a plain function: its attempt starts with one in hand. None if it is async."""
+    batches: bool
+    concurrency: int
+    timeout: float
+    grace: float
+    """How long after its time-out an attempt may take to end."""
+    max_age: float | None
+    where: Callable[[Record], object] | None
+    dedupe_key: Callable[[Record], str | None] | None
+    consumer: str
+    code_version: str
+    stream_arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The ports the engine works through."""
+
+    clock: Clock
+    report: Report
+    dead_letters: DeadLetters | None
+    ledger: Ledger | None
+    may_start: Callable[[], bool]
+    """Asked right before each handler starts; once it says no, nothing starts any more (rule 3)."""
+    delay: Callable[[int], float]
+    """Seconds to wait after the n-th refusal of the dead-letter queue."""
+    on_stuck: Callable[[], None]
+    """Called when an attempt neither ends nor can be stopped."""
