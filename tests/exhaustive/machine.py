@@ -92,6 +92,10 @@ class Table(Outside):
         """Ask."""
         await ask(Request("beat", (member,)))
 
+    async def forget(self, seen: Member) -> None:
+        """Ask."""
+        await ask(Request("forget", (seen,)))
+
     async def bury(self, seen: Member) -> bool:
         """Ask."""
         return bool(await ask(Request("bury", (seen,))))
@@ -151,6 +155,7 @@ class ShardWork:
     """
 
     idle_since = float("inf")
+    level = None
 
     def __init__(self, lease: Lease, *, records: int, children: Sequence[Shard]) -> None:
         self.lease = lease
@@ -245,7 +250,7 @@ class Machine:
         self.table = table
         self.clock = Clock()
         self.chance = Chance(worker)
-        self.heart = SimpleNamespace(member=Member(worker), holds=())
+        self.heart = SimpleNamespace(member=Member(worker), held=())
         self.works: dict[str, ShardWork] = {}
         self.pending: dict[str, Request] = {}
         self.over = False
@@ -296,8 +301,7 @@ class Machine:
 
     async def _beat(self) -> None:
         """Beat once, as `Heart` does."""
-        member = replace(self.heart.member, counter=self.heart.member.counter + 1, holds=self.heart.holds)
-        self.heart.member = member
+        member = self.heart.member = self.heart.member.beaten(self.heart.held)
         try:
             await self.table.beat(member)
         except DeclaredDead:
@@ -353,7 +357,7 @@ class Machine:
             self._picture(kept),
             tuple(sorted(self.pending.items())),
             (self._heard, steps),
-            (self.heart.member, self.heart.holds, self.chance.drawn, self.over),
+            (self.heart.member, self.heart.held, self.chance.drawn, self.over),
         )
 
     def _picture(self, value: Value) -> Value:  # noqa: PLR0911 - a line for each kind
