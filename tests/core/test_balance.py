@@ -152,7 +152,7 @@ def test_no_worker_gives_or_gets_more_than_it_can_at_once() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_noise_moves_nothing(seed: int) -> None:
-    """Each second brings each shard between nothing and twice its mean, for an hour: once it is even, nothing moves for hours."""
+    """Each second brings each shard between nothing and twice its mean: once it is even, it stays as it is."""
     chance = random.Random(seed)
     workers = [f"w{number}" for number in range(chance.randint(2, 8))]
     mean = {f"s{number:02d}": 2 ** chance.uniform(0, 10) for number in range(chance.randint(8, 60))}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
-from msgspec.structs import replace
 
 from streamkit.core.leasing import SUSPICION, Member, Progress, ShardRow
 from streamkit.core.positions import Position
@@ -23,6 +22,7 @@ from streamkit.engine.retry import FullJitter
 from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.lease import Lease
+from streamkit.runtimes.lookout import Lookout
 
 if TYPE_CHECKING:
     from streamkit.core.lineage import Shard
@@ -230,8 +230,19 @@ class Stream:
         return tuple(each for each in self.shards if shard in each.parents)
 
 
+class Unpaced(Lookout):
+    """The lookout that reads shard rows whenever they may have changed."""
+
+    def _pause(self) -> float:
+        return 0.0
+
+
 class Untimed(Coordinator):
     """The coordinator without limits and pauses: nothing here takes time, and no loop is there to count it."""
+
+    def __init__(self, opened: Any, heart: Any, *, process: Any, open_run: Callable[[ShardRow], ShardRun]) -> None:  # noqa: ANN401 - made of simple names
+        super().__init__(opened, heart, process=process, open_run=open_run)
+        self._lookout = Unpaced(opened.rows, me=heart.member.worker, lease=LEASE, process=process)
 
     def _hold_off(self, shard: str) -> None:
         """Try a shard whose run broke at the next tick."""
@@ -265,9 +276,7 @@ class Machine:
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE))),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
-        self.coordinator = Untimed(
-            cast("Any", opened), cast("Any", self.heart), process=cast("Any", process), open_run=self._open_run
-        )
+        self.coordinator = Untimed(opened, self.heart, process=process, open_run=self._open_run)
 
     # Inputs
 
@@ -373,11 +382,14 @@ class Machine:
             return frozenset([self._picture(each) for each in value])
         if isinstance(value, _LISTS):
             return tuple([self._picture(each) for each in value])
-        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items()]))
+        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items() if name not in _ASIDE]))
 
 
-_ASIDE = {"_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"}
-"""What does not change, or decides nothing about shards."""
+_ASIDE = {
+    *("_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"),
+    *("alive", "current", "_kept", "_lease", "_not_before"),
+}
+"""What does not change, is made anew at each look, or decides nothing about shards."""
 _PLAIN = (str, int, bytes, type(None), msgspec.Struct)
 _OUTSIDE = (Outside, FullJitter, SimpleNamespace, asyncio.Lock)
 _SETS = (set, frozenset)

@@ -50,10 +50,13 @@ FAULTS = (
 """Shares of requests and happenings that `Rates` names."""
 
 RECOVERIES = (
+    "a move for throughput",
     "buried the dead",
     "buried the living",
     "checkpoint.delayed",
     "coordination.delayed",
+    "forgot who died",
+    "forgot who left",
     "handler.stuck",
     "heartbeat of the dead refused",
     "letter Parked",
@@ -64,6 +67,7 @@ RECOVERIES = (
     "record.retried",
     "records.trimmed",
     "repeat",
+    "several moves in one plan",
     "retook what a lost answer left",
     "sent a write again that was applied",
     "shard.ended",

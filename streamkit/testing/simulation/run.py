@@ -117,7 +117,8 @@ class Script:
         behaviour = "plain"
         if fleet.rng.random() < mix.bad:
             behaviour = fleet.rng.choice(_BEHAVIOURS)
-        record = fleet.stream.put(f"key-{fleet.rng.randrange(mix.keys)}", str(number).encode())
+        key = int(mix.keys * fleet.rng.random() ** (4 if mix.uneven else 1))
+        record = fleet.stream.put(f"key-{key}", str(number).encode())
         fleet.referee.put(record, behaviour)
 
     def _put_everywhere(self) -> None:
@@ -262,7 +263,7 @@ class Script:
             if not any(process.alive for process in fleet.workers):
                 fleet.launch()
         self.drained_after = fleet.loop.time() - began
-        await asyncio.sleep(self.mix.interval + 1.0)
+        await asyncio.sleep(self.mix.interval + 1.0 + self.mix.aftermath)
         fleet.closed = True
         for process in list(fleet.workers):
             self._drain(process, "the end")
