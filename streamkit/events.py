@@ -98,6 +98,17 @@ class ShardTaken(Event, frozen=True, kw_only=True):
     frontier: str | None
 
 
+class ShardsOffered(Event, frozen=True, kw_only=True):
+    """This worker hands shards over to others, to even out what they bring (records a second), or their number."""
+
+    name = "shards.offered"
+    worker: str
+    shards: tuple[str, ...]
+    takers: tuple[str, ...]
+    for_throughput: int
+    """How many of them go for what they bring; the others for their number."""
+
+
 class ShardReleased(Event, frozen=True, kw_only=True):
     """This worker has given the shard back, checkpointed."""
 

@@ -96,10 +96,16 @@ class Registration(msgspec.Struct, frozen=True):
     stream: Stream
     start: Start
     """Resolved once, when the consumer first saw the stream; durable."""
+    buckets: int = 1
+    """Partition keys that the shard rows are spread over: fixed with the first registration (rule 9)."""
 
 
 class Registry(Protocol):
     """The table's own identity row."""
+
+    async def recorded(self) -> Registration | None:
+        """Return what is recorded, if anything, read consistently. Raises as `register` does."""
+        ...
 
     async def register(self, wanted: Registration) -> Registration:
         """Record `wanted` unless there is a registration already; return what is recorded, durably.
@@ -156,6 +162,13 @@ class Members(Protocol):
 
     async def bury(self, seen: Member) -> bool:
         """Declare the member dead if its counter is still the one seen. Return whether it is dead now."""
+        ...
+
+    async def forget(self, seen: Member) -> None:
+        """Remove the row if it is as seen and not alive; else change nothing. Raises `ValueError` for one seen alive.
+
+        Whoever calls it has seen the row like this for longer than anybody may act on what it said before.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ import re
 import zlib
 from datetime import timedelta
 from hashlib import sha256
+from math import ceil
 from typing import cast
 
 import msgspec
@@ -32,7 +33,11 @@ META = {"pk": {"S": "meta"}, "sk": {"S": "registration"}}
 MAX_DONE_BYTES = 64 * 1024
 """Of unpacked done bits: half a million records ahead of the frontier."""
 MAX_HASH_KEY = 2**128 - 1
+WORKER_SPREAD = 4
+"""Buckets of shard rows to one of worker rows: these are few, small, and read by everybody all the time."""
 
+_NUMBERED = re.compile(r"shardId-([0-9]{12})", re.ASCII)
+_SHORT = re.compile(r"=|[0-9]{1,12}$", re.ASCII)
 _RANGE = re.compile(r"([0-9]{1,39})-([0-9]{1,39})")
 
 
@@ -55,18 +60,15 @@ class Layout(msgspec.Struct, frozen=True):
 
     def worker_partitions(self) -> list[str]:
         """Return every partition key of worker rows."""
-        return [f"worker#{bucket}" for bucket in range(self.buckets)]
+        return [f"worker#{bucket}" for bucket in range(ceil(self.buckets / WORKER_SPREAD))]
 
     def shard_key(self, shard: str) -> Item:
         """Return the key of a shard's row."""
-        return _key(self.shard_partitions()[self._bucket(shard)], shard)
+        return _key(_bucket(shard, self.shard_partitions()), shard)
 
     def worker_key(self, worker: str) -> Item:
         """Return the key of a worker's row."""
-        return _key(self.worker_partitions()[self._bucket(worker)], worker)
-
-    def _bucket(self, name: str) -> int:
-        return int(_digest(name)[:8], 16) % self.buckets
+        return _key(_bucket(worker, self.worker_partitions()), worker)
 
 
 def claim_key(key: str) -> Item:
@@ -96,6 +98,7 @@ def shard_item(row: ShardRow) -> Item:
         "parked": _list(row.parked),
         "arrived": _moment(row.frontier_arrived),
         "caught_up": _moment(row.caught_up_at),
+        "level": None if row.level is None else _number(row.level),
     }
     return _present(item)
 
@@ -119,6 +122,7 @@ SHARD_ATTRIBUTES = (
     "parked",
     "arrived",
     "caught_up",
+    "level",
 )
 """Every attribute of a shard's row that is ours; others on the item are left alone."""
 
@@ -144,18 +148,25 @@ def shard_row(table: str, item: Item) -> ShardRow:
         parked=found.texts("parked"),
         frontier_arrived=found.real_or_none("arrived"),
         caught_up_at=found.real_or_none("caught_up"),
+        level=found.whole("level") if "level" in found else None,
     )
 
 
 def member_item(member: Member) -> Item:
-    """Lay out a worker's row, key aside."""
-    return {
+    """Lay out a worker's row, key aside: everybody reads it all the time, so that each byte of it counts."""
+    item: Item = {
         "v": _number(VERSION),
         "counter": _number(member.counter),
         "state": {"S": member.state},
-        "holds": {"L": [{"S": shard} for shard in member.holds]},
+        "holds": {"L": [{"S": _short(shard)} for shard in member.holds]},
         "started": _moment(member.started),
+        "levels": {"B": _levels(member.levels)} if member.levels else None,
     }
+    return _present(item)
+
+
+MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels")
+"""Every attribute of a worker's row that is ours."""
 
 
 def member_row(table: str, item: Item) -> Member:
@@ -168,12 +179,13 @@ def member_row(table: str, item: Item) -> Member:
         worker=found.text("sk"),
         counter=found.whole("counter"),
         state=state,  # type: ignore[arg-type] # checked above
-        holds=found.texts("holds"),
+        holds=tuple(_long(shard) for shard in found.texts("holds")),
         started=found.real("started"),
+        levels=tuple(level - 1 if level else None for level in found.binary("levels")) if "levels" in found else (),
     )
 
 
-def registration_item(registration: Registration, *, buckets: int) -> Item:
+def registration_item(registration: Registration) -> Item:
     """Lay out the table's own row, key aside."""
     stream = registration.stream
     return {
@@ -184,12 +196,12 @@ def registration_item(registration: Registration, *, buckets: int) -> Item:
         "incarnation": {"S": stream.incarnation},
         "retention_seconds": _moment(stream.retention.total_seconds()),
         "start": _start(registration.start),
-        "buckets": _number(buckets),
+        "buckets": _number(registration.buckets),
     }
 
 
-def registration_row(table: str, item: Item) -> tuple[Registration, int]:
-    """Read the table's own row and its number of buckets. Raises `CorruptRow`, `ConfigurationError`."""
+def registration_row(table: str, item: Item) -> Registration:
+    """Read the table's own row. Raises `CorruptRow`, `ConfigurationError`."""
     found = _of_this_version(table, item)
     stream = Stream(
         name=found.text("stream"),
@@ -197,10 +209,10 @@ def registration_row(table: str, item: Item) -> tuple[Registration, int]:
         incarnation=found.text("incarnation"),
         retention=timedelta(seconds=found.real("retention_seconds")),
     )
-    buckets = found.whole("buckets")
+    buckets = found.whole("buckets") if "buckets" in found else 1
     if buckets < 1:
         found.refuse("buckets", "at least 1", buckets)
-    return Registration(found.text("consumer"), stream, _read_start(found)), buckets
+    return Registration(found.text("consumer"), stream, _read_start(found), buckets)
 
 
 def _of_this_version(table: str, item: Item) -> Attributes:
@@ -261,6 +273,31 @@ def _unpacked(packed: bytes) -> bytes:
     if not unpacker.eof or unpacker.unused_data or not bits:
         raise ValueError(f"no end within {MAX_DONE_BYTES} bytes")
     return bits
+
+
+def _short(shard: str) -> str:
+    """Return the number of a shard that has the usual id; others as they are, marked where they look like one."""
+    usual = _NUMBERED.fullmatch(shard)
+    if usual:
+        return str(int(usual[1]))
+    return f"={shard}" if _SHORT.match(shard) else shard
+
+
+def _long(text: str) -> str:
+    """Return the id that `_short` made this of."""
+    if text.startswith("="):
+        return text[1:]
+    return f"shardId-{int(text):012d}" if _SHORT.match(text) else text
+
+
+def _levels(levels: tuple[int | None, ...]) -> bytes:
+    """Return a byte for each level; 0 where there is none."""
+    return bytes(0 if level is None else level + 1 for level in levels)
+
+
+def _bucket(name: str, partitions: list[str]) -> str:
+    """Return the partition key that a name falls to."""
+    return partitions[int(_digest(name)[:8], 16) % len(partitions)]
 
 
 def _digest(text: str) -> str:

@@ -7,8 +7,8 @@ answer means, the caller finds out (rules 1, 5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from streamkit.aws import rows
 from streamkit.aws.attributes import Attributes, Item
@@ -23,14 +23,16 @@ from streamkit.aws.expressions import (
     matches,
     unconditional,
 )
-from streamkit.aws.rows import SHARD_ATTRIBUTES, Layout
+from streamkit.aws.rows import MEMBER_ATTRIBUTES, SHARD_ATTRIBUTES, Layout
 from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Stream
 from streamkit.errors import ConfigurationError, DeclaredDead, Refused, Throttled, WorldError
 from streamkit.ports import Registration
 
+T = TypeVar("T")
+
 AT_ONCE = 16
-"""Requests under way when many rows are made."""
+"""Requests under way when many rows are made, or many partitions read."""
 MAX_PAGES = 10_000
 """Of one query: 1 MB each."""
 MAX_TOKEN = 36
@@ -40,33 +42,36 @@ MAX_TOKEN = 36
 class TableRegistry:
     """The table's own identity row: a `Registry`."""
 
-    def __init__(self, call: Call, table: str, *, buckets: int = 1) -> None:
+    def __init__(self, call: Call, table: str) -> None:
         self._call = call
         self._table = table
-        self._buckets = buckets
+
+    async def recorded(self) -> Registration | None:
+        """Return what is recorded, if anything."""
+        answer = await self._call("GetItem", TableName=self._table, Key=rows.META, ConsistentRead=True)
+        return rows.registration_row(self._table, answer["Item"]) if answer.get("Item") else None
 
     async def register(self, wanted: Registration) -> Registration:
         """Record `wanted` unless there is a registration already; return what is recorded, durably."""
-        item = {**rows.META, **rows.registration_item(wanted, buckets=self._buckets)}
+        item = {**rows.META, **rows.registration_item(wanted)}
         try:
             await self._call("PutItem", **_new_row(self._table, item))
         except ConditionFailed as refused:
-            return rows.registration_row(self._table, refused.item or {})[0]
+            return rows.registration_row(self._table, refused.item or {})
         return wanted
 
-    async def recorded(self) -> tuple[Registration, int]:
-        """Return what is recorded, and over how many buckets rows are spread. Raises `ConfigurationError`."""
-        answer = await self._call("GetItem", TableName=self._table, Key=rows.META, ConsistentRead=True)
-        if not answer.get("Item"):
+    async def existing(self) -> Registration:
+        """Return what is recorded. Raises `ConfigurationError` if nothing is."""
+        found = await self.recorded()
+        if found is None:
             raise ConfigurationError(
                 f"expected a registration in table {self._table}, got none: no worker has started on it yet"
             )
-        return rows.registration_row(self._table, answer["Item"])
+        return found
 
     async def layout(self, stream: Stream) -> Layout:
         """Return where the rows of `stream` lie, by the number of buckets recorded."""
-        _, buckets = await self.recorded()
-        return Layout.of(self._table, stream, buckets=buckets)
+        return Layout.of(self._table, stream, buckets=(await self.existing()).buckets)
 
 
 class TableLeases:
@@ -78,24 +83,13 @@ class TableLeases:
 
     async def rows(self) -> Sequence[ShardRow]:
         """Return every shard row, read consistently. Raises `CorruptRow`."""
-        items = _items(self._call, self._layout.table, self._layout.shard_partitions())
-        return [self._row(item) async for item in items]
+        return [
+            self._row(item) for item in await _items(self._call, self._layout.table, self._layout.shard_partitions())
+        ]
 
     async def add(self, rows: Sequence[ShardRow]) -> None:
         """Make each row unless there is one of its id; returning means all exist."""
-        waiting = iter(rows)
-
-        async def make() -> None:
-            for row in waiting:
-                await self._make(row)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(rows))):
-                    group.create_task(make())
-        except ExceptionGroup as failed:
-            first = failed.exceptions[0]
-            raise first from first.__cause__
+        await _each(self._make, rows)
 
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token if epoch and owner are still those of `seen`.
@@ -177,8 +171,9 @@ class TableMembers:
 
     async def members(self) -> Sequence[Member]:
         """Return every worker row, dead and left ones included, read consistently."""
-        items = _items(self._call, self._layout.table, self._layout.worker_partitions())
-        return [rows.member_row(self._layout.table, item) async for item in items]
+        table = self._layout.table
+        items = await _items(self._call, table, self._layout.worker_partitions())
+        return [rows.member_row(table, item) for item in items]
 
     async def join(self, member: Member) -> None:
         """Make the row of a new incarnation; returning means it is there. Raises `DeclaredDead`."""
@@ -193,7 +188,7 @@ class TableMembers:
         """Replace the row, if it exists and is neither dead nor left. Raises `DeclaredDead` otherwise."""
         item = rows.member_item(member)
         try:
-            await self._update(member, assign(item, item), {"state": {"S": "alive"}})
+            await self._update(member, assign(item, MEMBER_ATTRIBUTES), {"state": {"S": "alive"}})
         except ConditionFailed as refused:
             raise self._declared_dead(member, refused.item) from None
 
@@ -205,6 +200,24 @@ class TableMembers:
         except ConditionFailed as refused:
             return self._state(refused.item) == "dead"
         return True
+
+    async def forget(self, seen: Member) -> None:
+        """Remove the row if it is as seen and not alive. Raises `ValueError` for one seen alive."""
+        if seen.state == "alive":
+            raise ValueError(f"expected a member that died or left, got {seen}")
+        was = {"state": {"S": seen.state}, "counter": {"N": str(seen.counter)}}
+        place = {"TableName": self._layout.table, "Key": self._layout.worker_key(seen.worker)}
+        condition = matches(was, was)
+        try:
+            await self._call(
+                "DeleteItem",
+                **place,
+                ConditionExpression=condition.text,
+                ExpressionAttributeNames=condition.names,
+                ExpressionAttributeValues=condition.values,
+            )
+        except ConditionFailed:
+            return  # somebody else has removed it
 
     async def _update(self, member: Member, update: Expression, was: Item) -> None:
         """Update a row if it is there and the given attributes are as they were."""
@@ -229,26 +242,52 @@ def _new_row(table: str, item: Item) -> dict[str, Any]:
     }
 
 
-async def _items(call: Call, table: str, partitions: Sequence[str]) -> AsyncIterator[Item]:
-    """Read whole partitions, consistently, page by page."""
-    for partition in partitions:
-        start: dict[str, Any] = {}
-        for _ in range(MAX_PAGES):
-            answer = await call(
-                "Query",
-                TableName=table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": partition}},
-                ConsistentRead=True,
-                **start,
-            )
-            for item in answer["Items"]:
-                yield item
-            if not answer.get("LastEvaluatedKey"):
-                break
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-        else:
-            raise Rejected(f"expected at most {MAX_PAGES} pages of {partition} in table {table}, got more")
+async def _items(call: Call, table: str, partitions: Sequence[str]) -> list[Item]:
+    """Read whole partitions, consistently, some of them at once; return their items in order."""
+    found: dict[str, list[Item]] = {}
+
+    async def read(partition: str) -> None:
+        found[partition] = [item async for item in _partition(call, table, partition)]
+
+    await _each(read, partitions)
+    return [item for partition in partitions for item in found[partition]]
+
+
+async def _partition(call: Call, table: str, partition: str) -> AsyncIterator[Item]:
+    """Read a partition page by page."""
+    start: dict[str, Any] = {}
+    for _ in range(MAX_PAGES):
+        answer = await call(
+            "Query",
+            TableName=table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": partition}},
+            ConsistentRead=True,
+            **start,
+        )
+        for item in answer["Items"]:
+            yield item
+        if not answer.get("LastEvaluatedKey"):
+            return
+        start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+    raise Rejected(f"expected at most {MAX_PAGES} pages of {partition} in table {table}, got more")
+
+
+async def _each(request: Callable[[T], Awaitable[None]], subjects: Sequence[T]) -> None:
+    """Make a request for each, `AT_ONCE` at a time. Raises what the first failure was."""
+    waiting = iter(subjects)
+
+    async def some() -> None:
+        for subject in waiting:
+            await request(subject)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(subjects))):
+                group.create_task(some())
+    except ExceptionGroup as failed:
+        first = failed.exceptions[0]
+        raise first from first.__cause__
 
 
 def _why(cancelled: TransactionCancelled) -> WorldError:

@@ -13,6 +13,7 @@ from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.pace import Pacing
+from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
@@ -56,7 +57,7 @@ class AwsWorld:
         """Open the rows the registration names. What there is to report of the endpoint, `open` has reported."""
         async with Aws(settings=self._settings, report=lambda _: None) as aws:
             dynamodb = await aws.call("dynamodb")
-            layout = await TableRegistry(dynamodb, consumer.table).layout(registration.stream)
+            layout = Layout.of(consumer.table, registration.stream, buckets=registration.buckets)
             keep = max(registration.stream.retention, _KEEP_CLAIMS_AT_LEAST)
             yield Rows(
                 leases=TableLeases(dynamodb, layout),

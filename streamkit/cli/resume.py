@@ -48,7 +48,7 @@ async def _resume(consumer: Consumer, shard: str | None) -> None:
     async with Aws(settings=AwsSettings(), report=tell) as aws:
         dynamodb = await aws.call("dynamodb")
         registry = TableRegistry(dynamodb, consumer.table)
-        registration, _ = await registry.recorded()
+        registration = await registry.existing()
         if registration.consumer != consumer.name:
             raise ConfigurationError(
                 f"table {consumer.table}: expected the rows of consumer {consumer.name!r}, "

@@ -5,13 +5,13 @@ Pure: no clock, no I/O. `now` is the caller's own monotonic clock; nobody trusts
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
+from streamkit.core.balance import Cause, Level, deal, shares, transfers, weights
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Start
 
@@ -19,6 +19,8 @@ SUSPICION = 1.05
 """A worker is suspect once its counter stood still for this many lease durations."""
 FENCE = 0.9
 """No handler starts later than this many lease durations after the last confirmed heartbeat was sent (rule 3)."""
+KEPT_SECONDS = 3600.0
+"""The row of a worker that died or left is kept for so long: nobody then still acts on what it said before."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -63,6 +65,8 @@ class ShardRow(msgspec.Struct, frozen=True):
     caught_up_at: float | None = None
     """Nothing that arrived before has been missed: when the reader last was at the tip of the shard with all settled,
     or when the shard was found. Seconds since the epoch (rule 14)."""
+    level: Level | None = None
+    """How many records a second it brought when this was written (`core.balance`): a new owner goes by it at first."""
 
     @property
     def id(self) -> str:
@@ -97,37 +101,48 @@ class Member(msgspec.Struct, frozen=True):
     """Ids of the shards it runs."""
     started: float = 0.0
     """For people: seconds since the epoch."""
+    levels: tuple[Level | None, ...] = ()
+    """How many records a second each of them brings (`core.balance`), in the same order; None: not known yet."""
+
+    def beaten(self, held: Sequence[tuple[str, Level | None]]) -> Member:
+        """Return the next heartbeat: with the counter one on, and what it runs now, by id, with the levels."""
+        levels = tuple(level for _, level in held)
+        known = any(level is not None for level in levels)
+        return replace(
+            self, counter=self.counter + 1, holds=tuple(shard for shard, _ in held), levels=levels if known else ()
+        )
 
 
 class Sightings:
     """What one worker saw of the others' heartbeats, by its own clock."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, tuple[tuple[int, str], float]] = {}
 
     def note(self, members: Iterable[Member], now: float) -> None:
-        """Remember when each counter was first seen at its present value; forget rows that are gone."""
-        fresh: dict[str, tuple[int, float]] = {}
+        """Remember when each counter and state was first seen as it is at present; forget rows that are gone."""
+        fresh: dict[str, tuple[tuple[int, str], float]] = {}
         for member in members:
-            counter, since = self._seen.get(member.worker, (-1, now))
-            fresh[member.worker] = (counter, since) if counter == member.counter else (member.counter, now)
+            present = (member.counter, member.state)
+            seen, since = self._seen.get(member.worker, (present, now))
+            fresh[member.worker] = (present, since if seen == present else now)
         self._seen = fresh
 
     def suspects(self, members: Iterable[Member], *, now: float, lease: float) -> list[Member]:
         """Return the members alive by their row whose counter stood still for `SUSPICION` leases (seconds)."""
-        return [
-            member
-            for member in members
-            if member.state == "alive" and now - self._seen[member.worker][1] >= SUSPICION * lease
-        ]
+        return [each for each in members if each.state == "alive" and self._still(each, now) >= SUSPICION * lease]
 
     def fresh(self, members: Iterable[Member], *, now: float, within: float) -> set[str]:
         """Return the workers alive whose counter moved in the last `within` seconds."""
-        return {
-            member.worker
-            for member in members
-            if member.state == "alive" and now - self._seen[member.worker][1] <= within
-        }
+        return {each.worker for each in members if each.state == "alive" and self._still(each, now) <= within}
+
+    def bygone(self, members: Iterable[Member], *, now: float, after: float) -> list[Member]:
+        """Return the members that have been dead, or have left, for so many seconds."""
+        return [each for each in members if each.state != "alive" and self._still(each, now) >= after]
+
+    def _still(self, member: Member, now: float) -> float:
+        """Return for how long the member's row has been as it is."""
+        return now - self._seen[member.worker][1]
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -135,18 +150,19 @@ class Move(msgspec.Struct, frozen=True):
 
     shard: str
     to: str
+    cause: Cause = "count"
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What one worker does next."""
 
     take: tuple[ShardRow, ...] = ()
-    move: Move | None = None
+    moves: tuple[Move, ...] = ()
 
 
 def plan(
     rows: Sequence[ShardRow],
-    members: Iterable[Member],
+    members: Sequence[Member],
     *,
     me: str,
     running: frozenset[str],
@@ -156,19 +172,35 @@ def plan(
 
     `running` are the shards I run; a row that names me but that I do not run is taken anew (rule 4).
     `listed` are the shards of the latest complete listing: a parent neither there nor in a row is long finished.
+    What was released for a worker counts as its own. What is free is dealt out first; hand-overs wait until nothing is.
+    O((W + S) log S).
     """
-    workers = sorted(member.worker for member in members if member.state == "alive")
+    workers = frozenset(member.worker for member in members if member.state == "alive")
     if me not in workers:
         return Plan()
     by_id = {row.id: row for row in rows}
     ready = [row for row in rows if row.state == "open" and startable(row, by_id, listed)]
-    free = [row for row in ready if is_free(row, workers)]
-    lost_answers = tuple(row for row in ready if row.owner == me and row.id not in running)
-    owners = Counter(row.owner for row in ready)
-    loads = {worker: owners[worker] for worker in workers}
-    if free or lost_answers:
-        return Plan(take=lost_answers + _deal(free, loads, me=me))
-    return Plan(move=_handover(ready, loads, me=me, running=running))
+    owners = {row.id: holder for row in ready if (holder := holder_of(row, workers)) is not None}
+    weight = weights(levels_of(ready, members))
+    held = shares(workers, owners, weight)
+    free = [row.id for row in ready if row.id not in owners]
+    takers = owners | deal(free, held, weight)
+    take = tuple(row for row in ready if takers[row.id] == me and row.id not in running)
+    if free or any(row.owner == me for row in take):
+        return Plan(take)
+    mine = (each for each in transfers(held) if each.giver == me and each.shard in running)
+    return Plan(take, tuple(Move(each.shard, each.taker, each.cause) for each in mine))
+
+
+def levels_of(rows: Iterable[ShardRow], members: Iterable[Member]) -> dict[str, Level | None]:
+    """Return the level of each shard: as its owner's heartbeat has it, else as it was written last."""
+    told = {
+        (member.worker, shard): level
+        for member in members
+        if member.state == "alive"
+        for shard, level in zip(member.holds, member.levels, strict=False)
+    }
+    return {row.id: told.get((row.owner or "", row.id), row.level) for row in rows}
 
 
 def startable(row: ShardRow, by_id: Mapping[str, ShardRow], listed: frozenset[str]) -> bool:
@@ -180,29 +212,13 @@ def startable(row: ShardRow, by_id: Mapping[str, ShardRow], listed: frozenset[st
     return True
 
 
-def is_free(row: ShardRow, alive: Sequence[str]) -> bool:
+def holder_of(row: ShardRow, alive: Container[str]) -> str | None:
+    """Return who has the row, or was released for and is about to take it; None if it is anybody's."""
+    if is_free(row, alive):
+        return row.prefers if row.owner is None and row.prefers in alive else None
+    return row.owner
+
+
+def is_free(row: ShardRow, alive: Container[str]) -> bool:
     """Say whether nobody alive owns the row."""
     return row.owner is None or row.owner not in alive
-
-
-def _deal(free: Sequence[ShardRow], loads: dict[str, int], *, me: str) -> tuple[ShardRow, ...]:
-    """Give each free shard to the worker it prefers, else to the least loaded; return mine."""
-    mine: list[ShardRow] = []
-    fair = ceil((len(free) + sum(loads.values())) / len(loads))
-    for row in sorted(free, key=lambda row: row.id):
-        preferred = row.prefers if row.prefers in loads and loads[row.prefers] < fair else None
-        to = preferred or min(loads, key=lambda worker: (loads[worker], worker))
-        loads[to] += 1
-        if to == me:
-            mine.append(row)
-    return tuple(mine)
-
-
-def _handover(ready: Sequence[ShardRow], loads: Mapping[str, int], *, me: str, running: frozenset[str]) -> Move | None:
-    """Offer one shard, if I am the most loaded and another worker has at least two fewer."""
-    most = max(loads, key=lambda worker: (loads[worker], worker))
-    least = min(loads, key=lambda worker: (loads[worker], worker))
-    mine = sorted(row.id for row in ready if row.owner == me and row.id in running)
-    if most != me or loads[me] - loads[least] < 2 or not mine:  # noqa: PLR2004 - a difference of one is balanced
-        return None
-    return Move(shard=mine[-1], to=least)

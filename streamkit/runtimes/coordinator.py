@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, plan
+from streamkit.core.leasing import Member, Move, Plan, ShardRow, plan
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
-from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
+from streamkit.events import CoordinationDelayed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.runtimes.audit import Audit
 from streamkit.runtimes.identity import Identity
 from streamkit.runtimes.lease import take
+from streamkit.runtimes.lookout import Lookout
 from streamkit.runtimes.shard import ShardRun
 
 if TYPE_CHECKING:
@@ -59,19 +60,16 @@ class Coordinator:
         self._report = process.report
         self._grace = process.grace.total_seconds()
         self._open_run = open_run
-        self._sightings = Sightings()
+        self._lookout = Lookout(opened.rows, me=heart.member.worker, lease=self._lease, process=process)
         self._runs: dict[str, ShardRun] = {}
         self._listed: dict[str, Shard] = {}
         self._listing_due = 0.0
-        self._rows_due = 0.0
         self._held_off: dict[str, tuple[int, float]] = {}
         """Shards whose run broke: how often in a row, and when to try them again."""
         self._absent: frozenset[str] = frozenset()
         """Parents that have no row and were absent from the latest listing: they may be younger than it."""
         self._finished: frozenset[str] = frozenset()
         """Those that were absent from two complete listings: trimmed long ago (rule 11)."""
-        self._looked_at: object = None
-        self._shards: Sequence[ShardRow] = ()
         self._audit = Audit(
             opened.registration.start,
             lease=self._lease,
@@ -81,6 +79,16 @@ class Coordinator:
         )
         self._cared_for_since = FOREVER
         """Since when all shards have been in good hands: a worker that waits for one is not idle since ever."""
+
+    @property
+    def fleet(self) -> int:
+        """How many workers are alive, as far as this one can see."""
+        return self._lookout.alive
+
+    @property
+    def _shards(self) -> Sequence[ShardRow]:
+        """The shard rows, as they were read last."""
+        return self._lookout.shards
 
     @property
     def runs(self) -> Sequence[ShardRun]:
@@ -98,10 +106,14 @@ class Coordinator:
         """
         for run in self.runs:
             run.watch()
+        self._tell_heart()
         try:
-            members = await self._look()
+            members = await self._lookout.look(self._runs.keys(), holes=bool(self._audit.holes))
+            self._audit.note(self._shards)
+            self._give_up_vanished()
+            self._note_care(members)
             await self._keep_listing()
-            members = await self._with_newcomers(members)
+            members = await self._lookout.with_newcomers(members)
             steps = plan(
                 self._shards,
                 members,
@@ -110,6 +122,7 @@ class Coordinator:
                 listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),
             )
             await self._act(steps, group)
+            await self._lookout.forget(members)
         except ConfigurationError:
             raise
         except WorldError as error:
@@ -134,24 +147,6 @@ class Coordinator:
             return False
         return not any([shard in {each.id for each in await self._source.shards()} for _ in range(2)])
 
-    async def _look(self) -> Sequence[Member]:
-        """Read the rows, and declare dead who stood still for too long."""
-        asked = self._clock.monotonic()
-        members = await self._rows.members.members()
-        self._sightings.note(members, self._clock.monotonic())
-        suspects = self._sightings.suspects(members, now=asked, lease=self._lease)
-        buried = {each.worker for each in suspects if each.worker != self._me and await self._bury(each)}
-        members = [replace(each, state="dead") if each.worker in buried else each for each in members]
-        seen = {(each.worker, each.state, each.holds) for each in members}
-        if seen != self._looked_at or asked >= self._rows_due or self._unsteady(members):
-            self._shards = await self._rows.leases.rows()
-            self._looked_at = seen
-            self._rows_due = asked + self._lease
-            self._give_up_vanished()
-        self._audit.note(self._shards)
-        self._note_care(members, asked)
-        return members
-
     def _give_up_vanished(self) -> None:
         """Stop running what has no row any more: it is made again, and may be anybody's then."""
         rows = {row.id for row in self._shards}
@@ -159,39 +154,13 @@ class Coordinator:
             if run.id not in rows:
                 run.give_up()
 
-    async def _with_newcomers(self, members: Sequence[Member]) -> Sequence[Member]:
-        """Look again for an owner without a row: who joined after the first look is no less alive (rules 2, 6)."""
-        known = {each.worker for each in members}
-        if all(row.owner is None or row.owner in known for row in self._shards):
-            return members
-        again = await self._rows.members.members()
-        self._sightings.note([*members, *again], self._clock.monotonic())
-        return [*members, *(each for each in again if each.worker not in known)]
-
     @property
     def _me(self) -> str:
         return self._heart.member.worker
 
-    async def _bury(self, member: Member) -> bool:
-        dead = await self._rows.members.bury(member)
-        if dead:
-            self._report(WorkerBuried(worker=self._me, buried=member.worker))
-        return dead
-
-    def _unsteady(self, members: Sequence[Member]) -> bool:
-        """Say whether rows may have changed although no worker's row did.
-
-        What an owner does not say it holds, it is about to tell of, or has given back between two of its heartbeats.
-        """
-        if self._audit.holes or any(row.owner is None and row.state == "open" for row in self._shards):
-            return True
-        mine = {row.id for row in self._shards if row.owner == self._me and row.state == "open"}
-        owned = {(row.owner, row.id) for row in self._shards if row.owner != self._me and row.state == "open"}
-        held = {(each.worker, shard) for each in members if each.state == "alive" for shard in each.holds}
-        return mine != set(self._runs) or not owned <= held
-
-    def _note_care(self, members: Sequence[Member], now: float) -> None:
-        fresh = self._sightings.fresh(members, now=now, within=STALE * self._lease)
+    def _note_care(self, members: Sequence[Member]) -> None:
+        now = self._clock.monotonic()
+        fresh = self._lookout.fresh(members, within=STALE * self._lease)
         others = [row for row in self._shards if row.state == "open" and row.id not in self._runs]
         if (
             not self._shards
@@ -214,7 +183,7 @@ class Coordinator:
         new = self._audit.rows_to_make(self._listed.values())
         if new:
             await self._rows.leases.add(new)
-            self._shards = await self._rows.leases.rows()
+            await self._lookout.reread()
             self._audit.note(self._shards)
 
     async def _listing(self) -> Sequence[Shard]:
@@ -239,8 +208,22 @@ class Coordinator:
             row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
             if row is not None and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
-        if steps.move is not None and (run := self._runs.get(steps.move.shard)) is not None:
-            run.drain(grace=self._grace, prefers=steps.move.to)
+        if steps.moves and self._lookout.current and not any(run.draining for run in self.runs):
+            self._offer(steps.moves)
+
+    def _offer(self, moves: Sequence[Move]) -> None:
+        """Hand shards over: all of the plan at once, and nothing more until they are gone."""
+        for move in moves:
+            self._runs[move.shard].drain(grace=self._grace, prefers=move.to)
+        heavy = sum(move.cause == "throughput" for move in moves)
+        self._report(
+            ShardsOffered(
+                worker=self._me,
+                shards=tuple(move.shard for move in moves),
+                takers=tuple(dict.fromkeys(move.to for move in moves)),
+                for_throughput=heavy,
+            )
+        )
 
     def _begin(self, row: ShardRow, previous: str | None, group: asyncio.TaskGroup) -> None:
         frontier = row.progress.frontier
@@ -277,7 +260,7 @@ class Coordinator:
             self._cared_for_since = FOREVER
             self._tell_heart()
             self._listing_due = 0.0
-            self._looked_at = None
+            self._lookout.distrust()
 
     def _hold_off(self, shard: str) -> None:
         """Leave a shard whose run broke alone for longer each time, up to a minute."""
@@ -285,7 +268,7 @@ class Coordinator:
         self._held_off[shard] = (times, self._clock.monotonic() + min(60.0, 2.0**times))
 
     def _tell_heart(self) -> None:
-        self._heart.holds = tuple(sorted(self._runs))
+        self._heart.held = tuple((shard, run.level) for shard, run in sorted(self._runs.items()))
 
 
 def _named(failures: BaseExceptionGroup[Exception]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import datetime
+from math import ceil
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -19,9 +20,12 @@ from streamkit.runtimes.setup import handling_of
 
 if TYPE_CHECKING:
     from streamkit.consumer import Consumer
+    from streamkit.core.lineage import Stream
     from streamkit.core.positions import Start
     from streamkit.runtimes.process import Process
 
+SHARDS_A_BUCKET = 500
+"""Whose checkpoints, every 2 s, are a quarter of the writes that one partition gives (1,000 a second)."""
 _THREADS = 512
 """The most threads for handlers that are plain functions; they start as they are needed."""
 
@@ -62,8 +66,7 @@ class Crew:
     async def _register(self, ports: Ports) -> Registration:
         """Bind the table to this consumer and stream, or make sure it is bound to them (rules 10, 13, 15)."""
         consumer, stream = self._consumer, await ports.source.identify()
-        wanted = Registration(consumer.name, stream, self._first_start())
-        found = await self._process.insist(lambda: ports.registry.register(wanted))
+        found = await self._process.insist(ports.registry.recorded) or await self._first(ports, stream)
         if found.consumer != consumer.name:
             msg = (
                 f"table {consumer.table}: expected the rows of consumer {consumer.name!r}, "
@@ -72,6 +75,13 @@ class Crew:
             raise ConfigurationError(msg)
         same_stream(found.stream, stream, table=consumer.table)
         return replace(found, stream=stream)
+
+    async def _first(self, ports: Ports, stream: Stream) -> Registration:
+        """Register, with as many buckets as the stream has use for; whoever is first is it (rule 9)."""
+        insist = self._process.insist
+        shards = len(await insist(ports.source.shards))
+        wanted = Registration(self._consumer.name, stream, self._first_start(), ceil(max(1, shards) / SHARDS_A_BUCKET))
+        return await insist(lambda: ports.registry.register(wanted))
 
     def _first_start(self) -> Start:
         start = self._consumer.source.start

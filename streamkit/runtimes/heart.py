@@ -11,8 +11,6 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from streamkit.errors import DeclaredDead, StreamkitError, Throttled, Unanswered
 from streamkit.runtimes.waiting import came
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from streamkit.core.balance import Level
     from streamkit.core.leasing import Member
     from streamkit.ports import Clock, Members, Rows
     from streamkit.runtimes.fence import Fence
@@ -35,8 +34,8 @@ class Heart:
     def __init__(self, member: Member, *, lease: float, clock: Clock, fence: Fence, well: Callable[[], bool]) -> None:
         """`lease` in seconds. `well` is asked before each beat: a worker that is stuck must not look alive."""
         self.member = member
-        self.holds: tuple[str, ...] = ()
-        """Ids of the shards run, set by the worker."""
+        self.held: tuple[tuple[str, Level | None], ...] = ()
+        """Ids of the shards run, and what they bring: set by the worker, at once, as this thread may read any time."""
         self.failure: Exception | None = None
         """Why it beats no more, if that is nobody's wish."""
         self._pause = lease / BEATS
@@ -53,8 +52,7 @@ class Heart:
             pause = self._pause
             if self._well():
                 sent = self._clock.monotonic()
-                wanted = replace(self.member, counter=self.member.counter + 1, holds=self.holds)
-                self.member = wanted
+                wanted = self.member = self.member.beaten(self.held)
                 try:
                     await members.beat(wanted)
                 except DeclaredDead:

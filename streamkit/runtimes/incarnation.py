@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from streamkit.core.leasing import ShardRow
+    from streamkit.ports import Chance
     from streamkit.runtimes.process import Opened, Process
 
 _RELEASE_SECONDS = 5.0
 """How long, after the grace period, a drained shard may take to checkpoint and release."""
 _PULSE_SECONDS = 0.5
+SMALL_FLEET = 40
+"""Workers that may look at each other every second; larger fleets look less often."""
 
 
 class Incarnation:
@@ -87,13 +90,14 @@ class Incarnation:
     async def _work(self) -> None:
         stop, coordinator = self._process.stop, self._coordinator
         grace = self._process.grace.total_seconds()
-        tick = min(1.0, max(0.1, self._lease / 10))
         try:
             async with asyncio.TaskGroup() as group:
                 while not stop.is_set():
                     self._look_at_fence()
                     await coordinator.tick(group)
-                    await came(stop, within=tick)
+                    await came(
+                        stop, within=tick_seconds(coordinator.fleet, lease=self._lease, chance=self._process.chance)
+                    )
                 for run in coordinator.runs:
                     run.drain(grace=grace)
                 late = asyncio.get_running_loop().call_later(grace + _RELEASE_SECONDS, _give_up, coordinator.runs)
@@ -114,7 +118,7 @@ class Incarnation:
             return
         member = self._heart.member
         try:
-            await self._opened.rows.members.beat(replace(member, counter=member.counter + 1, state="left", holds=()))
+            await self._opened.rows.members.beat(replace(member.beaten(()), state="left"))
         except (DeclaredDead, WorldError):
             return
 
@@ -195,6 +199,16 @@ class Incarnation:
             delay=wait.after,
             on_stuck=process.on_stuck,
         )
+
+
+def tick_seconds(workers: int, *, lease: float, chance: Chance) -> float:
+    """Return the pause until the next look, of a fleet of so many workers.
+
+    Everybody reads everybody's row at each look. So a large fleet looks less often, up to four times a lease: that is
+    what a fail-over may take longer. And not in step, which nobody who once started together would get out of.
+    """
+    least = min(1.0, max(0.1, lease / 10))
+    return min(lease / 4, least * max(1.0, workers / SMALL_FLEET)) * (0.8 + 0.2 * chance.fraction())
 
 
 class _Fenced(Exception):

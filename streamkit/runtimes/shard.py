@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from streamkit.core.balance import Meter
 from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
@@ -32,6 +33,7 @@ from streamkit.runtimes.waiting import came
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from streamkit.core.balance import Level
     from streamkit.core.leasing import ShardRow
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
@@ -88,6 +90,7 @@ class ShardRun:
         self._moved = (0, self._clock.monotonic())
         """What the frontier had passed when it moved last, and when that was."""
         self._told = self._moved[1]
+        self._meter = Meter(lease.row.level, now=self._moved[1])
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
 
@@ -95,6 +98,16 @@ class ShardRun:
     def id(self) -> str:
         """Id of the shard."""
         return self.lease.row.id
+
+    @property
+    def level(self) -> Level | None:
+        """How many records a second it brings (`core.balance`), once that is known."""
+        return self._meter.level
+
+    @property
+    def draining(self) -> bool:
+        """Say whether it was asked to let go."""
+        return self._draining
 
     def drain(self, *, grace: float, prefers: str | None = None) -> None:
         """Read nothing more, let attempts end within `grace` seconds, checkpoint and release."""
@@ -106,8 +119,10 @@ class ShardRun:
         asyncio.get_running_loop().call_later(grace, self._cut_short)
 
     def watch(self) -> None:
-        """Say so, once a minute, if the frontier does not move although records wait (rule 17)."""
+        """Measure; and say so, once a minute, if the frontier does not move although records wait (rule 17)."""
         now, passed, waiting = self._clock.monotonic(), self._settling.passed, self._settling.pending
+        if not self._draining:
+            self._meter.note(self._settling.admitted, now)
         if passed != self._moved[0] or not waiting:
             self._moved = (passed, now)
             self._told = now
@@ -279,6 +294,7 @@ class ShardRun:
             "parked": self._settling.parked,
             "frontier_arrived": arrived,
             "caught_up_at": self._caught_up_at,
+            "level": self.level,
             **changes,
         }
         await self.lease.write(children=children, **changes)

@@ -41,6 +41,7 @@ MOST_RECORDS = 30
 HASH_KEYS = 2**128
 _MOMENTS = st.integers(1_356_998_400_000, 1_388_534_400_000).map(lambda milliseconds: milliseconds / 1000)
 _TOKENS = st.text("0123456789abcdef", min_size=32, max_size=32)
+_LEVELS = st.none() | st.integers(0, 100)
 
 
 def sequence_numbers() -> SearchStrategy[str]:
@@ -154,6 +155,7 @@ def shard_rows(*, owners: Sequence[str] = ("worker-a", "worker-b")) -> SearchStr
         parked=st.lists(_TOKENS, max_size=3).map(tuple),
         frontier_arrived=st.none() | _MOMENTS,
         caught_up_at=st.none() | _MOMENTS,
+        level=_LEVELS,
     )
 
 
@@ -166,6 +168,7 @@ def members() -> SearchStrategy[Member]:
         state=st.sampled_from(["alive", "left", "dead"]),
         holds=st.lists(st.integers(0, 20).map(_shard_id), max_size=5, unique=True).map(tuple),
         started=_MOMENTS,
+        levels=st.lists(_LEVELS, max_size=5).map(tuple),
     )
 
 

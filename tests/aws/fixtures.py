@@ -47,7 +47,7 @@ async def table(dynamodb: Call, name: str) -> str:
     return name
 
 
-@pytest.fixture(params=[1, 3], ids=["one bucket", "three buckets"])
+@pytest.fixture(params=[1, 5], ids=["one bucket", "five buckets"])
 def layout(table: str, request: pytest.FixtureRequest) -> Layout:
     """Where rows lie."""
     return Layout(table, "0123456789ab", request.param)

@@ -62,6 +62,7 @@ shard_rows = st.builds(
     parked=st.lists(ids, max_size=3).map(tuple),
     frontier_arrived=st.none() | moments,
     caught_up_at=st.none() | moments,
+    level=st.none() | st.integers(0, 100),
 )
 FULL = ShardRow(
     shard=Shard("shardId-000000000000", ("shardId-000000000007",), (0, 2**127 - 1)),
@@ -101,7 +102,14 @@ def test_a_shards_row_reads_back_as_it_was(row: ShardRow) -> None:
     assert shard_row("table", {**key, **shard_item(row)}) == row
 
 
-@given(st.builds(Member, ids, counts, st.sampled_from(["alive", "left", "dead"]), st.lists(ids).map(tuple), moments))
+levels = st.lists(st.none() | st.integers(0, 100), max_size=5).map(tuple)
+
+
+@given(
+    st.builds(
+        Member, ids, counts, st.sampled_from(["alive", "left", "dead"]), st.lists(ids).map(tuple), moments, levels
+    )
+)
 def test_a_workers_row_reads_back_as_it_was(member: Member) -> None:
     """Every field, whatever it holds."""
     key = Layout("table", "0123456789ab", 4).worker_key(member.worker)
@@ -114,9 +122,31 @@ streams = st.builds(Stream, ids, ids, ids, st.integers(1, 8760).map(lambda hours
 @given(ids, streams, starts, st.integers(1, 1000))
 def test_a_registration_reads_back_as_it_was(consumer: str, stream: Stream, start: Start, buckets: int) -> None:
     """Every field, and the number of buckets."""
-    registration = Registration(consumer, stream, start)
-    item = {**META, **registration_item(registration, buckets=buckets)}
-    assert registration_row("table", item) == (registration, buckets)
+    registration = Registration(consumer, stream, start, buckets)
+    item = {**META, **registration_item(registration)}
+    assert registration_row("table", item) == registration
+
+
+def test_a_table_from_before_there_were_buckets_has_one() -> None:
+    """Its rows are found where they are."""
+    stream = Stream("s", "arn:s", "1", timedelta(days=1))
+    item = {**META, **registration_item(Registration("flights", stream, "TRIM_HORIZON", buckets=1))}
+    del item["buckets"]
+    assert registration_row("table", item).buckets == 1
+
+
+@given(st.lists(st.from_regex(r"(shardId-)?=?[0-9]{1,13}", fullmatch=True) | ids, max_size=8))
+def test_any_id_survives_its_short_form(shards: list[str]) -> None:
+    """A worker's row is read by everybody all the time: usual ids are told by their number, others as they are."""
+    member = Member("worker", holds=tuple(shards))
+    assert member_row("table", {**KEY, **member_item(member)}).holds == member.holds
+
+
+def test_a_shard_costs_its_worker_a_few_bytes() -> None:
+    """Reads of worker rows are most of what a large fleet costs (docs/scale.md)."""
+    held = tuple((f"shardId-{number:012d}", 30) for number in range(1_000, 2_000))
+    row, empty = Member("worker").beaten(held), Member("worker").beaten(())
+    assert item_bytes(member_item(row)) - item_bytes(member_item(empty)) < 7 * len(held)
 
 
 @given(shard_rows)

@@ -175,17 +175,17 @@ async def test_rows_are_read_over_many_pages(dynamodb: Call, layout: Layout) -> 
 
 async def test_a_registration_says_where_rows_lie(dynamodb: Call, table: str) -> None:
     """The number of buckets is fixed by whoever was first."""
-    await TableRegistry(dynamodb, table, buckets=3).register(WANTED)
-    later = TableRegistry(dynamodb, table, buckets=8)
-    assert await later.register(WANTED) == WANTED
-    assert await later.recorded() == (WANTED, 3)
+    wanted = replace(WANTED, buckets=3)
+    await TableRegistry(dynamodb, table).register(wanted)
+    later = TableRegistry(dynamodb, table)
+    assert await later.register(replace(WANTED, buckets=8)) == wanted
     assert await later.layout(STREAM) == Layout.of(table, STREAM, buckets=3)
 
 
 async def test_an_unused_table_has_no_layout(dynamodb: Call, table: str) -> None:
     """Said in one line."""
     with pytest.raises(ConfigurationError, match="no worker has started on it yet"):
-        await TableRegistry(dynamodb, table).recorded()
+        await TableRegistry(dynamodb, table).existing()
 
 
 async def test_a_missing_table_says_how_to_make_it(dynamodb: Call, layout: Layout) -> None:

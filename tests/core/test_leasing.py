@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, plan
+from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, levels_of, plan
 from streamkit.core.lineage import Shard
 from streamkit.testing.strategies import lineages
 
@@ -82,31 +82,43 @@ def test_a_plan_does_not_depend_on_the_order_of_rows(
     order.shuffle(shuffled)
     order.shuffle(others)
     before, after = plans(rows, members), plans(shuffled, others)
-    assert {w: (sorted(r.id for r in p.take), p.move) for w, p in before.items()} == {
-        w: (sorted(r.id for r in p.take), p.move) for w, p in after.items()
+    assert {w: (sorted(r.id for r in p.take), p.moves) for w, p in before.items()} == {
+        w: (sorted(r.id for r in p.take), p.moves) for w, p in after.items()
     }
 
 
 @given(table=tables())
 def test_carrying_out_plans_reaches_balance_and_then_rests(table: tuple[list[ShardRow], list[Member]]) -> None:
-    """Takes first, then one move at a time, none more than needed, until loads differ by at most one."""
+    """Takes first, then all moves at once, no more than needed; where nothing was measured, counts become even."""
     rows, members = table
     alive = sorted(each.worker for each in members if each.state == "alive")
     if not alive:
         return
-    moves = 0
     rows = carried_out(rows, members)
-    surplus = excess(rows, alive)
-    while any(each.move for each in plans(rows, members).values()):
-        offers = [each.move for each in plans(rows, members).values() if each.move]
-        assert len(offers) == 1, "two workers give away at once"
-        moves += 1
-        assert moves <= surplus, "more moves than needed"
-        released = [replace(r, owner=None, prefers=offers[0].to) if r.id == offers[0].shard else r for r in rows]
-        rows = carried_out(released, members)
+    moves = {move.shard: move.to for each in plans(rows, members).values() for move in each.moves}
+    assert len(moves) == excess(rows, alive)
+    released = [replace(r, owner=None, prefers=moves[r.id]) if r.id in moves else r for r in rows]
+    assert {p: [r.id for r in each.take] for p, each in plans(released, members).items()} == {
+        worker: [row.id for row in rows if moves.get(row.id) == worker] for worker in alive
+    }, "a shard on its way goes to whom it was released for, and sets nothing else in motion"
+    rows = carried_out(released, members)
     loads = [sum(row.owner == worker for row in ready(rows)) for worker in alive]
     assert max(loads) - min(loads) <= 1
-    assert all(not each.take for each in plans(rows, members).values())
+    assert all(each == Plan() for each in plans(rows, members).values())
+
+
+@given(table=tables(), gone=st.sets(st.integers(0, 30)))
+def test_moves_of_others_that_are_under_way_change_nobodys_mind(
+    table: tuple[list[ShardRow], list[Member]], gone: set[int]
+) -> None:
+    """Some shards are released already, some not yet: whoever looks now offers the same as who looked before."""
+    rows, members = table
+    rows = carried_out(rows, members)
+    wanted = {move.shard: move.to for each in plans(rows, members).values() for move in each.moves}
+    first = {shard for index, shard in enumerate(sorted(wanted)) if index in gone}
+    midway = [replace(r, owner=None, prefers=wanted[r.id]) if r.id in first else r for r in rows]
+    then = [move for each in plans(midway, members).values() for move in each.moves]
+    assert len(then) + len(first) == len(wanted)
 
 
 def carried_out(rows: list[ShardRow], members: list[Member]) -> list[ShardRow]:
@@ -153,10 +165,35 @@ def test_a_parent_that_is_listed_and_has_no_row_keeps_its_children_waiting() -> 
 
 
 def test_a_released_shard_goes_to_whom_it_was_released_for() -> None:
-    """As long as that one has not more than its share."""
+    """As long as that one is there; else to whoever has least."""
     rows = [ShardRow(Shard(f"s{n}"), "TRIM_HORIZON", owner="a" if n else None, prefers="b") for n in range(3)]
-    members = [Member("a"), Member("b")]
+    members = [Member("a"), Member("b"), Member("c")]
     assert [row.id for row in plans(rows, members)["b"].take] == ["s0"]
+    members[1] = replace(members[1], state="left")
+    assert [row.id for row in plans(rows, members)["c"].take] == ["s0"]
+
+
+def test_a_shard_weighs_what_its_owner_tells_or_what_was_written_last() -> None:
+    """Between two owners its row tells (rule 2); what a dead worker said counts no more than its row."""
+    rows = [
+        ShardRow(Shard("told"), "TRIM_HORIZON", owner="a", level=1),
+        ShardRow(Shard("untold"), "TRIM_HORIZON", owner="a", level=2),
+        ShardRow(Shard("free"), "TRIM_HORIZON", level=3),
+        ShardRow(Shard("orphan"), "TRIM_HORIZON", owner="dead", level=4),
+        ShardRow(Shard("new"), "TRIM_HORIZON"),
+    ]
+    members = [
+        Member("a", holds=("told", "free"), levels=(9, 9)),
+        Member("dead", state="dead", holds=("orphan",), levels=(9,)),
+    ]
+    assert levels_of(rows, members) == {"told": 9, "untold": 2, "free": 3, "orphan": 4, "new": None}
+
+
+def test_a_heartbeat_tells_what_is_held_and_what_it_brings() -> None:
+    """The counter one on; no levels where none is known."""
+    member = Member("a", counter=4, holds=("x",), levels=(2,))
+    assert member.beaten((("y", None), ("z", 3))) == Member("a", counter=5, holds=("y", "z"), levels=(None, 3))
+    assert member.beaten((("y", None),)) == Member("a", counter=5, holds=("y",))
 
 
 # Suspicion
@@ -191,3 +228,15 @@ def test_rows_that_are_gone_are_forgotten() -> None:
     sightings.note([], 5.0)
     sightings.note([member], 20.0)
     assert sightings.suspects([member], now=20.0, lease=LEASE) == []
+
+
+def test_who_is_gone_for_long_is_bygone() -> None:
+    """Counted from when it was first seen dead, not from its last heartbeat; the living never are."""
+    sightings, alive = Sightings(), Member("other", counter=7)
+    sightings.note([alive], 0.0)
+    assert sightings.bygone([alive], now=9_000.0, after=3600.0) == []
+    dead = replace(alive, state="dead")
+    sightings.note([dead], 9_000.0)
+    sightings.note([dead], 12_599.0)
+    assert sightings.bygone([dead], now=12_599.0, after=3600.0) == []
+    assert sightings.bygone([dead], now=12_600.0, after=3600.0) == [dead]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
-from msgspec.structs import replace
 
 from streamkit.core.leasing import SUSPICION, Member, Progress, ShardRow
 from streamkit.core.positions import Position
@@ -23,6 +22,7 @@ from streamkit.engine.retry import FullJitter
 from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.lease import Lease
+from streamkit.runtimes.lookout import Lookout
 
 if TYPE_CHECKING:
     from streamkit.core.lineage import Shard
@@ -92,6 +92,10 @@ class Table(Outside):
         """Ask."""
         await ask(Request("beat", (member,)))
 
+    async def forget(self, seen: Member) -> None:
+        """Ask."""
+        await ask(Request("forget", (seen,)))
+
     async def bury(self, seen: Member) -> bool:
         """Ask."""
         return bool(await ask(Request("bury", (seen,))))
@@ -151,6 +155,7 @@ class ShardWork:
     """
 
     idle_since = float("inf")
+    level = None
 
     def __init__(self, lease: Lease, *, records: int, children: Sequence[Shard]) -> None:
         self.lease = lease
@@ -225,8 +230,19 @@ class Stream:
         return tuple(each for each in self.shards if shard in each.parents)
 
 
+class Unpaced(Lookout):
+    """The lookout that reads shard rows whenever they may have changed."""
+
+    def _pause(self) -> float:
+        return 0.0
+
+
 class Untimed(Coordinator):
     """The coordinator without limits and pauses: nothing here takes time, and no loop is there to count it."""
+
+    def __init__(self, opened: Any, heart: Any, *, process: Any, open_run: Callable[[ShardRow], ShardRun]) -> None:  # noqa: ANN401 - made of simple names
+        super().__init__(opened, heart, process=process, open_run=open_run)
+        self._lookout = Unpaced(opened.rows, me=heart.member.worker, lease=LEASE, process=process)
 
     def _hold_off(self, shard: str) -> None:
         """Try a shard whose run broke at the next tick."""
@@ -245,7 +261,7 @@ class Machine:
         self.table = table
         self.clock = Clock()
         self.chance = Chance(worker)
-        self.heart = SimpleNamespace(member=Member(worker), holds=())
+        self.heart = SimpleNamespace(member=Member(worker), held=())
         self.works: dict[str, ShardWork] = {}
         self.pending: dict[str, Request] = {}
         self.over = False
@@ -260,9 +276,7 @@ class Machine:
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE))),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
-        self.coordinator = Untimed(
-            cast("Any", opened), cast("Any", self.heart), process=cast("Any", process), open_run=self._open_run
-        )
+        self.coordinator = Untimed(opened, self.heart, process=process, open_run=self._open_run)
 
     # Inputs
 
@@ -296,8 +310,7 @@ class Machine:
 
     async def _beat(self) -> None:
         """Beat once, as `Heart` does."""
-        member = replace(self.heart.member, counter=self.heart.member.counter + 1, holds=self.heart.holds)
-        self.heart.member = member
+        member = self.heart.member = self.heart.member.beaten(self.heart.held)
         try:
             await self.table.beat(member)
         except DeclaredDead:
@@ -353,7 +366,7 @@ class Machine:
             self._picture(kept),
             tuple(sorted(self.pending.items())),
             (self._heard, steps),
-            (self.heart.member, self.heart.holds, self.chance.drawn, self.over),
+            (self.heart.member, self.heart.held, self.chance.drawn, self.over),
         )
 
     def _picture(self, value: Value) -> Value:  # noqa: PLR0911 - a line for each kind
@@ -369,11 +382,14 @@ class Machine:
             return frozenset([self._picture(each) for each in value])
         if isinstance(value, _LISTS):
             return tuple([self._picture(each) for each in value])
-        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items()]))
+        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items() if name not in _ASIDE]))
 
 
-_ASIDE = {"_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"}
-"""What does not change, or decides nothing about shards."""
+_ASIDE = {
+    *("_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"),
+    *("alive", "current", "_kept", "_lease", "_not_before"),
+}
+"""What does not change, is made anew at each look, or decides nothing about shards."""
 _PLAIN = (str, int, bytes, type(None), msgspec.Struct)
 _OUTSIDE = (Outside, FullJitter, SimpleNamespace, asyncio.Lock)
 _SETS = (set, frozenset)

@@ -64,7 +64,7 @@ MUTANTS = (
     Mutant("a live shard is taken", ((_PLAN, "row.owner is None or row.owner not in alive", "True"),), _LATE),
     Mutant(
         "who joined after the first look is taken for dead",
-        ((_COORDINATOR, "members = await self._with_newcomers(members)", "pass"),),
+        ((_COORDINATOR, "members = await self._lookout.with_newcomers(members)", "pass"),),
         ("--shape=two", "--records=0", "--joined=1", "--troubles=1"),
     ),
     Mutant(
@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row that names me and that I do not run is left alone",
-        ((_PLAN, "if row.owner == me and row.id not in running)", "if False)"),),
+        ((_PLAN, "takers[row.id] == me and row.id not in running)", "takers[row.id] == me and row.owner != me)"),),
         ("--shape=one", "--records=0", "--troubles=1"),
     ),
 )

@@ -261,7 +261,7 @@ def test_the_heart_beats_four_times_a_lease_and_tells_what_it_holds() -> None:
         member = Member("me")
         await table.join(member)
         heart = Heart(member, lease=10, clock=clock, fence=Fence(lease=10, clock=clock), well=lambda: True)
-        heart.holds = (SHARD,)
+        heart.held = ((SHARD, None),)
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(9.9, stop.set)
         await heart.beat(table, stop)

@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from streamkit import Checkpoint, Record
 from streamkit.core.leasing import Member, ShardRow
+from streamkit.runtimes.incarnation import tick_seconds
+from streamkit.testing import SeededChance
 from tests.runtimes.cluster import LEASE, TAKEOVER, TICK, Cluster, simulate
 
 
@@ -370,3 +373,106 @@ def test_an_outage_of_the_table_stops_checkpoints_and_loses_nothing() -> None:
         assert cluster.repeated == []
 
     simulate(main)
+
+
+# Balance
+
+
+def test_a_newcomer_is_given_its_whole_share_within_seconds() -> None:
+    """All of the surplus in one plan, not a shard a tick; each shard pauses for a moment, and nothing repeats."""
+
+    async def main(cluster: Cluster) -> None:
+        cluster.put(*range(400), keys=200)
+        made = cluster.consumer(slowly(0.2), concurrency=20)
+        cluster.start(made)
+        await cluster.until(lambda: len({row.owner for row in rows(cluster)} - {None}) == 1)
+        await asyncio.sleep(5)
+        second = cluster.start(made)
+        took = await cluster.until(lambda: len(cluster.events("shard.taken", of=second)) >= 20)
+        assert took <= 5
+        (offer,) = cluster.events("shards.offered")
+        assert len(offer.shards) == 20
+        await cluster.until_handled(*range(400))
+        await asyncio.sleep(30)
+        assert len(cluster.events("shards.offered")) == 1, "and then all stand still"
+        assert cluster.repeated == []
+
+    simulate(main, shards=40)
+
+
+def test_a_shard_that_brings_most_is_balanced_by_those_that_bring_little() -> None:
+    """By count the loads are even from the start; once they are measured, the busy ones are shared out, once."""
+
+    async def main(cluster: Cluster) -> None:
+        made = cluster.consumer()
+        cluster.start(made)
+        second = cluster.start(made)
+        await cluster.until(lambda: len(cluster.events("shard.taken", of=second)) >= 4)
+        (mine,) = owner_of(cluster, second)
+        busy = [row.shard for row in rows(cluster) if row.owner == mine]
+        number = 0
+        for _ in range(600):
+            for shard in busy:
+                assert shard.hash_range is not None
+                for _ in range(5):
+                    cluster.world.stream.put(f"key-{number}", number, hash_key=shard.hash_range[0])
+                    number += 1
+            await asyncio.sleep(1)
+        owners = [next(row.owner for row in rows(cluster) if row.id == shard.id) for shard in busy]
+        assert owners.count(mine) == 2
+        assert sum(row.owner == mine for row in rows(cluster)) == 4
+        heavy = [offer for offer in cluster.events("shards.offered") if offer.for_throughput]
+        assert sum(offer.for_throughput for offer in heavy) == 2
+        assert cluster.repeated == []
+
+    simulate(main, shards=8)
+
+
+def test_rows_of_workers_that_are_gone_are_removed_after_an_hour() -> None:
+    """Of those who left and of the dead; until then everybody can see what became of them (rule 2)."""
+
+    async def main(cluster: Cluster) -> None:
+        left, killed, _ = cluster.start(), cluster.start(), cluster.start()
+        await asyncio.sleep(10)
+        left.drain()
+        killed.kill()
+        table = cluster.world.table
+        await cluster.until(lambda: {row.state for row in table.worker_rows.values()} == {"left", "dead", "alive"})
+        await asyncio.sleep(3_580)
+        assert len(table.worker_rows) == 3
+        await cluster.until(lambda: len(table.worker_rows) == 1, within=3_700)
+        assert [row.state for row in table.worker_rows.values()] == ["alive"]
+
+    simulate(main)
+
+
+def test_a_large_fleet_looks_less_often() -> None:
+    """Everybody reads everybody's row: small fleets look every second, none less than four times a lease."""
+    chance = SeededChance(3)
+
+    def pauses(workers: int, lease: float) -> list[float]:
+        return [tick_seconds(workers, lease=lease, chance=chance) for _ in range(200)]
+
+    for workers, lease, most in ((1, 10.0, 1.0), (40, 10.0, 1.0), (80, 10.0, 2.0), (500, 10.0, 2.5), (1, 3.0, 0.3)):
+        found = pauses(workers, lease)
+        assert 0.8 * most <= min(found) < 0.85 * most
+        assert 0.95 * most < max(found) <= most
+
+
+def test_a_table_has_a_bucket_for_every_500_shards_of_the_first_listing() -> None:
+    """Whatever the stream becomes later: rows that lie elsewhere would not be found again (rule 9)."""
+
+    async def main(cluster: Cluster) -> None:
+        first = cluster.start()
+        await asyncio.sleep(3)
+        first.drain()
+        await first.task
+        registration = cluster.world.table.registration
+        assert registration is not None
+        assert registration.buckets == 3
+        cluster.world.table.registration = replace(registration, buckets=7)
+        cluster.start()
+        await asyncio.sleep(3)
+        assert cluster.world.table.registration.buckets == 7
+
+    simulate(main, shards=1_001)

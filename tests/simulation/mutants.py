@@ -84,8 +84,8 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "whose heartbeat row was not seen yet is robbed",
         "6",
-        "runtimes/coordinator.py",
-        "        if all(row.owner is None or row.owner in known for row in self._shards):\n",
+        "runtimes/lookout.py",
+        "        if all(row.owner is None or row.owner in known for row in self.shards):\n",
         "        if known is not None:\n",
     ),
     mutant(

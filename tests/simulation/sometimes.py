@@ -52,10 +52,13 @@ FAULTS = (
 """Shares of requests and happenings that `Rates` names."""
 
 RECOVERIES = (
+    "a move for throughput",
     "buried the dead",
     "buried the living",
     "checkpoint.delayed",
     "coordination.delayed",
+    "forgot who died",
+    "forgot who left",
     "handler.stuck",
     "heartbeat of the dead refused",
     "letter Parked",
@@ -66,6 +69,7 @@ RECOVERIES = (
     "record.retried",
     "records.trimmed",
     "repeat",
+    "several moves in one plan",
     "retook what a lost answer left",
     "sent a write again that was applied",
     "shard.ended",

@@ -18,7 +18,8 @@ class MembersContract:
 
     async def test_a_member_that_joined_is_there(self, members: Members) -> None:
         """Returning means that the row is there, as given."""
-        member = replace(a_member(), counter=3, holds=("shard-1", "shard-2"), started=1_356_998_400.5)
+        holds = ("shard-1", "shardId-000000000017", "17")
+        member = replace(a_member(), counter=3, holds=holds, levels=(7, None, 0), started=1_356_998_400.5)
         await members.join(member)
         assert await the_row(members, member) == member
 
@@ -39,11 +40,11 @@ class MembersContract:
         assert await the_row(members, member) == replace(member, state="dead")
 
     async def test_a_beat_replaces_the_row(self, members: Members) -> None:
-        """Counter, holdings and state are those of the latest beat, read consistently."""
+        """Counter, holdings, levels and state are those of the latest beat, read consistently."""
         member = a_member()
         await members.join(member)
         for counter, holds in enumerate([("a",), ("a", "b"), ()], start=1):
-            beat = replace(member, counter=counter, holds=holds)
+            beat = replace(member, counter=counter, holds=holds, levels=(counter,) * len(holds))
             await members.beat(beat)
             assert await the_row(members, member) == beat
 
@@ -112,6 +113,43 @@ class MembersContract:
         """The row may have been removed by hand meanwhile."""
         member = a_member()
         await members.bury(member)
+        assert member.worker not in {found.worker for found in await members.members()}
+
+    async def test_the_rows_of_the_gone_are_removed(self, members: Members) -> None:
+        """Of the dead and of those who left; removing what is not there changes nothing."""
+        dead, left = a_member(), a_member()
+        for member in (dead, left):
+            await members.join(member)
+        await members.bury(dead)
+        dead, left = replace(dead, state="dead"), replace(left, counter=1, state="left")
+        await members.beat(left)
+        for member in (dead, left, dead):
+            await members.forget(member)
+            assert member.worker not in {found.worker for found in await members.members()}
+
+    async def test_nobody_is_forgotten_who_is_not_as_seen(self, members: Members) -> None:
+        """The removal is conditional on state and counter: the living keep their rows, whoever asks."""
+        member = replace(a_member(), counter=1)
+        await members.join(member)
+        for seen in (replace(member, state="dead"), replace(member, state="left")):
+            await members.forget(seen)
+        with pytest.raises(ValueError, match="expected a member that died or left"):
+            await members.forget(member)
+        assert await the_row(members, member) == member
+        await members.bury(member)
+        await members.forget(replace(member, state="left"))
+        await members.forget(replace(member, counter=0, state="dead"))
+        assert (await the_row(members, member)).state == "dead"
+
+    async def test_who_was_forgotten_stays_dead(self, members: Members) -> None:
+        """Its beats are refused, and a burial makes no row."""
+        member = a_member()
+        await members.join(member)
+        await members.bury(member)
+        await members.forget(replace(member, state="dead"))
+        with pytest.raises(DeclaredDead):
+            await members.beat(replace(member, counter=1))
+        assert await members.bury(member) is False
         assert member.worker not in {found.worker for found in await members.members()}
 
     async def test_dead_and_left_members_are_listed(self, members: Members) -> None:

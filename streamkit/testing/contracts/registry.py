@@ -17,7 +17,7 @@ STREAM = Stream(
     incarnation="1356998400.123",
     retention=timedelta(hours=24),
 )
-WANTED = Registration("flights", STREAM, Since(1_356_998_400.125))
+WANTED = Registration("flights", STREAM, Since(1_356_998_400.125), buckets=3)
 
 
 @pytest.mark.contract
@@ -28,6 +28,18 @@ class RegistryContract:
     async def test_the_first_registration_is_recorded(self, registry: Registry) -> None:
         """What was wanted is what is recorded, in every field."""
         assert await registry.register(WANTED) == WANTED
+
+    async def test_what_is_recorded_is_found(self, registry: Registry) -> None:
+        """Nothing at first; then the first registration, as often as it is asked for."""
+        assert await registry.recorded() is None
+        await registry.register(WANTED)
+        await registry.register(replace(WANTED, consumer="delays"))
+        assert await registry.recorded() == WANTED
+
+    async def test_the_number_of_buckets_is_fixed_by_whoever_was_first(self, registry: Registry) -> None:
+        """Rows that lie elsewhere would not be found again (rule 9)."""
+        await registry.register(WANTED)
+        assert (await registry.register(replace(WANTED, buckets=8))).buckets == 3
 
     async def test_the_oldest_place_is_a_start_too(self, registry: Registry) -> None:
         """A start is a moment or TRIM_HORIZON; both survive."""

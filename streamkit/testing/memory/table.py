@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Trouble = Literal["throttled", "lost", "late"]
-Write = Literal["register", "add", "take", "write", "join", "beat", "bury"]
+Write = Literal["register", "add", "take", "write", "join", "beat", "bury", "forget"]
 
 
 class MemoryTable:
@@ -70,6 +70,13 @@ class MemoryTable:
         return self._take(row, replace(row, owner=by, epoch=row.epoch + 1, token=f"stolen by {by}"))
 
     # -- Registry
+
+    async def recorded(self) -> Registration | None:
+        """Return what is recorded, if anything."""
+        await self._asked("recorded")
+        answer = self.registration
+        await self._travel()
+        return answer
 
     async def register(self, wanted: Registration) -> Registration:
         """Record the first registration; return it ever after."""
@@ -168,6 +175,17 @@ class MemoryTable:
         if row.state == "alive" and row.counter == seen.counter:
             row = self.worker_rows[seen.worker] = replace(row, state="dead")
         return row.state == "dead"
+
+    async def forget(self, seen: Member) -> None:
+        """Remove the row if it is as seen and not alive. Raises `ValueError` for one seen alive."""
+        if seen.state == "alive":
+            raise ValueError(f"expected a member that died or left, got {seen}")
+        await self._written("forget", lambda: self._forget(seen))
+
+    def _forget(self, seen: Member) -> None:
+        row = self.worker_rows.get(seen.worker)
+        if row is not None and (row.state, row.counter) == (seen.state, seen.counter):
+            del self.worker_rows[seen.worker]
 
     # -- the way to the table and back
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -77,6 +77,10 @@ class Mix:
     bad: float
     """Share of records whose handler misbehaves."""
     rates: Rates
+    uneven: bool = False
+    """Whether a few keys bring most of the records, for long enough that it is measured."""
+    aftermath: float = 0.0
+    """Seconds the fleet stands idle after all is settled: rows of the gone are removed only after an hour."""
 
     @property
     def interval_delta(self) -> timedelta:
@@ -126,7 +130,7 @@ def draw(seed: int) -> Mix:
         remakes=random.Random(f"remakes {seed}").random() < 0.1,  # noqa: PLR2004 - few: it ends a history early
     )
     batch_size = rng.choice((1, 3, 10))
-    return Mix(
+    mix = Mix(
         seed=seed,
         workers=rng.choice((1, 2, 2, 3, 3, 4)),
         shards=rng.choice((1, 1, 2, 2, 3, 4)),
@@ -154,3 +158,8 @@ def draw(seed: int) -> Mix:
         bad=share(0.7, 0.3),
         rates=rates,
     )
+    if happens(0.1):
+        workers, shards = rng.choice((2, 3)), rng.choice((4, 6))
+        duration, records = rng.uniform(90.0, 150.0), rng.choice((400, 800))
+        return replace(mix, uneven=True, workers=workers, shards=shards, keys=12, duration=duration, records=records)
+    return replace(mix, aftermath=3 * 3600.0) if happens(0.01) else mix

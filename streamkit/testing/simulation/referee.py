@@ -6,11 +6,11 @@ consumers believe.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamkit.core.leasing import SUSPICION, ShardRow
-from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardTaken
+from streamkit.core.leasing import KEPT_SECONDS, SUSPICION, ShardRow
+from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.testing.simulation.book import Book, Run
 from streamkit.testing.simulation.repeats import Repeats
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 class Violation(AssertionError):
     """A promise was broken."""
+
+
+_PATIENCE_WITH_MOVES = 3
+"""Hand-overs of one shard, by rates that are only just being measured, while nobody comes or goes."""
 
 
 class Sight(NamedTuple):
@@ -62,6 +66,10 @@ class Referee:
         self._held: dict[tuple[str, str], int] = {}
         self._durable: dict[tuple[str, str], str | None] = {}
         self._beaten: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
+        """When a worker left or was declared dead."""
+        self._offers = Counter[str]()
+        """How often each shard was handed over since somebody came or went."""
         rates = mix.rates
         self._hindered = bool(
             rates.slow or rates.sink_outages or rates.lost_effects or rates.stops or rates.stop_at_request
@@ -257,28 +265,57 @@ class Referee:
         """A worker's row was made."""
         self._bodies[member.worker] = process
         self._beaten[member.worker] = self._loop.time()
+        self._stirred()
         self._note(process.name, "joined")
 
     def beat(self, process: Process, member: Member) -> None:
         """A heartbeat took effect."""
         self._beaten[member.worker] = self._loop.time()
         if member.state != "alive":
+            self._gone[member.worker] = self._loop.time()
+            self._stirred()
             self._note(process.name, f"is {member.state}")
 
     def buried(self, process: Process, member: Member) -> None:
         """A worker was declared dead."""
         silent = self._loop.time() - self._beaten[member.worker]
+        self._gone[member.worker] = self._loop.time()
+        self._stirred()
         body = self._bodies[member.worker]
         self._note(process.name, f"buried {body.name}, silent for {silent:.3f} s")
         self._history.saw("buried the dead" if not body.alive else "buried the living")
         if silent < SUSPICION * self.mix.lease / (1.0 + self.mix.drift) - 1e-6:
             self.violated("the living are not buried", f"{process.name} buried {body.name} after {silent:.3f} s")
 
+    def forgotten(self, process: Process, member: Member) -> None:
+        """The row of a worker was removed."""
+        gone = self._loop.time() - self._gone.get(member.worker, self._loop.time())
+        self._history.saw(f"forgot who {'left' if member.state == 'left' else 'died'}")
+        if gone < KEPT_SECONDS / (1.0 + self.mix.drift):
+            self.violated("the gone are remembered for a while", f"{member} by {process.name} after {gone:.0f} s")
+
+    def _stirred(self) -> None:
+        """Something happened after which shards may well change hands."""
+        self._offers.clear()
+
+    def _offered(self, process: Process, event: ShardsOffered) -> None:
+        self._note(process.name, f"offers {', '.join(shard[-4:] for shard in event.shards)}")
+        if len(event.shards) > 1:
+            self._history.saw("several moves in one plan")
+        if event.for_throughput:
+            self._history.saw("a move for throughput")
+        for shard in event.shards:
+            self._offers[shard] += 1
+            if self._offers[shard] > _PATIENCE_WITH_MOVES:
+                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nobody came or went")
+
     def event(self, process: Process, event: Event) -> None:
         """A process reports an event."""
         self._history.saw(event.name)
         if isinstance(event, ShardTaken):
             self._held[process.name, event.shard] = event.epoch
+        elif isinstance(event, ShardsOffered):
+            self._offered(process, event)
         elif isinstance(event, CheckpointWritten):
             if self._durable.get((process.name, event.shard), "") != event.frontier:
                 self.violated(

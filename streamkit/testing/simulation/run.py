@@ -118,10 +118,10 @@ class Script:
         behaviour = "plain"
         if fleet.rng.random() < mix.bad:
             behaviour = fleet.rng.choice(_BEHAVIOURS)
-        key = f"key-{fleet.rng.randrange(mix.keys)}"
+        key = int(mix.keys * fleet.rng.random() ** (4 if mix.uneven else 1))
         if not fleet.shards():
             return
-        record = fleet.stream.put(key, str(number).encode())
+        record = fleet.stream.put(f"key-{key}", str(number).encode())
         fleet.referee.put(record, behaviour)
 
     def _put_everywhere(self) -> None:
@@ -290,7 +290,7 @@ class Script:
             if not any(process.alive for process in fleet.workers):
                 fleet.launch()
         self.drained_after = fleet.loop.time() - began
-        await asyncio.sleep(self.mix.interval + 1.0)
+        await asyncio.sleep(self.mix.interval + 1.0 + self.mix.aftermath)
         await self._end()
         if self.mix.retention is not None:
             await self._reported(limit)

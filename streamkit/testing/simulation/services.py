@@ -120,6 +120,12 @@ class TableView(MemoryTable):
             self._referee.buried(self._process, seen)
         return dead
 
+    def _forget(self, seen: Member) -> None:
+        row = self.worker_rows.get(seen.worker)
+        super()._forget(seen)
+        if row is not None and seen.worker not in self.worker_rows:
+            self._referee.forgotten(self._process, row)
+
 
 class Outbox:
     """The dead-letter queue, over the wire of one process."""
