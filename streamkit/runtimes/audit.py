@@ -37,7 +37,7 @@ class Audit:
         """`start` is the registered one; `lease` in seconds."""
         self.holes: tuple[HashRange, ...] = ()
         """Hash keys that no unfinished row has."""
-        self._start = start
+        self._start: Start = start
         self._apart = max(_APART_SECONDS, lease)
         self._worker = worker
         self._clock = clock
