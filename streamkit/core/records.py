@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar, overload
 
 import msgspec
@@ -120,8 +121,8 @@ class Batch(tuple[Record, ...]):
         if not self:
             msg = "expected at least one record, got an empty batch"
             raise ValueError(msg)
-        origin = self[0].origin
-        if any(record.origin is not origin and record.origin != origin for record in self):
+        origins = [*map(attrgetter("origin"), self)]
+        if origins.count(origins[0]) < len(origins):  # by identity first, as all records of one shard share theirs
             msg = "expected records of one shard, got several"
             raise ValueError(msg)
         return self

@@ -15,6 +15,7 @@ What becomes of a record:
 from __future__ import annotations
 
 from hashlib import blake2b
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from streamkit.core.claims import claims, groups, heads, pairs, tells_of_records_only
@@ -164,7 +165,7 @@ class Settling:
         self._cut_stretch()
         self._troubles.rejudge(now)
         while not self.halted and (attempt := self._troubles.take(now)) is not None:
-            if not self._parked and all(record.defect is None for record in attempt.records):
+            if not self._parked and not any(map(_defect, attempt.records)):
                 return attempt
             unfit = {o: why for o, r in pairs(attempt) if (why := self._unfit(r)) is not None}
             if not unfit:
@@ -322,6 +323,9 @@ class Settling:
         if self.listener is not None:
             for record in records:
                 self.listener(record, outcome)
+
+
+_defect = attrgetter("defect")
 
 
 def digest(key: str) -> str:

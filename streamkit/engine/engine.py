@@ -37,10 +37,10 @@ __all__ = ["Engine", "Handling", "Surroundings"]
 
 _STRETCH = 128
 """Most records handed out between two looks at the time."""
-_TURN = 1024
-"""Most records a runner hands out before it lets other tasks have the loop."""
+_TURN = 64
+"""Attempts a runner makes, or stretches it hands out, before it lets other tasks have the loop."""
 _TURN_SECONDS = 0.005
-"""The same, as a time."""
+"""The same for stretches, as a time: of handlers that never wait there may be thousands."""
 
 
 class Engine:
@@ -133,8 +133,9 @@ class Engine:
         try:
             while attempt is not None:
                 await self._attempt(attempt, watch)
-                turn += len(attempt.records)
-                if turn >= _TURN or clock.monotonic() - began >= _TURN_SECONDS:
+                turn += 1
+                unbroken = isinstance(attempt, Stretch) and attempt.attempt is None
+                if turn >= _TURN or (unbroken and clock.monotonic() - began >= _TURN_SECONDS):
                     await self._yield()
                     turn, began = 0, clock.monotonic()
                 attempt = self._next()
