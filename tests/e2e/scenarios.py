@@ -17,11 +17,23 @@ from tests.e2e.process import Process
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.verdict import Evidence, generations, objections, stall_seconds
 
-DEFAULT_LEASE = 10.0
 HANDOVER_BOUND = 2.0
 """Seconds from SIGTERM until a successor has handled a record of each shard."""
 INCARNATIONS = 2
 """Of a worker that slept through its lease once."""
+
+
+class Terms(NamedTuple):
+    """What the workers are told; by default what streamkit's own defaults say."""
+
+    lease: float = 10.0
+    interval: float = 2.0
+    """Seconds between checkpoints."""
+
+    @property
+    def takeover_bound(self) -> float:
+        """The seconds within which a killed worker's shards are read again: silence, two ticks, and one more."""
+        return SUSPICION * self.lease + 2 * min(1.0, max(0.1, self.lease / 10)) + 1.0
 
 
 class Outcome(NamedTuple):
@@ -30,6 +42,8 @@ class Outcome(NamedTuple):
     put: int
     repeats: int
     """Effects beyond the first of each record."""
+    oldest_repeat_seconds: float
+    """How long before the signal the oldest of the repeated effects had happened."""
     stall_seconds: float
     """The longest time for which a shard stood still although a record waited in it."""
     moves: int
@@ -42,17 +56,12 @@ class Outcome(NamedTuple):
     """Promises broken."""
 
 
-def takeover_bound(lease: float) -> float:
-    """Return the seconds within which a killed worker's shards are read again: silence, two ticks, a second."""
-    return SUSPICION * lease + 2 * min(1.0, max(0.1, lease / 10)) + 1.0
-
-
-def deploy(stage: Stage, chance: Random, *, beside: bool) -> Outcome:
+def deploy(stage: Stage, chance: Random, *, beside: bool, terms: Terms) -> Outcome:
     """SIGTERM one of two workers: the other one, or also one started beside it, goes on."""
     with stage.load(chance) as load:
-        _, leaving = _shared_by(stage, 2, lease=DEFAULT_LEASE)
+        _, leaving = _shared_by(stage, 2, terms)
         if beside:
-            fresh = stage.worker(lease=DEFAULT_LEASE)
+            fresh = stage.worker(*terms)
             eventually(lambda: bool(fresh.names()), "the successor has joined")
         time.sleep(chance.uniform(0.0, 1.0))
         shards, at = leaving.shards(), time.time()
@@ -62,26 +71,26 @@ def deploy(stage: Stage, chance: Random, *, beside: bool) -> Outcome:
     return _outcome(stage, load, since=at, handover=handover)
 
 
-def crash(stage: Stage, chance: Random, *, lease: float, interval: float = 0.2) -> Outcome:
+def crash(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     """SIGKILL one of two workers, while slow records hold the frontier up."""
     with stage.load(chance, Pace(slow=0.004)) as load:
-        _, victim = _shared_by(stage, 2, lease=lease, interval=interval)
-        time.sleep(chance.uniform(0.5, 0.5 + lease / 4 + interval))
+        _, victim = _shared_by(stage, 2, terms)
+        time.sleep(chance.uniform(0.5, 0.5 + terms.lease / 4 + terms.interval))
         shards, at = victim.shards(), time.time()
         victim.kill()
         handover = _taken_over(stage, shards, victim, since=at)
     return _outcome(stage, load, since=at, handover=handover, also=lambda evidence: _older_repeats(evidence, victim))
 
 
-def pause(stage: Stage, chance: Random, *, lease: float, interval: float = 0.2) -> Outcome:
+def pause(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     """SIGSTOP one of two workers for three leases, then SIGCONT: it has to find out before it touches anything."""
     with stage.load(chance) as load:
-        awake, sleeper = _shared_by(stage, 2, lease=lease, interval=interval)
-        time.sleep(chance.uniform(0.0, lease / 4 + interval))
+        awake, sleeper = _shared_by(stage, 2, terms)
+        time.sleep(chance.uniform(0.0, terms.lease / 4 + terms.interval))
         shards, at = sleeper.shards(), time.time()
         sleeper.signal(signal.SIGSTOP)
         handover = _taken_over(stage, shards, sleeper, since=at)
-        eventually(lambda: time.time() - at >= 3 * lease, "three leases are over")
+        eventually(lambda: time.time() - at >= 3 * terms.lease, "three leases are over")
         buried = stage.member(sleeper.names()[0])
         woken = time.time()
         sleeper.signal(signal.SIGCONT)
@@ -91,27 +100,27 @@ def pause(stage: Stage, chance: Random, *, lease: float, interval: float = 0.2) 
     )
 
 
-def rolling_restart(stage: Stage, chance: Random, *, workers: int) -> Outcome:
+def rolling_restart(stage: Stage, chance: Random, *, workers: int, terms: Terms) -> Outcome:
     """SIGTERM one worker after the other, each replaced before the next is stopped."""
     with stage.load(chance) as load:
-        old = _shared_by(stage, workers, lease=DEFAULT_LEASE)
+        old = _shared_by(stage, workers, terms)
         at = time.time()
         for worker in old:
             time.sleep(chance.uniform(0.0, 1.0))
-            _replace(stage, worker)
+            _replace(stage, worker, terms)
     return _outcome(stage, load, since=at)
 
 
-def _replace(stage: Stage, worker: Process) -> None:
+def _replace(stage: Stage, worker: Process, terms: Terms) -> None:
     worker.stop()
-    fresh = stage.worker(lease=DEFAULT_LEASE)
+    fresh = stage.worker(*terms)
     eventually(lambda: bool(fresh.shards()), "the replacement holds a shard")
 
 
-def reshard(stage: Stage, chance: Random, *, counts: Sequence[int], lease: float = DEFAULT_LEASE) -> Outcome:
+def reshard(stage: Stage, chance: Random, *, counts: Sequence[int], terms: Terms) -> Outcome:
     """Split the widest shards, or merge any neighbours, until there are so many; and on to the next count."""
     with stage.load(chance) as load:
-        _shared_by(stage, 2, lease=lease)
+        _shared_by(stage, 2, terms)
         at = time.time()
         for count in counts:
             while (now := len(stage.open_shards())) != count:
@@ -138,9 +147,9 @@ def _reached(stage: Stage, load: Load) -> bool:
 # Waiting
 
 
-def _shared_by(stage: Stage, workers: int, *, lease: float, interval: float = 0.2) -> list[Process]:
+def _shared_by(stage: Stage, workers: int, terms: Terms) -> list[Process]:
     """Start workers; return them once each holds as many shards as any other, and works."""
-    fleet = [stage.worker(lease=lease, interval=interval) for _ in range(workers)]
+    fleet = [stage.worker(*terms) for _ in range(workers)]
     share = len(stage.open_shards()) // workers
     eventually(lambda: all(len(worker.shards()) == share for worker in fleet), "each worker holds its share")
     eventually(lambda: all(_works(stage, worker, since=0.0) for worker in fleet), "each worker has handled a record")
@@ -184,12 +193,18 @@ def _outcome(
     return Outcome(
         put=len(load.put),
         repeats=evidence.repeats(),
+        oldest_repeat_seconds=_oldest_repeat(evidence, since),
         stall_seconds=stall_seconds(evidence, since=since),
         moves=sum(take.at >= since for take in evidence.takes),
         generations=generations(evidence),
         handover_seconds=handover,
         objections=[*objections(evidence), *also(evidence)],
     )
+
+
+def _oldest_repeat(evidence: Evidence, since: float) -> float:
+    first = evidence.first_effects()
+    return max((since - first[place].ended for place in evidence.repeated()), default=0.0)
 
 
 def _older_repeats(evidence: Evidence, victim: Process) -> Iterator[str]:
@@ -199,7 +214,7 @@ def _older_repeats(evidence: Evidence, victim: Process) -> Iterator[str]:
         written[event.about["shard"]].append(event.at)
     first = evidence.first_effects()
     for place in sorted(evidence.repeated()):
-        durable = [0.0, *written[place.shard]][-2]
+        durable = [0.0, 0.0, *written[place.shard]][-2]
         if first[place].process != victim.id or first[place].ended < durable:
             yield f"repeated, and not by the crash: {place}"
 

@@ -75,7 +75,7 @@ class Stage:
 
     # What happens
 
-    def worker(self, *options: str, lease: float, interval: float = 0.2) -> Process:
+    def worker(self, lease: float, interval: float, *options: str) -> Process:
         """Start a worker with a lease and a checkpoint interval of so many seconds."""
         settings = {"CHECKPOINT_LEASE": f"{lease}s", "CHECKPOINT_INTERVAL": f"{interval}s"}
         arguments = ("run", PATH, "--log-format", "json", "--log-level", "debug", *options)

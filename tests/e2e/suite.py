@@ -9,9 +9,10 @@ import pytest
 
 from streamkit.clock import SystemChance
 from tests.e2e import scenarios
+from tests.e2e.scenarios import Terms
 from tests.e2e.stage import Stage
 
-LEASE = 3.0
+QUICK = Terms(lease=3.0, interval=0.2)
 SLACK = 5.0
 """Seconds that a busy machine may add to any bound: `make fleet` measures without."""
 
@@ -41,14 +42,14 @@ class WorkerSuite:
 
     def test_a_killed_workers_shards_are_finished_by_another(self, stage: Make, chance: Random) -> None:
         """In time; nothing is lost, keys keep their order, a poison is one letter; one checkpoint's worth repeats."""
-        outcome = scenarios.crash(stage(shards=2), chance, lease=LEASE)
+        outcome = scenarios.crash(stage(shards=2), chance, terms=QUICK)
         assert outcome.objections == []
         assert outcome.handover_seconds is not None
-        assert outcome.handover_seconds < scenarios.takeover_bound(LEASE) + SLACK
+        assert outcome.handover_seconds < QUICK.takeover_bound + SLACK
 
     def test_splits_and_merges_under_load_keep_the_order_of_every_key(self, stage: Make, chance: Random) -> None:
         """Shards begin when all their parents are settled, generation after generation; all once."""
-        outcome = scenarios.reshard(stage(shards=2), chance, counts=(4, 2), lease=LEASE)
+        outcome = scenarios.reshard(stage(shards=2), chance, counts=(4, 2), terms=Terms())
         assert outcome.objections == []
         assert outcome.repeats == 0
         assert outcome.generations >= 3

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 def supervisor(embedded: Mapping[str, str], tmp_path: Path) -> Iterator[Process]:
     """Start two processes under a supervisor, and wait until both have joined."""
     with Stage(f"test-{SystemChance().token()[:12]}", folder=tmp_path, variables=embedded, shards=2) as stage:
-        supervisor = stage.worker("--processes", "2", lease=3.0)
+        supervisor = stage.worker(3.0, 0.2, "--processes", "2")
         eventually(lambda: len(supervisor.names()) == 2, "both processes have joined")
         yield supervisor
 
