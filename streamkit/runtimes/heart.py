@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.errors import DeclaredDead, StreamkitError, Throttled, Unanswered
-from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,20 +34,48 @@ class Heart:
     def __init__(self, member: Member, *, lease: float, clock: Clock, fence: Fence, well: Callable[[], bool]) -> None:
         """`lease` in seconds. `well` is asked before each beat: a worker that is stuck must not look alive."""
         self.member = member
-        self.holds: tuple[str, ...] = ()
-        """Ids of the shards run, set by the worker."""
         self.failure: Exception | None = None
         """Why it beats no more, if that is nobody's wish."""
         self._pause = lease / BEATS
         self._clock = clock
         self._fence = fence
         self._well = well
+        self._holds: tuple[str, ...] = ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resting: asyncio.Timeout | None = None
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Ids of the shards run, set by the worker. One given back is told at once: another waits to see it free."""
+        return self._holds
+
+    @holds.setter
+    def holds(self, holds: tuple[str, ...]) -> None:
+        self._holds = holds
+        if self._loop is not None and not self._told():
+            with suppress(RuntimeError):  # its loop is closed: it beats no more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _told(self) -> bool:
+        """Say whether the last beat claimed nothing that was given back since."""
+        return set(self.member.holds) <= set(self._holds)
+
+    def _wake(self) -> None:
+        if self._resting is not None and not self._resting.expired():
+            self._resting.reschedule(asyncio.get_running_loop().time())
+
+    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+        """Rest for so long, but not when there is something to tell."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds) as self._resting:
+                await stop.wait()
 
     async def beat(self, members: Members, stop: asyncio.Event) -> None:
         """Beat until `stop` is set. A beat that is not confirmed is simply followed by the next one, sooner.
 
         Raises `ConfigurationError` if the table is gone, or may not be written any more.
         """
+        self._loop = asyncio.get_running_loop()
         while not stop.is_set():
             pause = self._pause
             if self._well():
@@ -64,7 +91,8 @@ class Heart:
                     pause = self._pause / BEATS
                 else:
                     self._fence.confirm(sent)
-            await came(stop, within=pause)
+                    pause = self._pause if self._told() else 0.0
+            await self._rest(stop, pause)
 
     def fail(self, failure: Exception) -> None:
         """Beat no more, and say why: the worker must not go on as if it did."""
