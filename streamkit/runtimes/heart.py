@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from streamkit.errors import DeclaredDead, StreamkitError, Throttled, Unanswered
-from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,20 +33,51 @@ class Heart:
     def __init__(self, member: Member, *, lease: float, clock: Clock, fence: Fence, well: Callable[[], bool]) -> None:
         """`lease` in seconds. `well` is asked before each beat: a worker that is stuck must not look alive."""
         self.member = member
-        self.held: tuple[tuple[str, Level | None], ...] = ()
-        """Ids of the shards run, and what they bring: set by the worker, at once, as this thread may read any time."""
         self.failure: Exception | None = None
         """Why it beats no more, if that is nobody's wish."""
         self._pause = lease / BEATS
         self._clock = clock
         self._fence = fence
         self._well = well
+        self._held: tuple[tuple[str, Level | None], ...] = ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resting: asyncio.Timeout | None = None
+
+    @property
+    def held(self) -> tuple[tuple[str, Level | None], ...]:
+        """Ids of the shards run, and what they bring: set by the worker, at once, as this thread may read any time.
+
+        A shard given back is told at once: another worker waits to see it free.
+        """
+        return self._held
+
+    @held.setter
+    def held(self, held: tuple[tuple[str, Level | None], ...]) -> None:
+        self._held = held
+        if self._loop is not None and not self._told():
+            with suppress(RuntimeError):  # its loop is closed: it beats no more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _told(self) -> bool:
+        """Say whether the last beat claimed nothing that was given back since."""
+        return set(self.member.holds) <= {shard for shard, _ in self._held}
+
+    def _wake(self) -> None:
+        if self._resting is not None and not self._resting.expired():
+            self._resting.reschedule(asyncio.get_running_loop().time())
+
+    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+        """Rest for so long, but not when there is something to tell."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds) as self._resting:
+                await stop.wait()
 
     async def beat(self, members: Members, stop: asyncio.Event) -> None:
         """Beat until `stop` is set. A beat that is not confirmed is simply followed by the next one, sooner.
 
         Raises `ConfigurationError` if the table is gone, or may not be written any more.
         """
+        self._loop = asyncio.get_running_loop()
         while not stop.is_set():
             pause = self._pause
             if self._well():
@@ -62,7 +92,8 @@ class Heart:
                     pause = self._pause / BEATS
                 else:
                     self._fence.confirm(sent)
-            await came(stop, within=pause)
+                    pause = self._pause if self._told() else 0.0
+            await self._rest(stop, pause)
 
     def fail(self, failure: Exception) -> None:
         """Beat no more, and say why: the worker must not go on as if it did."""

@@ -1,7 +1,4 @@
-"""A stage for worker processes: a stream, a consumer that leaves a line per effect, and what is there to be seen.
-
-Handlers of gated records wait until the gate is opened, so that a test decides what is under way, not a clock.
-"""
+"""A stage for worker processes: a stream, a consumer that leaves a line per effect, and what is there to be seen."""
 
 # ruff: noqa: ANN401 - the SDK has no types
 
@@ -14,121 +11,63 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from random import Random
+from typing import Any, Self
 
 import boto3
 
+from streamkit.aws.rows import member_row
 from streamkit.core.envelope import read
+from streamkit.core.leasing import Member
+from tests.e2e.load import Load, Pace, Payload
+from tests.e2e.process import LIMIT_SECONDS, Process, Tail
+from tests.e2e.verdict import Effect, Evidence, Place, Take
 
 CONSUMER = """
-import asyncio, os
-from pathlib import Path
+import asyncio, json, os, time
 from streamkit import Kinesis, Poison, Record, Sqs, consumer
 
 EFFECTS = os.open("effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-GATE = Path("gate")
 
 @consumer("{name}", source=Kinesis("{name}"), dead_letters=Sqs("{queue}"))
 async def records(record: Record) -> None:
-    while b"gated" in record.data and not GATE.exists():
-        await asyncio.sleep(0.01)
-    if b"poison" in record.data:
+    began, what = time.time(), record.json()
+    await asyncio.sleep(what["seconds"])
+    if what["poison"]:
         raise Poison("bad from the start")
-    os.write(EFFECTS, f"{{os.getpid()}} {{record.key}} {{record.shard}} {{record.sequence_number}}\\n".encode())
+    line = record.key, what["turn"], record.shard, record.sequence_number, os.getpid(), began, time.time()
+    os.write(EFFECTS, json.dumps(line).encode() + b"\\n")
 """
 PATH = "staged:records"
-PROGRAM = (sys.executable, "-c", "from streamkit.cli import main; main()")
-SETTINGS = {"STREAMKIT_GRACE": "500ms", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
-SHARDS = 2
-LIMIT_SECONDS = 60
-
-
-class Place(NamedTuple):
-    """Where a record is in its stream."""
-
-    shard: str
-    number: int
-
-
-class Put(NamedTuple):
-    """A record that was put."""
-
-    key: str
-    place: Place
-    poison: bool
-
-
-class Effect(NamedTuple):
-    """What a handler did, in the order of doing."""
-
-    process: int
-    key: str
-    place: Place
-
-
-class Process:
-    """A `streamkit` process and its events."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.id = process.pid
-        self._process = process
-        self._log = log
-
-    def kill(self) -> None:
-        """Send SIGKILL; returning means that nothing of it runs any more."""
-        self._process.kill()
-        self._process.wait(LIMIT_SECONDS)
-
-    def stop(self) -> None:
-        """Send SIGTERM, and wait until it ends in good order."""
-        self._process.terminate()
-        self.end()
-
-    def end(self) -> None:
-        """Wait until it ends by itself, in good order."""
-        status = self._process.wait(LIMIT_SECONDS)
-        assert status == 0, self._log.read_text(encoding="utf-8")
-
-    def events(self, *names: str) -> list[dict[str, Any]]:
-        """Return what it reported so far: all of it, or what is of these names."""
-        *lines, _torn = self._log.read_text(encoding="utf-8").split("\n")
-        assert all(line.startswith("{") for line in lines), lines
-        found: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        return [event for event in found if not names or event["event"] in names]
-
-    @property
-    def name(self) -> str:
-        """What it is called in the checkpoint table."""
-        [started] = self.events("worker.started")
-        return str(started["worker"])
-
-    def shards(self) -> list[str]:
-        """Return the shards it holds."""
-        held: dict[str, bool] = {}
-        for event in self.events("shard.taken", "shard.released", "shard.lost", "shard.ended"):
-            held[event["shard"]] = event["event"] == "shard.taken"
-        return [shard for shard, holds in held.items() if holds]
+PROGRAM = (sys.executable, "-m", "streamkit")
 
 
 class Stage:
-    """A stream of two shards, its consumer in a folder, and processes that end with the stage.
+    """A stream, its consumer in a folder, and processes that end with the stage.
 
-    `variables` lead the SDK to an endpoint, whatever the environment says.
+    Its dead-letter queue is FIFO, which drops the letter that a successor sends again. `variables` lead the SDK to an
+    endpoint, whatever the environment says.
     """
 
-    def __init__(self, name: str, *, queue: str, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int) -> None:
         self.name = name
-        self.queue = queue
+        self.processes: list[Process] = []
+        """Every worker, in the order of their starts."""
+        self._queue = f"{name}-dlq.fifo"
         self._folder = folder
         self._variables = variables
+        self._shards = shards
         self._stack = ExitStack()
+        self._effects = Tail(folder / "effects")
+        self._read: list[Effect] = []
 
     def __enter__(self) -> Self:
-        (self._folder / "staged.py").write_text(CONSUMER.format(name=self.name, queue=self.queue), encoding="utf-8")
-        self.kinesis.create_stream(StreamName=self.name, ShardCount=SHARDS)
-        self._stack.callback(self.kinesis.delete_stream, StreamName=self.name)
+        source = CONSUMER.format(name=self.name, queue=self._queue)
+        (self._folder / "staged.py").write_text(source, encoding="utf-8")
+        self._kinesis.create_stream(StreamName=self.name, ShardCount=self._shards)
+        self._stack.callback(self._kinesis.delete_stream, StreamName=self.name)
         self._await_active()
-        self.process("init", PATH, "--queue").end()
+        self._process("init", PATH, "--queue", settings={}).end()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,59 +75,90 @@ class Stage:
 
     # What happens
 
-    def process(self, *arguments: str, lease: str = "10s") -> Process:
-        """Start `streamkit ARGUMENTS`."""
+    def worker(self, lease: float, interval: float, *options: str) -> Process:
+        """Start a worker with a lease and a checkpoint interval of so many seconds."""
+        settings = {"CHECKPOINT_LEASE": f"{lease}s", "CHECKPOINT_INTERVAL": f"{interval}s"}
+        arguments = ("run", PATH, "--log-format", "json", "--log-level", "debug", *options)
+        self.processes.append(self._process(*arguments, settings=settings))
+        return self.processes[-1]
+
+    def load(self, chance: Random, pace: Pace | None = None) -> Load:
+        """Put records for as long as the load is not left."""
+        return Load(self._put, pace or Pace(), chance)
+
+    def split(self, shard: str) -> None:
+        """Split an open shard in the middle."""
+        first, last = self.open_shards()[shard]
+        middle = str((first + last) // 2 + 1)
+        self._kinesis.split_shard(StreamName=self.name, ShardToSplit=shard, NewStartingHashKey=middle)
+        self._await_active()
+
+    def merge(self, shard: str, neighbour: str) -> None:
+        """Merge two open neighbours."""
+        self._kinesis.merge_shards(StreamName=self.name, ShardToMerge=shard, AdjacentShardToMerge=neighbour)
+        self._await_active()
+
+    def _process(self, *arguments: str, settings: Mapping[str, str]) -> Process:
         log = self._folder / f"{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKIT_")}
-        environment = {**inherited, **self._variables, **SETTINGS, "STREAMKIT_CHECKPOINT_LEASE": lease}
+        ours = {f"STREAMKIT_{name}": value for name, value in settings.items()}
         with log.open("wb") as sink:
             child = subprocess.Popen(
-                [*PROGRAM, *arguments], cwd=self._folder, env=environment, stdout=subprocess.DEVNULL, stderr=sink
+                [*PROGRAM, *arguments],
+                cwd=self._folder,
+                env={**inherited, **self._variables, **ours},
+                stdout=subprocess.DEVNULL,
+                stderr=sink,
             )
         self._stack.enter_context(child)
         self._stack.callback(child.kill)
         return Process(child, log)
 
-    def worker(self, *options: str, lease: str = "10s") -> Process:
-        """Start a worker."""
-        return self.process("run", PATH, "--log-format", "json", *options, lease=lease)
-
-    def put(self, payloads: Sequence[tuple[str, bytes]]) -> list[Put]:
-        """Put payloads by key, in one request; return them in the order of the stream."""
+    def _put(self, payloads: Sequence[Payload]) -> list[Place]:
         entries = [{"PartitionKey": key, "Data": data} for key, data in payloads]
-        answer = self.kinesis.put_records(StreamName=self.name, Records=entries)
-        assert answer["FailedRecordCount"] == 0
-        places = [Place(each["ShardId"], int(each["SequenceNumber"])) for each in answer["Records"]]
-        put = [Put(key, place, b"poison" in data) for (key, data), place in zip(payloads, places, strict=True)]
-        return sorted(put, key=lambda each: each.place.number)
-
-    def split(self) -> str:
-        """Split the first shard in the middle; return its id."""
-        shard = self.kinesis.list_shards(StreamName=self.name)["Shards"][0]
-        keys = shard["HashKeyRange"]
-        middle = (int(keys["StartingHashKey"]) + int(keys["EndingHashKey"])) // 2
-        self.kinesis.split_shard(StreamName=self.name, ShardToSplit=shard["ShardId"], NewStartingHashKey=str(middle))
-        self._await_active()
-        return str(shard["ShardId"])
-
-    def open_gate(self) -> None:
-        """Let the gated records pass."""
-        (self._folder / "gate").touch()
+        answer = self._kinesis.put_records(StreamName=self.name, Records=entries)
+        assert answer["FailedRecordCount"] == 0, answer
+        return [Place(each["ShardId"], int(each["SequenceNumber"])) for each in answer["Records"]]
 
     # What is to be seen
 
-    def effects(self) -> list[Effect]:
+    def effects(self) -> Sequence[Effect]:
         """Return every effect so far."""
-        file = self._folder / "effects"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [
-            Effect(int(process), key, Place(shard, int(number)))
-            for process, key, shard, number in (line.split() for line in lines)
-        ]
+        self._read += map(_effect, self._effects.lines()[len(self._read) :])
+        return self._read
 
-    def dead_letters(self) -> list[Place]:
-        """Take every letter out of the queue; return where their records were."""
-        url = self._client("sqs").get_queue_url(QueueName=self.queue)["QueueUrl"]
+    def open_shards(self) -> dict[str, tuple[int, int]]:
+        """Return the hash keys of each open shard, in their order."""
+        ranges = {
+            each["ShardId"]: (int(each["HashKeyRange"]["StartingHashKey"]), int(each["HashKeyRange"]["EndingHashKey"]))
+            for each in self._listed()
+            if "EndingSequenceNumber" not in each["SequenceNumberRange"]
+        }
+        return dict(sorted(ranges.items(), key=lambda each: each[1]))
+
+    def member(self, worker: str) -> Member:
+        """Return the heartbeat row of a worker."""
+        table = f"streamkit-{self.name}"
+        items = self._client("dynamodb").scan(TableName=table, ConsistentRead=True)["Items"]
+        [item] = [item for item in items if item["sk"]["S"] == worker]
+        return member_row(table, item)
+
+    def evidence(self, load: Load) -> Evidence:
+        """Return everything that is left, and empty the queue."""
+        takes = [
+            Take(event.about["shard"], event.about["epoch"], process.id, event.at)
+            for process in self.processes
+            for event in process.events("shard.taken")
+        ]
+        names = ("ParentShardId", "AdjacentParentShardId")
+        parents = {each["ShardId"]: [each[name] for name in names if each.get(name)] for each in self._listed()}
+        return Evidence(load.put, self.effects(), self._dead_letters(), takes, parents)
+
+    def _listed(self) -> list[dict[str, Any]]:
+        return list(self._kinesis.list_shards(StreamName=self.name)["Shards"])
+
+    def _dead_letters(self) -> list[Place]:
+        url = self._client("sqs").get_queue_url(QueueName=self._queue)["QueueUrl"]
         records = [read(body).record for body in self._messages(url)]
         return [Place(record.shard, record.sequence) for record in records]
 
@@ -200,8 +170,7 @@ class Stage:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     @cached_property
-    def kinesis(self) -> Any:
-        """A client, whose SDK has no types."""
+    def _kinesis(self) -> Any:
         return self._client("kinesis")
 
     def _client(self, service: str) -> Any:
@@ -210,10 +179,15 @@ class Stage:
 
     def _await_active(self) -> None:
         def active() -> bool:
-            answer = self.kinesis.describe_stream_summary(StreamName=self.name)
+            answer = self._kinesis.describe_stream_summary(StreamName=self.name)
             return bool(answer["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE")
 
         eventually(active, "the stream is active")
+
+
+def _effect(line: str) -> Effect:
+    key, turn, shard, number, process, began, ended = json.loads(line)
+    return Effect(key, turn, Place(shard, int(number)), process, began, ended)
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

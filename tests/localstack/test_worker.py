@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.e2e.suite import WorkerSuite
+from tests.e2e.suite import WorkerSuite, chance
+
+__all__ = ["chance"]
 
 pytestmark = pytest.mark.localstack
 

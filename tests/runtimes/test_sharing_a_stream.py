@@ -48,6 +48,22 @@ def test_two_workers_share_a_stream_evenly_and_repeat_nothing() -> None:
     simulate(main, shards=4)
 
 
+@pytest.mark.parametrize("phase", [3.0, 3.7, 4.4, 5.1])
+def test_a_shard_handed_over_stands_still_for_no_longer_than_a_look(phase: float) -> None:
+    """Its owner tells at once that it holds it no more: the newcomer need not wait for the next heartbeat."""
+
+    async def main(cluster: Cluster) -> None:
+        first = cluster.start()
+        await cluster.until(lambda: len(cluster.events("shard.taken", of=first)) == 2)
+        await asyncio.sleep(phase)
+        second = cluster.start()
+        await cluster.until(lambda: bool(cluster.events("shard.taken", of=second)))
+        [released], [taken] = cluster.when("shard.released", of=first), cluster.when("shard.taken", of=second)
+        assert 0 < taken - released <= TICK + 0.1
+
+    simulate(main, shards=2, latency=lambda: 0.01)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_workers_shards_are_taken_in_time_and_lose_nothing(seed: int) -> None:
     """Within 1.05 leases, two ticks and a second; what repeats is what no checkpoint covered yet (rule 18)."""
