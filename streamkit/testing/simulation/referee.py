@@ -36,7 +36,7 @@ class Violation(AssertionError):
 
 
 _PATIENCE_WITH_MOVES = 3
-"""Hand-overs of one shard, by rates that are only just being measured, while nobody comes or goes."""
+"""Hand-overs of one shard, by rates that are only just being measured, while no worker or shard comes or goes."""
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class Referee:
         self._gone: dict[str, float] = {}
         """When a worker left or was declared dead."""
         self._offers = Counter[str]()
-        """How often each shard was handed over since somebody came or went."""
+        """How often each shard was handed over since a worker or a shard came or went."""
         self._start: float | None = None
         self._registered = False
         self._found = 0.0
@@ -207,8 +207,9 @@ class Referee:
             return
         if last.epoch == run.epoch and last.process is run.process:
             self.violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
-        elif row is not None and self._covers(row, entry) and not self._bits_dropped:
-            self.violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
+        elif row is not None and self._covers(row, entry):
+            if not self._bits_dropped:  # as they are where the first record after the frontier was trimmed (rule 17)
+                self.violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
         elif (entry.shard, last.epoch) in self._released:
             self.violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
         else:
@@ -313,6 +314,8 @@ class Referee:
         self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
             self._released.add((row.id, row.epoch))
+        if row.state != "open":
+            self._stirred()
         if row.state == "ended" and not all(map(self._accounted, self._log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
 
@@ -422,7 +425,7 @@ class Referee:
             self.violated("the gone are remembered for a while", f"{member} by {process.name} after {gone:.0f} s")
 
     def _stirred(self) -> None:
-        """Something happened after which shards may well change hands."""
+        """Workers or shards came or went: shards may well change hands."""
         self._offers.clear()
 
     def _offered(self, process: Process, event: ShardsOffered) -> None:
@@ -434,7 +437,7 @@ class Referee:
         for shard in event.shards:
             self._offers[shard] += 1
             if self._offers[shard] > _PATIENCE_WITH_MOVES:
-                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nobody came or went")
+                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nothing came or went")
 
     def event(self, process: Process, event: Event) -> None:
         """A process reports an event."""
