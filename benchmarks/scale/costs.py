@@ -52,7 +52,9 @@ class Load:
     writes: float
     reads: float
     shard_writes: float
-    """Write units on the shard rows: with one bucket, on one partition key."""
+    """Write units on the shard rows."""
+    look_reads: float = 0.0
+    """Read units on the worker rows."""
 
 
 # Sizes
@@ -156,12 +158,13 @@ def ours(shards: int, workers: int, *, busy: bool = True) -> Load:
     checkpoints = shards / INTERVAL if busy else 0.0
     beats = workers * BEATS / LEASE
     looks = workers / (tick(workers) + 2 * LATENCY)
+    look_reads = looks * spread(workers * member_bytes(held), worker_buckets(shards))
     shard_writes = checkpoints * units(shard_bytes(), WRITE_UNIT)
     return Load(
         requests=checkpoints + beats + looks * worker_buckets(shards),
         writes=shard_writes + beats * units(member_bytes(held), WRITE_UNIT),
-        reads=looks * spread(workers * member_bytes(held), worker_buckets(shards))
-        + workers * rows_units(shards) / max(LEASE, SELDOM * pause(shards, workers)),
+        reads=look_reads + workers * rows_units(shards) / max(LEASE, SELDOM * pause(shards, workers)),
+        look_reads=look_reads,
         shard_writes=shard_writes,
     )
 

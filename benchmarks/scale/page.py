@@ -78,7 +78,7 @@ def heat_rows() -> Iterator[list[object]]:
             buckets(shards),
             load.shard_writes / buckets(shards),
             worker_buckets(shards),
-            load.reads / worker_buckets(shards),
+            load.look_reads / worker_buckets(shards),
             rows_units(shards),
             workers * rows_units(shards) / max(tick(workers), pause(shards, workers)) / buckets(shards),
         ]
@@ -145,8 +145,8 @@ The first reading after a change is not put off: then all of them read once with
 ## What stands out
 
 - Up to {even_1000} workers at 1,000 shards and {even_10000} at 10,000, ours is cheaper than the KCL.
-- Large fleets pay with their fail-over: beyond {fleet} workers a tick grows, up to {large:g} s, and at 10,000 shards and
-  500 workers it takes {slowest:.0f} s until all have read the rows that changed.
+- Large fleets pay with their fail-over: beyond {fleet} workers a tick grows, up to {large:g} s, and at 10,000 shards
+  and 500 workers it takes {slowest:.0f} s until all have read the rows that changed.
 
 ## Fleets that were run
 
