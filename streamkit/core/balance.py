@@ -33,8 +33,13 @@ FIT = 0.75
 at the other."""
 FINE = 0.1
 """Gaps below this share of the average load are not looked at."""
+LEAST = 1.0
+"""Records a second: a change of less is not worth a pause, whatever the average."""
 AT_ONCE = 50
 """Shards that one worker gives, or gets, in one plan: each is paused until it is taken, 10 ms or so for each."""
+
+KNOWN = 0.9
+"""Throughput is looked at once it is known of this share of the shards; half the truth leads to moves and back."""
 
 _UNIT = 16
 _WEIGHTS = tuple(round(_UNIT * (2 ** (level / STEPS) - 1)) for level in range(TOP_LEVEL + 1))
@@ -72,9 +77,11 @@ def level_of(rate: float, *, was: Level | None = None) -> Level:
 
 
 def weights(levels: Mapping[str, Level | None]) -> dict[str, int]:
-    """Return what each shard weighs. All weigh nothing where nothing was measured: then they are only counted."""
+    """Return what each shard weighs. All weigh nothing where little was measured: then they are only counted."""
     known = [_WEIGHTS[min(level, TOP_LEVEL)] for level in levels.values() if level is not None]
-    average = sum(known) // len(known) if known else 0
+    if not known or len(known) < KNOWN * len(levels):
+        return dict.fromkeys(sorted(levels), 0)
+    average = sum(known) // len(known)
     return {
         shard: average if level is None else _WEIGHTS[min(level, TOP_LEVEL)] for shard, level in sorted(levels.items())
     }
@@ -175,7 +182,8 @@ def _by_throughput(held: Shares) -> dict[str, str]:
     """Return the new owners that make loads even, in the order of their finding; nobody, if it is not clear."""
     average = sum(share.load for share in held.values()) / max(1, len(held))
     spread = [share.load for share in held.values()]
-    if max(spread, default=0) - min(spread, default=0) < CLEAR * average or not average:
+    worth = max(CLEAR * average, LEAST * _UNIT)
+    if max(spread, default=0) - min(spread, default=0) < worth:
         return {}
     owners = {shard: worker for worker, share in held.items() for _, shard in share.shards}
     after = _after(held, {})
@@ -184,7 +192,7 @@ def _by_throughput(held: Shares) -> dict[str, str]:
     clear = {
         shard: taker
         for shard, taker in found.items()
-        if taker != owners[shard] and max(change[taker], change[owners[shard]]) >= CLEAR * average
+        if taker != owners[shard] and max(change[taker], change[owners[shard]]) >= worth
     }
     lower = _squares(_after(held, clear)) < _squares(held)
     return clear if lower else {}

@@ -212,13 +212,13 @@ def startable(row: ShardRow, by_id: Mapping[str, ShardRow], listed: frozenset[st
     return True
 
 
-def holder_of(row: ShardRow, alive: Container[str]) -> str | None:
+def holder_of(row: ShardRow, alive: Container[str | None]) -> str | None:
     """Return who has the row, or was released for and is about to take it; None if it is anybody's."""
     if is_free(row, alive):
         return row.prefers if row.owner is None and row.prefers in alive else None
     return row.owner
 
 
-def is_free(row: ShardRow, alive: Container[str]) -> bool:
+def is_free(row: ShardRow, alive: Container[str | None]) -> bool:
     """Say whether nobody alive owns the row."""
     return row.owner is None or row.owner not in alive

@@ -26,6 +26,9 @@ PARTITION_SHARDS = 500
 SERVED_SECONDS = 4e-5
 """Of a partition's reads, for one worker to read one shard row: 450 bytes in units of 4 KB, 3,000 units a second."""
 
+SELDOM = 20
+"""Times that pause until the shard rows are read although nothing changed: a twentieth of what partitions serve."""
+
 
 class Lookout:
     """One worker's view of everybody's rows."""
@@ -69,8 +72,9 @@ class Lookout:
         if asked >= self._due or (due and self.current):
             await self.reread()
             self._looked_at = seen
-            self._due = asked + self._lease
-            self._not_before = asked + self._pause()
+            pause = self._pause()
+            self._not_before = asked + pause
+            self._due = asked + max(self._lease, SELDOM * pause)
         return members
 
     async def reread(self) -> None:

@@ -173,8 +173,9 @@ def test_noise_moves_nothing(seed: int) -> None:
 
 def test_a_shard_that_nobody_measured_weighs_as_much_as_the_others_do() -> None:
     """On average; where nobody measured anything, only counts count."""
-    weight = weights({"light": 4, "heavy": 12, "new": None})
-    assert weight["new"] == (weight["light"] + weight["heavy"]) // 2
+    weight = weights({"new": None} | {f"s{number}": number for number in range(10)})
+    assert weight["new"] == sum(weight[f"s{number}"] for number in range(10)) // 10
+    assert set(weights({"a": 1, "b": 9, "c": None}).values()) == {0}, "half the truth leads to moves and back"
     assert weights({"a": None, "b": None}) == {"a": 0, "b": 0}
 
 

@@ -21,6 +21,8 @@ REGRESSIONS = {
     438: "none of the product: the referee asked for a report of what was older than the first snapshot",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
+    20170: "half the rates were known, and a shard went to and fro by what others seemed to bring (balance.py)",
+    20368: "the referee: done bits dropped over a trimmed gap, after a hand-over (rule 17), were called a repeat",
     30219: "a slow answer from the tip counted from its coming, not from its asking: a gap unseen (gaps.py)",
     30391: "fenced with a verdict to bury, the engine started burials in a busy loop (engine/engine.py)",
     30744: "the same",

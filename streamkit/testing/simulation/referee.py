@@ -34,7 +34,7 @@ class Violation(AssertionError):
 
 
 _PATIENCE_WITH_MOVES = 3
-"""Hand-overs of one shard, by rates that are only just being measured, while nobody comes or goes."""
+"""Hand-overs of one shard, by rates that are only just being measured, while no worker or shard comes or goes."""
 
 
 class Sight(NamedTuple):
@@ -69,7 +69,7 @@ class Referee:
         self._gone: dict[str, float] = {}
         """When a worker left or was declared dead."""
         self._offers = Counter[str]()
-        """How often each shard was handed over since somebody came or went."""
+        """How often each shard was handed over since a worker or a shard came or went."""
         rates = mix.rates
         self._hindered = bool(
             rates.slow or rates.sink_outages or rates.lost_effects or rates.stops or rates.stop_at_request
@@ -195,6 +195,8 @@ class Referee:
         self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
             self.repeats.released.add((row.id, row.epoch))
+        if row.state != "open":
+            self._stirred()
         if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
         if row.state == "ended" and not any(row.id in parents for parents in self.lineage.values()):
@@ -295,7 +297,7 @@ class Referee:
             self.violated("the gone are remembered for a while", f"{member} by {process.name} after {gone:.0f} s")
 
     def _stirred(self) -> None:
-        """Something happened after which shards may well change hands."""
+        """Workers or shards came or went: shards may well change hands."""
         self._offers.clear()
 
     def _offered(self, process: Process, event: ShardsOffered) -> None:
@@ -307,7 +309,7 @@ class Referee:
         for shard in event.shards:
             self._offers[shard] += 1
             if self._offers[shard] > _PATIENCE_WITH_MOVES:
-                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nobody came or went")
+                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nothing came or went")
 
     def event(self, process: Process, event: Event) -> None:
         """A process reports an event."""

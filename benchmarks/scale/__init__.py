@@ -1,0 +1,1 @@
+"""What coordination costs: by formula, and by running fleets."""
