@@ -9,19 +9,20 @@ ONE, OTHER = 11, 22
 PUT = [Put("N0", turn, turn == 2, Place("s1" if turn < 4 else "s2", turn), float(turn)) for turn in range(6)]
 EFFECTS = [Effect("N0", put.turn, put.place, ONE, put.at + 0.1, put.at + 0.2) for put in PUT if not put.poison]
 TAKES = [Take("s1", 1, ONE, -1.0), Take("s2", 1, ONE, 3.5)]
+EARLY = [Take(take.shard, take.epoch, take.process, take.at - 9.0) for take in TAKES]
 GOOD = Evidence(PUT, EFFECTS, [Place("s1", 2)], TAKES, {"s1": [], "s2": ["s1"]})
 
 
-def moved(effect: Effect, *, process: int = ONE, later: float = 0.0) -> Effect:
-    """The same effect by somebody else, or later."""
-    return effect._replace(process=process, began=effect.began + later, ended=effect.ended + later)
+def moved(effect: Effect, *, later: float) -> Effect:
+    """The same effect, later."""
+    return effect._replace(began=effect.began + later, ended=effect.ended + later)
 
 
 def test_a_good_run_is_not_objected_to() -> None:
     """Nor is going back: after a crash, a key begins again where its successor has to."""
     assert objections(GOOD) == []
-    again = [*EFFECTS[:2], *EFFECTS]
-    assert objections(GOOD._replace(effects=again)) == []
+    again = [*(moved(effect, later=-1.0) for effect in EFFECTS[:2]), *EFFECTS]
+    assert objections(GOOD._replace(effects=again, takes=EARLY)) == []
     assert GOOD._replace(effects=again).repeats() == 2
 
 
@@ -32,7 +33,7 @@ def test_a_good_run_is_not_objected_to() -> None:
         (GOOD._replace(letters=[]), "expected a letter for each of 1 poisons, got 0"),
         (GOOD._replace(letters=[Place("s1", 2)] * 2), "got 2 letters"),
         (GOOD._replace(put=PUT[:-1]), "not put"),
-        (GOOD._replace(effects=[EFFECTS[1], EFFECTS[0], *EFFECTS[2:]]), "out of order"),
+        (GOOD._replace(effects=[EFFECTS[1], moved(EFFECTS[0], later=1.5), *EFFECTS[2:]]), "out of order"),
         (GOOD._replace(effects=[*EFFECTS, EFFECTS[0]]), "child before parent"),
         (GOOD._replace(takes=TAKES[:1]), "never took its shard"),
         (GOOD._replace(takes=[*TAKES, Take("s1", 2, OTHER, 2.5)]), "stale"),
@@ -45,7 +46,8 @@ def test_what_a_run_breaks_is_said(evidence: Evidence, objection: str) -> None:
 
 def test_what_began_before_the_take_may_end_after_it() -> None:
     """An attempt under way when its process is stopped ends when it goes on; only starting is forbidden."""
-    late = [*EFFECTS[:3], EFFECTS[3]._replace(ended=9.0), EFFECTS[4]]
+    taker = [effect._replace(process=OTHER, began=effect.began + 3.0) for effect in EFFECTS[3:]]
+    late = [*EFFECTS[:3], *taker, EFFECTS[3]._replace(ended=9.0)]
     assert objections(GOOD._replace(effects=late, takes=[*TAKES, Take("s2", 2, OTHER, 5.5)])) == []
 
 

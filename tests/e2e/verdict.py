@@ -94,18 +94,21 @@ def _fates(evidence: Evidence) -> Iterator[str]:
 
 
 def _order(evidence: Evidence) -> Iterator[str]:
-    """No effect of a key skips one: it follows its predecessor, or goes back to begin again from there."""
+    """No attempt at a key skips one: it follows its predecessor, or goes back to begin again from there.
+
+    By their beginnings: an attempt that was under way when its process was stopped ends whenever that goes on.
+    """
     wanted, got = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for each in evidence.put:
         if not each.poison:
             wanted[each.key].append(each.turn)
-    for effect in evidence.effects:
+    for effect in sorted(evidence.effects, key=lambda effect: effect.began):
         got[effect.key].append(effect.turn)
     for key, turns in got.items():
         ranks = {turn: rank for rank, turn in enumerate(sorted(wanted[key]))}
         for last, turn in pairwise([-1, *(ranks.get(turn, -1) for turn in turns)]):
             if turn > last + 1:
-                yield f"out of order: key {key} went from its effect {last} to {turn}"
+                yield f"out of order: key {key} went from its record {last} to {turn}"
 
 
 def _parents_first(evidence: Evidence) -> Iterator[str]:
