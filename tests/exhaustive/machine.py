@@ -21,6 +21,7 @@ from streamkit.core.positions import Position
 from streamkit.engine.retry import FullJitter
 from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered
 from streamkit.runtimes.coordinator import Coordinator
+from streamkit.runtimes.identity import Identity
 from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.lookout import Lookout
 
@@ -237,12 +238,20 @@ class Unpaced(Lookout):
         return 0.0
 
 
+class Unchanged(Identity):
+    """The stream stays the one it is: `tests/simulation` makes others."""
+
+    async def confirm(self) -> None:
+        """Ask nobody."""
+
+
 class Untimed(Coordinator):
     """The coordinator without limits and pauses: nothing here takes time, and no loop is there to count it."""
 
     def __init__(self, opened: Any, heart: Any, *, process: Any, open_run: Callable[[ShardRow], ShardRun]) -> None:  # noqa: ANN401 - made of simple names
         super().__init__(opened, heart, process=process, open_run=open_run)
         self._lookout = Unpaced(opened.rows, me=heart.member.worker, lease=LEASE, process=process)
+        self._identity = Unchanged(cast("Any", None), cast("Any", None), table="", clock=process.clock)
 
     def _hold_off(self, shard: str) -> None:
         """Try a shard whose run broke at the next tick."""
@@ -273,7 +282,7 @@ class Machine:
             ports=SimpleNamespace(source=table),
             rows=SimpleNamespace(leases=table, members=table),
             registration=SimpleNamespace(start="TRIM_HORIZON", stream=None),
-            consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE))),
+            consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE)), table=""),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
         self.coordinator = Untimed(opened, self.heart, process=process, open_run=self._open_run)
@@ -387,6 +396,7 @@ class Machine:
 
 _ASIDE = {
     *("_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"),
+    *("_audit", "_identity"),  # without holes the audit knows what the rows tell
     *("alive", "current", "_kept", "_lease", "_not_before"),
 }
 """What does not change, is made anew at each look, or decides nothing about shards."""

@@ -61,7 +61,11 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("a live shard is taken", ((_PLAN, "row.owner is None or row.owner not in alive", "True"),), _LATE),
+    Mutant(
+        "a live shard is taken",
+        ((_PLAN, "row.owner is None or row.owner not in alive", "True"),),
+        ("--shape=two", "--records=0", "--joined=1", "--troubles=1"),
+    ),
     Mutant(
         "who joined after the first look is taken for dead",
         ((_COORDINATOR, "members = await self._lookout.with_newcomers(members)", "pass"),),
