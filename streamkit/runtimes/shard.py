@@ -19,6 +19,7 @@ from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
+    RecordsAged,
     RecordsTrimmed,
     ShardEnded,
     ShardHeldUp,
@@ -87,7 +88,9 @@ class ShardRun:
         self._sizes: deque[tuple[int, int]] = deque()
         self._moved = (0, self._clock.monotonic())
         """What the frontier had passed when it moved last, and when that was."""
-        self._told = self._moved[1]
+        self._told = self._looked = self._moved[1]
+        self._behind = 0.0
+        """Seconds that the last answer was behind the tip, as far as the service says so."""
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
 
@@ -116,6 +119,18 @@ class ShardRun:
             oldest = self._settling.unsettled()[0].sequence_number
             held_up = now - self._moved[1]
             self._report(ShardHeldUp(shard=self.id, sequence=oldest, held_up_seconds=held_up, waiting=waiting))
+        self._watch_age(now)
+
+    def _watch_age(self, now: float) -> None:
+        """Look once a minute whether the oldest unsettled record is older than half of the retention."""
+        if now - self._looked < _LAG_SECONDS:
+            return
+        self._looked, retention = now, self._terms.retention_seconds
+        unsettled = self._settling.unsettled()[:1] if self._settling.pending else ()
+        ages = [self._clock.now().timestamp() - record.arrived for record in unsettled]
+        age = max([self._behind, *ages])
+        if age >= retention / 2:
+            self._report(RecordsAged(shard=self.id, age_seconds=age, retention_seconds=retention))
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
@@ -174,6 +189,7 @@ class ShardRun:
             await self._terms.budget.room(lambda: self._held)
             asked = self._clock.now().timestamp()
             read = await self._answer(reader)
+            self._behind = 0.0 if read.ended or read.behind is None else read.behind.total_seconds()
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
             await self._feed([each for record in read.records for each in expand(record, hash_range=ours)])
