@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from streamkit.core.kpl import expand
 from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
@@ -313,7 +315,8 @@ class ShardRun:
     async def _finish(self) -> None:
         """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
         if self._ended and self._settling.clear:
-            children = [heir(child, [self.lease.row]) for child in self._children]
+            last = replace(self.lease.row, caught_up_at=self._caught_up_at)
+            children = [heir(child, [last]) for child in self._children]
             await self._write(state="ended", owner=None, children=children)
             self._report(ShardEnded(shard=self.id, children=tuple(child.id for child in children)))
             return

@@ -74,7 +74,7 @@ class StoredStream:
 class ChangeStreams:
     """DynamoDB Streams. `clock` gives seconds since the epoch; nothing here waits.
 
-    Shards roll every `roll_seconds`, changes live for a day, quotas are kept (`quotas=False` lifts them).
+    Shards roll every four hours, changes live for a day, quotas are kept: tests may wish for less of each.
     """
 
     def __init__(
@@ -84,13 +84,15 @@ class ChangeStreams:
         chance: random.Random | None = None,
         region: str = "us-east-1",
         roll_seconds: float = ROLL_SECONDS,
+        retention_seconds: float = RETENTION_SECONDS,
         quotas: bool = True,
     ) -> None:
         self.region = region
         self.roll_seconds = roll_seconds
+        self.retention_seconds = retention_seconds
         self.quotas = quotas
-        self.most_readers = 0
-        """How many readers a shard ever had at once."""
+        self.overlaps = 0
+        """How often a reader asked for a shard that a later one had begun to read: both were at it."""
         self._clock = clock
         self._chance = chance or random.Random(0)
         self._seal = Seal(self._chance.randbytes(16))
@@ -100,6 +102,7 @@ class ChangeStreams:
         self._descriptions: deque[float] = deque(maxlen=DESCRIPTIONS_A_SECOND)
         self._readers: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
         """By stream and shard: when each reader asked last."""
+        self._youngest: dict[tuple[str, str], float] = {}
 
     def __repr__(self) -> str:
         return f"<ChangeStreams of {len(self._streams)} streams>"
@@ -261,8 +264,8 @@ class ChangeStreams:
             for shard in due:
                 self._succeed(stream, shard, [shard.keys], shard.opened + self.roll_seconds)
         for shard in list(stream.shards.values()):
-            shard.trim(now - RETENTION_SECONDS)
-            if shard.gone(now - RETENTION_SECONDS):
+            shard.trim(now - self.retention_seconds)
+            if shard.gone(now - self.retention_seconds):
                 del stream.shards[shard.id]
         if not stream.enabled and not stream.shards:
             del self._streams[stream.arn]
@@ -332,7 +335,9 @@ class ChangeStreams:
         if self.quotas and len({*readers, place.created}) > READERS:
             raise errors.too_often(f"readers of {place.shard}")
         readers[place.created] = now
-        self.most_readers = max(self.most_readers, len(readers))
+        youngest = self._youngest.get((place.stream, place.shard), 0.0)
+        self.overlaps += place.created < youngest
+        self._youngest[place.stream, place.shard] = max(youngest, place.created)
 
 
 def _bounded(
