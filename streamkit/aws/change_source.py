@@ -34,7 +34,7 @@ RETENTION: Final = timedelta(hours=24)
 MAX_PAGES: Final = 1_000
 """Of one listing: at 100 shards a page, shards that live for 4 hours and records that live for 24, of more than any
 table has."""
-_SKEW: Final = timedelta(seconds=10)
+_SKEW: Final = timedelta(seconds=2)
 """By how much the label of a stream may be older than its table."""
 
 Calls = Mapping[str, Call]

@@ -157,10 +157,6 @@ class ChangeStreams:
         middle = (first + last) // 2
         return self._succeed(stream, parent, [(first, middle), (middle + 1, last)], self._clock())
 
-    def forget(self, table: str) -> None:
-        """Drop all streams of a table, as if their day were over."""
-        self._streams = {arn: stream for arn, stream in self._streams.items() if stream.table != table}
-
     # The readers' side
 
     def list_streams(

@@ -56,10 +56,10 @@ class ChangingTable:
         self.enable(shards)
 
     def delete(self) -> None:
-        """Delete the table; its streams are gone at once, without a day's grace."""
+        """Delete the table; its stream stays readable for a day."""
         self._items.clear()
         self._created = None
-        self.streams.forget(self.name)
+        self.disable()
 
     def enable(self, shards: int = 1) -> str:
         """Give it a stream, of a new label."""
