@@ -222,6 +222,7 @@ class Consumer:
         """Take these records of one shard as far as they settle: the whole engine, without AWS and without waiting.
 
         A payload may be bytes, text, or anything JSON can hold, and gets a key of its own; pass `Record`s to say more.
+        Where the source is one of changes, it is the JSON of a change (`streamkit.testing.change` makes them).
         Retries follow at once. Where the worker would pause (an outage) or halt, the rest comes back `unsettled`.
         """
         from streamkit.runtimes.oneshot import settle

@@ -49,6 +49,29 @@ class Written(NamedTuple):
             return "INSERT"
         return "REMOVE" if self.new is None else "MODIFY"
 
+    def json(self, *, number: int, changed: float, view: View, event_id: str, region: str) -> bytes:
+        """Return the change as the service writes it."""
+        body: dict[str, Any] = {
+            "ApproximateCreationDateTime": int(changed),
+            "Keys": self.keys,
+            "SequenceNumber": str(number),
+            "StreamViewType": view,
+        }
+        if view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES") and self.new is not None:
+            body["NewImage"] = self.new
+        if view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES") and self.old is not None:
+            body["OldImage"] = self.old
+        body["SizeBytes"] = len(msgspec.json.encode(body))
+        change = {
+            "eventID": event_id,
+            "eventName": self.event,
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": region,
+            "dynamodb": body,
+        }
+        return msgspec.json.encode(change | ({"userIdentity": _REAPER} if self.expired else {}))
+
 
 @dataclass(slots=True)
 class StoredStream:
@@ -143,7 +166,9 @@ class ChangeStreams:
         key = canonical(msgspec.convert(written.keys, Key))
         [shard] = [each for each in stream.open if each.holds(crc32(key.encode()))]
         number, now = self._next_number(), self._clock()
-        shard.append(number, now, msgspec.json.encode(self._change(stream, written, number, now)))
+        event_id = f"{self._chance.getrandbits(128):032x}"
+        data = written.json(number=number, changed=now, view=stream.view, event_id=event_id, region=self.region)
+        shard.append(number, now, data)
 
     def roll(self, shard: str) -> str:
         """Close a shard in favour of one of the same keys; return that one's id."""
@@ -280,28 +305,6 @@ class ChangeStreams:
     def _next_number(self) -> int:
         self._number += 1
         return self._number
-
-    def _change(self, stream: StoredStream, written: Written, number: int, now: float) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "ApproximateCreationDateTime": int(now),
-            "Keys": written.keys,
-            "SequenceNumber": str(number),
-            "StreamViewType": stream.view,
-        }
-        if stream.view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES") and written.new is not None:
-            body["NewImage"] = written.new
-        if stream.view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES") and written.old is not None:
-            body["OldImage"] = written.old
-        body["SizeBytes"] = len(msgspec.json.encode(body))
-        change = {
-            "eventID": f"{self._chance.getrandbits(128):032x}",
-            "eventName": written.event,
-            "eventVersion": "1.1",
-            "eventSource": "aws:dynamodb",
-            "awsRegion": self.region,
-            "dynamodb": body,
-        }
-        return change | ({"userIdentity": _REAPER} if written.expired else {})
 
     def _position(self, shard: StoredShard, kind: str, number: str | None) -> int:
         """Return the lowest number that an iterator of this kind returns."""
