@@ -94,7 +94,7 @@ def test_a_queue_takes_every_body(one: Letter) -> None:
 
 @pytest.mark.parametrize("defect", [None, "too large"])
 def test_a_change_is_read_back_as_a_change(defect: str | None) -> None:
-    """Its payload is the change's JSON, so a redrive hands out what the handler had; Lambda's readers see its stream."""
+    """Its payload is its JSON, so a redrive hands out what the handler had; Lambda's readers see its stream."""
     arn = "arn:aws:dynamodb:us-east-1:123456789012:table/flights"
     it = replace(change({"id": "UA1"}, new={"id": "UA1", "delay": 11}, table="flights"), attempt=3, defect=defect)
     verdict = Condemned(it, "Poison", "no such route", 1)
@@ -183,6 +183,7 @@ def test_everything_of_the_letter_is_under_streamkit() -> None:
         "payload": "eyJhcnJfZGVsYXkiOiBudWxsfQ==",
         "payloadOmitted": None,
         "trimmed": [],
+        "change": False,
     }
 
 
