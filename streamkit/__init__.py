@@ -1,6 +1,7 @@
-"""Consume Kinesis Data Streams in Python: nothing lost, order kept, one bad record costs one dead letter."""
+"""Consume Kinesis and DynamoDB Streams in Python: nothing lost, order kept, one bad record costs one dead letter."""
 
-from streamkit.consumer import Consumer, Kinesis, Sqs, consumer
+from streamkit.consumer import Consumer, DynamoDBStream, Kinesis, Sqs, consumer
+from streamkit.core.changes import Change
 from streamkit.core.letters import Letter
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
@@ -11,9 +12,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "Change",
     "Checkpoint",
     "ConfigurationError",
     "Consumer",
+    "DynamoDBStream",
     "Failed",
     "Kinesis",
     "Letter",

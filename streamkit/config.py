@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from streamkit.consumer import Consumer
+from streamkit.consumer import Consumer, DynamoDBStream, Source
 from streamkit.errors import ConfigurationError
 from streamkit.settings import CONSUMER_SETTINGS, WORKER_SETTINGS, Setting
 
@@ -89,15 +89,28 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
     for each in given:
         if each.setting.name in _OF_CONSUMERS and each.owner in (None, consumer.name):
             parts.setdefault(each.setting.part, {})[each.setting.field] = each
-    for part, fields in parts.items():
-        values = {field: each.value for field, each in fields.items()}
+    for part, found in parts.items():
+        values = {field: each.value for field, each in found.items()}
         try:
+            if part == "source":
+                values = dict(_of_source(consumer.source, found))
             changes = {part: replace(getattr(consumer, part), **values)} if part else values
             consumer = consumer.using(**changes)
         except ConfigurationError as error:
-            origins = ", ".join(each.origin for each in fields.values())
+            origins = ", ".join(each.origin for each in found.values())
             raise ConfigurationError(f"{origins}: {error}") from error
     return consumer
+
+
+def _of_source(source: Source, given: Mapping[str, Given]) -> Iterator[tuple[str, object]]:
+    """Give the fields of this kind of source. What it has no use for was meant for others, unless it was named."""
+    own = {each.name for each in fields(source)}
+    for name, each in given.items():
+        field = "table" if name == "stream" and isinstance(source, DynamoDBStream) else name
+        if field in own:
+            yield field, each.value
+        elif each.owner is not None:
+            raise ConfigurationError(f"expected a setting that {type(source).__name__} has, got {name!r}")
 
 
 # Where values come from

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
@@ -27,6 +27,7 @@ Handler = Callable[..., Awaitable[None] | None]
 """A function over one record or batch, with extras (`state`) as keyword-only parameters."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 MEBIBYTE = 1024 * 1024
 
 
@@ -38,7 +39,9 @@ class Kinesis:
     stream, or a moment. `compression` says how payloads are compressed; `"auto"` looks at their first bytes.
     `role` is assumed to read another account's stream. `poll` is the pace of reading an idle shard. `kpl_only` says
     that the Kinesis Producer Library makes all aggregates: what it put again for another shard after a reshard is then
-    not handled twice (other aggregators put nothing again, so by default everything is handled).
+    not handled twice (other aggregators put nothing again, so by default everything is handled). `changes` says that
+    the stream carries the changes of DynamoDB tables (Kinesis Data Streams for DynamoDB): handlers get each as a
+    `Change`.
     """
 
     stream: str
@@ -47,15 +50,11 @@ class Kinesis:
     kpl_only: bool = field(default=False, kw_only=True)
     compression: Compression | None = field(default=None, kw_only=True)
     poll: timedelta = field(default=timedelta(milliseconds=250), kw_only=True)
+    changes: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         _expect(bool(self.stream), "Kinesis(stream): expected a name or ARN", self.stream)
-        moment = isinstance(self.start, datetime) and self.start.tzinfo is not None
-        _expect(
-            moment or self.start in ("TRIM_HORIZON", "LATEST"),
-            "Kinesis(start=...): expected 'TRIM_HORIZON', 'LATEST' or a datetime with a time zone",
-            self.start,
-        )
+        _expect_start("Kinesis", self.start)
         _expect(
             self.compression in (None, "gzip", "zlib", "zstd", "auto"),
             "Kinesis(compression=...): expected None, 'gzip', 'zlib', 'zstd' or 'auto'",
@@ -66,6 +65,51 @@ class Kinesis:
             "Kinesis(poll=...): expected 0.2 s (5 reads a second is the service's limit) to 60 s",
             self.poll,
         )
+        plain = not (self.changes and (self.compression or self.kpl_only))
+        _expect(plain, "Kinesis(changes=True): expected neither compression nor kpl_only: DynamoDB uses none", self)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoDBStream:
+    """The changes of a DynamoDB table, by the table's name or ARN: its stream has to be enabled.
+
+    Handlers get each as a `Change`. `start` is where reading begins when the consumer first sees the table: the oldest
+    change the service still has (of up to 24 hours), now, or a moment. `role` is assumed to read another account's
+    table. `poll` is the pace of reading an idle shard. If the stream is disabled and enabled again, the old one is
+    read to its end, then the new one.
+    """
+
+    table: str
+    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = field(default="TRIM_HORIZON", kw_only=True)
+    role: str | None = field(default=None, kw_only=True)
+    poll: timedelta = field(default=timedelta(milliseconds=500), kw_only=True)
+
+    kpl_only: ClassVar[Literal[False]] = False
+    compression: ClassVar[None] = None
+    changes: ClassVar[Literal[True]] = True
+
+    def __post_init__(self) -> None:
+        name = self.table.rpartition(":table/")[2] if self.table.startswith("arn:") else self.table
+        _expect(
+            bool(_TABLE.fullmatch(name)),
+            "DynamoDBStream(table): expected the name or ARN of a table (not of one of its streams)",
+            self.table,
+        )
+        _expect_start("DynamoDBStream", self.start)
+        _expect(
+            timedelta(milliseconds=200) <= self.poll <= timedelta(minutes=1),
+            "DynamoDBStream(poll=...): expected 0.2 s to 60 s",
+            self.poll,
+        )
+
+    @property
+    def stream(self) -> str:
+        """The table's name or ARN: a table has one stream at a time, so it stands for it."""
+        return self.table
+
+
+Source = Kinesis | DynamoDBStream
+"""What a consumer may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +129,7 @@ class Consumer:
     name: str
     handler: Handler
     batches: bool
-    source: Kinesis
+    source: Source
     dead_letters: Sqs | None = None
     concurrency: int = 64
     retry: Retry = field(default_factory=Retry)
@@ -120,7 +164,7 @@ class Consumer:
         object.__setattr__(self, "signature", signature)
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
-        yield _is_a(self.source, Kinesis), "source: expected Kinesis(...)", self.source
+        yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
@@ -178,6 +222,7 @@ class Consumer:
         """Take these records of one shard as far as they settle: the whole engine, without AWS and without waiting.
 
         A payload may be bytes, text, or anything JSON can hold, and gets a key of its own; pass `Record`s to say more.
+        Where the source is one of changes, it is the JSON of a change (`streamkit.testing.change` makes them).
         Retries follow at once. Where the worker would pause (an outage) or halt, the rest comes back `unsettled`.
         """
         from streamkit.runtimes.oneshot import settle
@@ -211,7 +256,7 @@ class _Decorator:
     """`consumer` and `consumer.batch`."""
 
     def __call__(
-        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
+        self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
     ) -> Callable[[Handler], Consumer]:
         """Make a consumer of an `async def` (or plain `def`, run in a thread) over one `Record`.
 
@@ -222,7 +267,7 @@ class _Decorator:
         )
 
     def batch(
-        self, name: str, *, source: Kinesis, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
+        self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
     ) -> Callable[[Handler], Consumer]:
         """Make a consumer of a function over one `Batch`, of up to `batch_size` records.
 
@@ -248,6 +293,14 @@ def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001
     if not holds:
         msg = f"{expectation}, got {got!r}"
         raise ConfigurationError(msg)
+
+
+def _expect_start(source: str, start: object) -> None:
+    _expect(
+        start in ("TRIM_HORIZON", "LATEST") or (isinstance(start, datetime) and start.tzinfo is not None),
+        f"{source}(start=...): expected 'TRIM_HORIZON', 'LATEST' or a datetime with a time zone",
+        start,
+    )
 
 
 def _is_a(value: object, kind: type | UnionType) -> bool:

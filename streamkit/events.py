@@ -217,6 +217,34 @@ class RecordsTrimmed(Event, frozen=True, kw_only=True):
     """Sequence number of the first record read after it, where there is one."""
 
 
+class RecordsAged(Event, frozen=True, kw_only=True):
+    """What this shard has still to settle is older than half of the retention; told once a minute.
+
+    At the end of the retention the service drops it, read or not.
+    """
+
+    name = "records.aged"
+    level = "error"
+    shard: str
+    age_seconds: float
+    retention_seconds: float
+
+
+class StreamRenewed(Event, frozen=True, kw_only=True):
+    """The table's stream was disabled and enabled again: it has a new label, and is read once the old one is.
+
+    No stream has what was written to the table in between.
+    """
+
+    name = "stream.renewed"
+    level = "warning"
+    stream: str
+    """Name of the table."""
+    before: str
+    """Label of the stream that was known."""
+    label: str
+
+
 class RecordRetried(Event, frozen=True, kw_only=True):
     """A handler failed on a record; it will be run again."""
 

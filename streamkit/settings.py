@@ -217,7 +217,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _ZERO = timedelta()
 
 CONSUMER_SETTINGS = (
-    Setting("stream", Text("the name or ARN of a Kinesis stream"), "What is read.", "source"),
+    Setting("stream", Text("the name or ARN of a Kinesis stream or DynamoDB table"), "What is read.", "source"),
     Setting("start", Beginning(), "Where reading begins when the consumer first sees the stream.", "source"),
     Setting(
         "role",

@@ -10,8 +10,8 @@ import pytest
 import streamkit
 
 NAMES = {
-    "Batch", "Checkpoint", "ConfigurationError", "Consumer", "Failed", "Kinesis", "Letter", "Outage", "Partial",
-    "Poison", "Record", "Retry", "Sqs", "StreamkitError", "Unavailable", "Undecodable", "consumer",
+    "Batch", "Change", "Checkpoint", "ConfigurationError", "Consumer", "DynamoDBStream", "Failed", "Kinesis", "Letter",
+    "Outage", "Partial", "Poison", "Record", "Retry", "Sqs", "StreamkitError", "Unavailable", "Undecodable", "consumer",
 }  # fmt: skip
 """Others write code against these: adding one is a decision, removing one a break."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Session = Any
 """An aioboto3.Session; the SDK is published without types."""
-Service = Literal["kinesis", "dynamodb", "sqs", "sts"]
+Service = Literal["kinesis", "dynamodb", "dynamodbstreams", "sqs", "sts"]
 
 
 class AwsSettings(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class AwsSettings(msgspec.Struct, frozen=True):
     """Most connections to one service at once: every shard has at most one request under way."""
     connect_seconds: float = 2.0
     answer_seconds: float = 15.0
-    """Longest wait for a whole answer of Kinesis or SQS."""
+    """Longest wait for a whole answer of Kinesis, DynamoDB Streams or SQS."""
     lease_answer_seconds: float = 2.0
     """The same for DynamoDB, where a lease of a few seconds depends on the answer."""
 
@@ -106,6 +106,8 @@ class Aws:
             self._report(EndpointOverridden(service=service, url=url))
         if service == "kinesis":
             decode.install(client)
+        if service == "dynamodbstreams":
+            decode.install_changes(client)
         return _SdkCall(client, service, within_seconds=self._settings.limit(service))
 
     async def _session(self, role: str | None, region: str | None) -> tuple[Session, str | bool]:

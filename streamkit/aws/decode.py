@@ -51,6 +51,35 @@ def decode_records(response_dict: dict[str, Any], customized_response_dict: dict
     response_dict["body"] = b"{}"
 
 
+class RawChanges(msgspec.Struct):
+    """The answer of DynamoDB Streams' GetRecords: each change as the JSON it is."""
+
+    Records: list[msgspec.Raw]
+    NextShardIterator: str | None = None
+
+
+_changes = msgspec.json.Decoder(RawChanges)
+
+
+def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Cut one answer into its changes in place of the SDK's parser, if it is what it should be."""
+    if response_dict["status_code"] >= MULTIPLE_CHOICES:
+        return
+    try:
+        answer = _changes.decode(response_dict["body"])
+    except msgspec.MsgspecError:
+        return
+    customized_response_dict["Records"] = [bytes(each) for each in answer.Records]
+    if answer.NextShardIterator is not None:
+        customized_response_dict["NextShardIterator"] = answer.NextShardIterator
+    response_dict["body"] = b"{}"
+
+
+def install_changes(client: Any) -> None:  # noqa: ANN401 - the SDK's clients have no type
+    """Let a client of DynamoDB Streams leave changes undecoded."""
+    client.meta.events.register("before-parse.dynamodb-streams.GetRecords", decode_changes)
+
+
 def install(client: Any) -> None:  # noqa: ANN401 - the SDK's clients have no type
     """Let a Kinesis client decode records this way."""
     client.meta.events.register("before-parse.kinesis.GetRecords", decode_records)

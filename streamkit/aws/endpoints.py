@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 _OWN = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".aws.dev")
 """How the names of AWS's own hosts end."""
 
+_NAMES = {"dynamodbstreams": "DYNAMODB_STREAMS"}
+"""Services whose variable is not simply their name."""
+
 
 def is_loopback(url: str) -> bool:
     """Say whether the host of a URL is this machine."""
@@ -28,4 +31,7 @@ def is_overridden(service: str, url: str, environment: Mapping[str, str]) -> boo
         return True
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return False
-    return any(environment.get(name) for name in ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}"))
+    return any(
+        environment.get(name)
+        for name in ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{_NAMES.get(service, service.upper())}")
+    )

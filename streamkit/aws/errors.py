@@ -39,6 +39,10 @@ class Rejected(WorldError, ConfigurationError):
     """The service does not accept the request as it is: nothing happened, and asking again does not help."""
 
 
+class Trimmed(Expired):
+    """The place that was asked for has been dropped by the service: ask for the oldest there is."""
+
+
 class ConditionFailed(WorldError):
     """A conditional write did not hold: nothing happened.
 
@@ -127,6 +131,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
         Missing,
     ),
     **dict.fromkeys(("ExpiredIteratorException", "ExpiredNextTokenException"), Expired),
+    "TrimmedDataAccessException": Trimmed,
     # Sent again with a token whose first attempt still runs: what that one does is open.
     **dict.fromkeys(("TransactionInProgressException", "RequestTimeout", "RequestTimeoutException"), Unanswered),
 }
@@ -145,14 +150,15 @@ class Request(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, service: str, operation: str, parameters: Mapping[str, object]) -> Request:
         """Name the request by the resource among its parameters."""
-        named = ("StreamName", "StreamARN", "TableName", "QueueName", "QueueUrl", "RoleArn")
+        named = ("StreamName", "StreamARN", "TableName", "StreamArn", "QueueName", "QueueUrl", "RoleArn")
         resource = next((str(parameters[name]) for name in named if name in parameters), "")
         return cls(service, operation, resource)
 
     @property
     def action(self) -> str:
         """The IAM action a caller needs for it."""
-        return f"{self.service}:{_ACTIONS.get(self.operation, self.operation)}"
+        service = "dynamodb" if self.service == "dynamodbstreams" else self.service
+        return f"{service}:{_ACTIONS.get(self.operation, self.operation)}"
 
     def __str__(self) -> str:
         return f"{self.service}:{self.operation}" + (f" on {self.resource}" if self.resource else "")
@@ -204,6 +210,7 @@ def _sentence(kind: type[WorldError], request: Request, code: str, said: str) ->
         Unanswered: f"got no answer that settles it ({code}); it may or may not have happened",
         Rejected: f"is not accepted ({code}): {said}",
         Expired: f"names something too old ({code})",
+        Trimmed: f"names what the stream no longer has ({code})",
     }
     return f"{request} {sentences.get(kind, f'was refused for now ({code}); nothing happened, ask again later')}"
 
@@ -212,7 +219,7 @@ def _remedy(request: Request) -> str:
     """Say what makes a missing resource appear."""
     if request.service == "dynamodb":
         return "create it: run `streamkit init MODULE:CONSUMER`"
-    kind = {"kinesis": "stream", "sqs": "queue"}.get(request.service, "resource")
+    kind = {"kinesis": "stream", "dynamodbstreams": "stream", "sqs": "queue"}.get(request.service, "resource")
     return f"create the {kind}, or correct its name, the region or the endpoint"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.aws import schema
+from streamkit.aws.change_source import ChangeSettings, ChangeSource
 from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
@@ -17,13 +18,14 @@ from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
+from streamkit.consumer import DynamoDBStream, Kinesis
 from streamkit.ports import Ports, Rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from streamkit.consumer import Consumer
-    from streamkit.ports import Chance, Clock, Registration, Report
+    from streamkit.ports import Chance, Clock, Registration, Report, Source
 
 _KEEP_CLAIMS_AT_LEAST = timedelta(days=1)
 
@@ -47,7 +49,7 @@ class AwsWorld:
             await schema.check(dynamodb, consumer.table)
             letters = await self._letters(consumer, aws, report)
             yield Ports(
-                source=await self._source(consumer, aws, report),
+                source=await self.source(consumer, aws, report),
                 registry=TableRegistry(dynamodb, consumer.table),
                 dead_letters=letters,
             )
@@ -65,10 +67,27 @@ class AwsWorld:
                 ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep),
             )
 
-    async def _source(self, consumer: Consumer, aws: Aws, report: Report) -> KinesisSource:
+    async def source(self, consumer: Consumer, aws: Aws, report: Report) -> Source:
+        """Open what the consumer reads."""
         source = consumer.source
-        idle = source.poll.total_seconds()
-        pacing = replace(Pacing(), idle_seconds=idle, idle_limit_seconds=2 * idle)
+        if isinstance(source, DynamoDBStream):
+            return await self._changes(source, consumer.max_record_bytes, aws, report)
+        return await self._records(source, consumer.max_record_bytes, aws, report)
+
+    async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
+        region = arn_region(source.table)
+        settings = ChangeSettings(max_record_bytes=max_record_bytes)
+        return ChangeSource(
+            await aws.call("dynamodb", role=source.role, region=region),
+            await aws.call("dynamodbstreams", role=source.role, region=region),
+            table=source.table,
+            clock=self._clock,
+            chance=self._chance,
+            report=report,
+            settings=replace(settings, pacing=_idling(settings.pacing, source.poll)),
+        )
+
+    async def _records(self, source: Kinesis, max_record_bytes: int, aws: Aws, report: Report) -> KinesisSource:
         return KinesisSource(
             await aws.call("kinesis", role=source.role, region=arn_region(source.stream)),
             stream=source.stream,
@@ -76,7 +95,7 @@ class AwsWorld:
             chance=self._chance,
             report=report,
             compression=source.compression,
-            settings=KinesisSettings(pacing=pacing, max_record_bytes=consumer.max_record_bytes),
+            settings=KinesisSettings(pacing=_idling(Pacing(), source.poll), max_record_bytes=max_record_bytes),
         )
 
     async def _letters(self, consumer: Consumer, aws: Aws, report: Report) -> SqsDeadLetters | None:
@@ -90,3 +109,8 @@ class AwsWorld:
         )
         await letters.open()
         return letters
+
+
+def _idling(pacing: Pacing, poll: timedelta) -> Pacing:
+    idle = poll.total_seconds()
+    return replace(pacing, idle_seconds=idle, idle_limit_seconds=2 * idle)

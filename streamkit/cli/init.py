@@ -61,12 +61,9 @@ def tell(event: Event) -> None:
 
 
 async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) -> str:
-    from streamkit.aws.kinesis import KinesisSource
-    from streamkit.aws.shapes import arn_region
+    from streamkit.aws.world import AwsWorld
 
-    source_of = consumer.source
-    call = await aws.call("kinesis", role=source_of.role, region=arn_region(source_of.stream))
-    source = KinesisSource(call, stream=consumer.source.stream, clock=clock, chance=chance, report=lambda _: None)
+    source = await AwsWorld(clock=clock, chance=chance).source(consumer, aws, report=lambda _: None)
     stream = await source.identify()
     hours = round(stream.retention.total_seconds() / 3600)
     return f"stream {stream.name}: found, keeps records for {hours} hours"

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Throttle shards as AWS does: 5 reads and 2 MiB, 1,000 records and 1 MiB written, a second.",
 )
+@click.option("--roll-seconds", type=click.FloatRange(min=1), default=14_400, help="Life of a shard of table changes.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides what chance decides.")
 @click.option("--while-stdin-open", is_flag=True, hidden=True)
-def local(*, port: int, host: str, limits: bool, seed: int, while_stdin_open: bool) -> None:
-    """Serve Kinesis, DynamoDB, SQS and S3 on one address of this machine, until interrupted.
+def local(*, port: int, host: str, limits: bool, roll_seconds: float, seed: int, while_stdin_open: bool) -> None:
+    """Serve Kinesis, DynamoDB and its streams, SQS and S3 on one address of this machine, until interrupted.
 
     Prints, as lines for a shell, the variables that lead every AWS SDK and the AWS command line there.
     """
@@ -39,7 +40,9 @@ def local(*, port: int, host: str, limits: bool, seed: int, while_stdin_open: bo
 
     if not is_installed():
         click.echo(f"streamkit: only Kinesis is served. {MISSING}", err=True)
-    endpoint = Endpoint(host=host, port=port, limits=AS_AWS if limits else UNLIMITED, seed=seed)
+    endpoint = Endpoint(
+        host=host, port=port, limits=AS_AWS if limits else UNLIMITED, seed=seed, roll_seconds=roll_seconds
+    )
     try:
         asyncio.run(_serve(endpoint, while_stdin_open=while_stdin_open))
     except OSError as taken:

@@ -169,7 +169,7 @@ def json(data: bytes, type: Any = Any) -> Any:  # noqa: A002, ANN401 - as json.l
             return _modelled(data, type)
         return msgspec.json.decode(data, type=type)
     except msgspec.ValidationError as error:
-        raise Undecodable(f"expected JSON of the declared type: {_told(error)}") from None
+        raise Undecodable(f"expected JSON of the declared type: {told(error)}") from None
     except msgspec.DecodeError as error:
         raise Undecodable(f"expected JSON, got {len(data)} bytes of something else: {error}") from None
     except UnicodeDecodeError:
@@ -178,7 +178,7 @@ def json(data: bytes, type: Any = Any) -> Any:  # noqa: A002, ANN401 - as json.l
         raise Undecodable(f"expected JSON, got {len(data)} bytes nested too deeply") from None
 
 
-def _told(error: msgspec.ValidationError) -> str:
+def told(error: msgspec.ValidationError) -> str:
     """Return what msgspec says, without the three things of a payload that it quotes."""
     if error.__cause__ is not None:
         return f"the type's own check raised {type(error.__cause__).__name__}"

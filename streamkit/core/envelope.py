@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamkit.core import codec
+from streamkit.core.changes import Change, carried
 from streamkit.core.letters import Cause, Condemned, Condition, Letter
 from streamkit.core.positions import MAX_DIGITS
 from streamkit.core.records import Compression, Origin, Record
@@ -105,6 +106,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payload_omitted: Omission | None = None
     trimmed: tuple[str, ...] = ()
     """Names of texts that were cut."""
+    change: bool = False
+    """Whether the payload is a change of a DynamoDB item."""
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -161,6 +164,7 @@ def _document(letter: Letter) -> Document:
         foreign=record.foreign,
         compression=record.origin.compression,
         payload=record.data,
+        change=isinstance(record, Change),
     )
 
 
@@ -192,7 +196,7 @@ def _as_lambda(document: Document) -> dict[str, object]:
     return context | {
         "version": "1.0",
         "timestamp": _iso(document.condemned),
-        "KinesisBatchInfo": {
+        "DDBStreamBatchInfo" if _of_table(document) else "KinesisBatchInfo": {
             "shardId": document.shard,
             "startSequenceNumber": document.sequence_number,
             "endSequenceNumber": document.sequence_number,
@@ -202,6 +206,11 @@ def _as_lambda(document: Document) -> dict[str, object]:
             "streamArn": document.stream_arn,
         },
     }
+
+
+def _of_table(document: Document) -> bool:
+    """Say whether the record came out of a table's own stream; a change may come through Kinesis too."""
+    return ":dynamodb:" in document.stream_arn
 
 
 def _iso(epoch: float) -> str:
@@ -233,6 +242,13 @@ def _ever_smaller(document: Document, limit: int) -> Iterator[Document]:
 
 def _read_again(document: Document) -> str:
     """Return how a person gets the payload from the stream, while the stream still has it."""
+    if _of_table(document):
+        return (
+            f"aws dynamodbstreams get-shard-iterator --stream-arn {document.stream_arn}/stream/LABEL"
+            f" --shard-id {document.shard} --shard-iterator-type AT_SEQUENCE_NUMBER"
+            f" --sequence-number {document.sequence_number}, then aws dynamodbstreams get-records --limit 1;"
+            f" the label is one of aws dynamodbstreams list-streams --table-name {document.stream}"
+        )
     user_record = "" if document.last and not document.subsequence else f", user record {document.subsequence}"
     return (
         f"aws kinesis get-shard-iterator --stream-arn {document.stream_arn} --shard-id {document.shard}"
@@ -298,7 +314,7 @@ def _letter(document: Document) -> Letter:
 
 
 def _record(document: Document) -> Record:
-    return Record(
+    record = Record(
         data=document.payload or b"",
         key=document.key,
         sequence_number=document.sequence_number,
@@ -312,3 +328,6 @@ def _record(document: Document) -> Record:
         replayed=document.replayed,
         foreign=document.foreign,
     )
+    if not document.change or document.payload is None:
+        return record
+    return replace(carried(replace(record, defect=None)), defect=document.defect)

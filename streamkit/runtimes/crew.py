@@ -13,6 +13,7 @@ from streamkit.core.positions import Since
 from streamkit.engine.handling import Threads
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Ports, Registration
+from streamkit.runtimes.carrying import Carrying
 from streamkit.runtimes.identity import same_stream
 from streamkit.runtimes.incarnation import Incarnation
 from streamkit.runtimes.process import Opened
@@ -52,6 +53,8 @@ class Crew:
         process, consumer = self._process, self._consumer
         async with AsyncExitStack() as stack:
             ports = await stack.enter_async_context(process.world.open(consumer, process.report))
+            if consumer.source.changes:
+                ports = replace(ports, source=Carrying(ports.source))
             registration = await self._register(ports)
             rows = await stack.enter_async_context(process.world.rows(consumer, registration))
             state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None

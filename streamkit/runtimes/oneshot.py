@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.core.changes import carried
 from streamkit.core.kpl import expand
 from streamkit.core.leasing import Progress
 from streamkit.core.records import Origin, Record
@@ -123,7 +124,8 @@ def _records(consumer: Consumer, payloads: Iterable[object]) -> Iterable[Record]
         if isinstance(payload, Record):
             yield payload
         else:
-            yield Record(_encoded(payload), f"key-{n}", str(n), origin, arrived=0.0)
+            record = Record(_encoded(payload), f"key-{n}", str(n), origin, arrived=0.0)
+            yield carried(record) if consumer.source.changes else record
 
 
 def _encoded(payload: object) -> bytes:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from streamkit.core.balance import Meter
 from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
@@ -20,6 +22,7 @@ from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.errors import LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
+    RecordsAged,
     RecordsTrimmed,
     ShardEnded,
     ShardHeldUp,
@@ -89,7 +92,9 @@ class ShardRun:
         self._sizes: deque[tuple[int, int]] = deque()
         self._moved = (0, self._clock.monotonic())
         """What the frontier had passed when it moved last, and when that was."""
-        self._told = self._moved[1]
+        self._told = self._looked = self._moved[1]
+        self._behind = 0.0
+        """Seconds that the last answer was behind the tip, as far as the service says so."""
         self._meter = Meter(lease.row.level, now=self._moved[1])
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
@@ -131,6 +136,18 @@ class ShardRun:
             oldest = self._settling.unsettled()[0].sequence_number
             held_up = now - self._moved[1]
             self._report(ShardHeldUp(shard=self.id, sequence=oldest, held_up_seconds=held_up, waiting=waiting))
+        self._watch_age(now)
+
+    def _watch_age(self, now: float) -> None:
+        """Look once a minute whether the oldest unsettled record is older than half of the retention."""
+        if now - self._looked < _LAG_SECONDS:
+            return
+        self._looked, retention = now, self._terms.retention_seconds
+        unsettled = self._settling.unsettled()[:1] if self._settling.pending else ()
+        ages = [self._clock.now().timestamp() - record.arrived for record in unsettled]
+        age = max([self._behind, *ages])
+        if age >= retention / 2:
+            self._report(RecordsAged(shard=self.id, age_seconds=age, retention_seconds=retention))
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
@@ -189,6 +206,7 @@ class ShardRun:
             await self._terms.budget.room(lambda: self._held)
             asked = self._clock.now().timestamp()
             read = await self._answer(reader)
+            self._behind = 0.0 if read.ended or read.behind is None else read.behind.total_seconds()
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
             await self._feed(expand_all(read.records, hash_range=ours))
@@ -313,7 +331,8 @@ class ShardRun:
     async def _finish(self) -> None:
         """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
         if self._ended and self._settling.clear:
-            children = [heir(child, [self.lease.row]) for child in self._children]
+            last = replace(self.lease.row, caught_up_at=self._caught_up_at)
+            children = [heir(child, [last]) for child in self._children]
             await self._write(state="ended", owner=None, children=children)
             self._report(ShardEnded(shard=self.id, children=tuple(child.id for child in children)))
             return

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamkit.testing.builders import aggregate, letter, payload, record, records
+    from streamkit.testing.builders import aggregate, change, letter, payload, record, records
+    from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
     from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import (
         MemoryDeadLetters,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "START",
+    "ChangeStreams",
+    "ChangingTable",
     "Deadlock",
     "Gate",
     "KinesisWorld",
@@ -51,6 +54,7 @@ __all__ = [
     "VirtualLoop",
     "World",
     "aggregate",
+    "change",
     "letter",
     "payload",
     "record",
@@ -59,6 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "dynamodb_streams": ("ChangeStreams", "ChangingTable"),
     "kinesis": ("KinesisWorld",),
     "memory": (
         "MemoryDeadLetters",
@@ -69,7 +74,7 @@ _HOMES = {
         "Recorder",
         "World",
     ),
-    "builders": ("aggregate", "letter", "payload", "record", "records"),
+    "builders": ("aggregate", "change", "letter", "payload", "record", "records"),
     "threads": ("Gate", "StuckThread"),
     "time": (
         "START",

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamkit.core import changes
 from streamkit.core.letters import Condemned, Letter
 from streamkit.core.records import Origin, Record
 from streamkit.testing import kpl
+from streamkit.testing.dynamodb_streams.streams import Written
+from streamkit.testing.dynamodb_streams.values import item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from streamkit.core.letters import Condition
 
@@ -47,6 +50,32 @@ def record(
         origin=Origin(stream, shard),
         arrived=arrived,
     )
+
+
+def change(  # noqa: PLR0913 - what a test may care to say
+    keys: Mapping[str, object],
+    *,
+    old: Mapping[str, object] | None = None,
+    new: Mapping[str, object] | None = None,
+    sequence: int = 1,
+    shard: str = SHARD,
+    table: str = STREAM,
+    changed: float = ARRIVED,
+    expired: bool = False,
+) -> changes.Change:
+    """Build one change of an item from plain values: inserted, modified or removed, by the images there are.
+
+    Raises `ValueError` for what is no change, `TypeError` for what no attribute can be.
+    """
+    before, after = (None if image is None else item(image) for image in (old, new))
+    written = Written(item(keys), before, after, expired=expired)
+    data = written.json(
+        number=sequence, changed=changed, view="NEW_AND_OLD_IMAGES", event_id=f"{sequence:032x}", region="us-east-1"
+    )
+    made = changes.change(data, Origin(table, shard))
+    if not isinstance(made, changes.Change):
+        raise ValueError(f"expected a change of DynamoDB, got {made.defect}")  # noqa: TRY004 - it is about values
+    return made
 
 
 def records(

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamkit.core import envelope as post
+from streamkit.core.changes import Change
 from streamkit.core.envelope import PayloadOmitted, Unreadable, envelope, read
 from streamkit.core.letters import Cause, Condemned, Letter
 from streamkit.core.records import Origin, Record
+from streamkit.testing import change
 
 ROOMY = 2**20
 BARE = 3_072
@@ -90,6 +92,22 @@ def test_a_queue_takes_every_body(one: Letter) -> None:
         assert all("!" <= character <= "~" for character in name)
 
 
+@pytest.mark.parametrize("defect", [None, "too large"])
+def test_a_change_is_read_back_as_a_change(defect: str | None) -> None:
+    """Its payload is its JSON, so a redrive hands out what the handler had; Lambda's readers see its stream."""
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/flights"
+    it = replace(change({"id": "UA1"}, new={"id": "UA1", "delay": 11}, table="flights"), attempt=3, defect=defect)
+    verdict = Condemned(it, "Poison", "no such route", 1)
+    body = envelope(Letter(verdict, "routes", "1", arn, 1.0), limit_bytes=ROOMY).body
+    found = read(body).record
+    assert found == it
+    assert isinstance(found, Change)
+    assert found.new == {"id": "UA1", "delay": 11}
+    assert json.loads(body)["DDBStreamBatchInfo"]["streamArn"] == arn
+    small = json.loads(envelope(Letter(verdict, "routes", "1", arn, 1.0), limit_bytes=BARE).body)["streamkit"]
+    assert small["payload"] or small["payloadOmitted"]["readAgain"].startswith("aws dynamodbstreams ")
+
+
 def test_lone_surrogates_are_spelt_out() -> None:
     """An exception may quote undecodable bytes (PEP 383); its letter goes out all the same."""
     odd = letter(key="k\ud800", cause=Cause("E", "bad \udcff", "trace \udcff"))
@@ -165,6 +183,7 @@ def test_everything_of_the_letter_is_under_streamkit() -> None:
         "payload": "eyJhcnJfZGVsYXkiOiBudWxsfQ==",
         "payloadOmitted": None,
         "trimmed": [],
+        "change": False,
     }
 
 

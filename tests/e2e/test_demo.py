@@ -77,3 +77,13 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: in
         process.send_signal(number)
         assert process.wait(30) == expected
     assert not any(map(is_running, pids(output)))
+
+
+def test_the_demo_of_changes_ends_with_a_view_that_equals_its_table(tmp_path: Path) -> None:
+    """Four writers, three workers killed, and every minute of delay where it belongs."""
+    with demo("--changes", "--flights", "400", directory=tmp_path) as (process, reader):
+        status = process.wait(2 * SECONDS)
+        output = " ".join(reader.read().split())
+    assert status == 0, output
+    assert output.count("SIGKILL") == 3
+    assert "the view and the table" in output

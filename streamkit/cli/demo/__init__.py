@@ -11,18 +11,23 @@ _TERMINATED = 143
 
 @click.command()
 @click.option("--flights", type=click.IntRange(min=400), metavar="NUMBER", help="How many flights to put: all of them.")
-def demo(*, flights: int | None) -> int:
+@click.option("--changes", is_flag=True, help="Another play: keep a view of a DynamoDB table, by its changes.")
+def demo(*, flights: int | None, changes: bool) -> int:
     """Consume a week of real departures with two workers, kill one half-way, and check that nothing went missing.
 
     Starts an embedded world of Kinesis, DynamoDB and SQS on a free port of this machine, and needs no account. The
     producer repeats batches and corrupts payloads on purpose. All figures shown are read from the tables, the queue,
     the stream and the file; exit status 1 says that they do not add up.
 
-    Runs in a checkout of the repository, where consumers/flights.py and its data are.
+    With --changes, four writers insert, update and delete flights in a table while workers keep statistics by route
+    and day from its stream; three of them are killed, and the view has to equal the table at the end.
+
+    Runs in a checkout of the repository, where the consumers and their data are.
     """
+    from streamkit.cli.demo.changes import play_changes
     from streamkit.cli.demo.play import play
 
     try:
-        return asyncio.run(play(flights=flights))
+        return asyncio.run(play_changes(flights=flights) if changes else play(flights=flights))
     except asyncio.CancelledError:
         return _TERMINATED

@@ -11,9 +11,15 @@ says otherwise. They run in real time, on the loop that pytest-asyncio gives the
 
 import pytest
 
-_SUITES = ("checks", "dead_letters", "leases", "ledger", "members", "registry", "source")
+_SUITES = ("changes", "checks", "dead_letters", "leases", "ledger", "members", "registry", "source")
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
+from streamkit.testing.contracts.changes import (  # noqa: E402
+    ChangesContract,
+    RollingContract,
+    RollingDriver,
+    TableDriver,
+)
 from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract  # noqa: E402
 from streamkit.testing.contracts.leases import LeasesContract  # noqa: E402
 from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
@@ -22,6 +28,7 @@ from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
 from streamkit.testing.contracts.source import SourceContract, StreamDriver  # noqa: E402
 
 __all__ = [
+    "ChangesContract",
     "DeadLettersContract",
     "LeasesContract",
     "LedgerContract",
@@ -29,6 +36,9 @@ __all__ = [
     "QueueDriver",
     "RefusalsContract",
     "RegistryContract",
+    "RollingContract",
+    "RollingDriver",
     "SourceContract",
     "StreamDriver",
+    "TableDriver",
 ]

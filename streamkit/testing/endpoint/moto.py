@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
 
+from streamkit.testing.dynamodb_streams import service
+from streamkit.testing.dynamodb_streams.shards import ROLL_SECONDS
 from streamkit.testing.endpoint import expressions, queries, transactions
+from streamkit.testing.endpoint.changes import TableChanges
 from streamkit.testing.endpoint.tokens import Mismatch, Tokens
 from streamkit.testing.endpoint.wsgi import Answered, Application, Asked, call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 MISSING: Final = 'DynamoDB, SQS and S3 need moto, which is not installed: pip install "streamkit[local]"'
-_TRANSACT: Final = "DynamoDB_20120810.TransactWriteItems"
+_DYNAMODB: Final = "DynamoDB_20120810."
+_TRANSACT: Final = f"{_DYNAMODB}TransactWriteItems"
 _RECEIVE: Final = "AmazonSQS.ReceiveMessage"
 _LONGEST_POLL_SECONDS: Final = 20
 _POLL_SECONDS: Final = 0.1
@@ -35,8 +39,7 @@ def is_installed() -> bool:
 
 
 class _Applications(NamedTuple):
-    dynamodb: Mapping[str, Application]
-    """By the first part of a request's target; they share their tables."""
+    dynamodb: Application
     others: Application
 
 
@@ -48,7 +51,8 @@ class Moto:
 
     _running = False
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, roll_seconds: float = ROLL_SECONDS) -> None:
+        self._changes = TableChanges(clock, roll_seconds=roll_seconds)
         self._tokens: Tokens[Answered] = Tokens(clock)
         self._dynamodb = ThreadPoolExecutor(1, thread_name_prefix="dynamodb")
         self._others = ThreadPoolExecutor(1, thread_name_prefix="moto")
@@ -77,14 +81,21 @@ class Moto:
         if applications is None:
             applications = await loop.run_in_executor(self._dynamodb, self._load)
         target = asked.header("X-Amz-Target")
-        dynamodb = applications.dynamodb.get(target.partition(".")[0])
         if target == _RECEIVE:
             return await self._poll(applications.others, asked)
-        if dynamodb is None:
-            return await loop.run_in_executor(self._others, call, applications.others, asked)
-        if target != _TRANSACT:
-            return await loop.run_in_executor(self._dynamodb, call, dynamodb, asked)
-        return await loop.run_in_executor(self._dynamodb, self._transact, dynamodb, asked, region)
+        if target.startswith((_DYNAMODB, service.TARGET)):
+            return await loop.run_in_executor(self._dynamodb, self._answer, applications.dynamodb, asked, region)
+        return await loop.run_in_executor(self._others, call, applications.others, asked)
+
+    def _answer(self, application: Application, asked: Asked, region: str) -> Answered:
+        """Answer a request of DynamoDB or its streams, and note what it wrote."""
+        target = asked.header("X-Amz-Target")
+        if target.startswith(service.TARGET):
+            return self._changes.answer(region, target.removeprefix(service.TARGET), asked.body)
+        try:
+            return self._transact(application, asked, region) if target == _TRANSACT else call(application, asked)
+        finally:
+            self._changes.note()
 
     async def _poll(self, application: Application, asked: Asked) -> Answered:
         """Ask SQS for messages again and again, without waiting in its thread, until there is one or time is up."""
@@ -104,14 +115,12 @@ class Moto:
         from moto.moto_api._internal.models import moto_api_backend
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        for better in (transactions, expressions, queries):
+        for better in (transactions, expressions, queries, self._changes):
             self._installed.enter_context(better.installed())
         moto_api_backend.reset()
-        dynamodb: dict[str, Application] = {
-            "DynamoDB_20120810": create_backend_app("dynamodb"),
-            "DynamoDBStreams_20120810": create_backend_app("dynamodbstreams"),
-        }
-        self._applications = _Applications(dynamodb, DomainDispatcherApplication(create_backend_app))
+        self._applications = _Applications(
+            create_backend_app("dynamodb"), DomainDispatcherApplication(create_backend_app)
+        )
         return self._applications
 
     def _transact(self, application: Application, asked: Asked, region: str) -> Answered:

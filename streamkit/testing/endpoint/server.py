@@ -12,6 +12,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.testing.dynamodb_streams.shards import ROLL_SECONDS
 from streamkit.testing.endpoint import protocol
 from streamkit.testing.endpoint.moto import MISSING, Moto, is_installed
 from streamkit.testing.endpoint.wsgi import Answered, Asked
@@ -34,7 +35,7 @@ class Endpoint:
     """An HTTP server while its `async with` lasts; it has a world of its own per region, all gone at the end.
 
     `port` 0 means a free one. Any credentials are right, and a request's signature names its region. `clock` returns
-    epoch seconds. Raises OSError if the address is taken.
+    epoch seconds; every `roll_seconds` the shards of tables' streams roll. Raises OSError if the address is taken.
     """
 
     def __init__(  # noqa: PLR0913 - settings of a server, each with its default
@@ -47,6 +48,7 @@ class Endpoint:
         seed: int = 0,
         clock: Callable[[], float] = _system_time,
         moto: bool = True,
+        roll_seconds: float = ROLL_SECONDS,
     ) -> None:
         self._host = host
         self._port = port
@@ -54,7 +56,7 @@ class Endpoint:
         self._faults = faults or Faults()
         self._seed = seed
         self._clock = clock
-        self._moto = Moto(clock) if moto and is_installed() else None
+        self._moto = Moto(clock, roll_seconds=roll_seconds) if moto and is_installed() else None
         self._worlds: dict[str, KinesisWorld] = {}
         self._resources = AsyncExitStack()
         self._chance = SystemChance()

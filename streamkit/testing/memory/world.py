@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from streamkit.aws.change_source import ChangeSettings, ChangeSource
+from streamkit.consumer import DynamoDBStream
 from streamkit.errors import Missing
 from streamkit.ports import Ports, Rows
+from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
+from streamkit.testing.dynamodb_streams.service import calls
 from streamkit.testing.kinesis import KinesisWorld
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 
 class World:
     """What workers of one consumer share: a `runtimes.world.World` over a stream, a table, a queue and a ledger.
+
+    A consumer of a `DynamoDBStream` reads `changing`, a table of its own, by the adapter that reads AWS too.
 
     Clock and chance are by default those of the running virtual loop. `report` is a `Recorder` for whoever wants
     one; workers are given theirs.
@@ -50,22 +59,48 @@ class World:
         )
         self.stream = MemoryStream(self.kinesis, self.clock, name=name, shards=shards)
         self.source = MemorySource(self.stream)
+        self._shards = shards
         self.table = MemoryTable(latency=latency)
         self.letters = MemoryDeadLetters()
         self.ledger = MemoryLedger(self.clock)
         self.report = Recorder()
 
+    @cached_property
+    def changing(self) -> ChangingTable:
+        """A table of the stream's name, made with its own stream when it is first asked for."""
+        chance = random.Random(self.chance.token())
+        streams = ChangeStreams(clock=lambda: self.clock.now().timestamp(), chance=chance)
+        return ChangingTable(streams, self.clock, name=self.stream.name, shards=self._shards)
+
     @asynccontextmanager
-    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:  # noqa: ARG002 - the port's
-        """Open what the consumer asks for. Raises `Missing` for any other stream than this world's."""
-        wanted = consumer.source.stream
-        if wanted not in {self.stream.name, self.kinesis.arn(self.stream.name)}:
-            raise Missing(f"expected the stream {self.stream.name!r} of this world, got {wanted!r}")
+    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:
+        """Open what the consumer asks for. Raises `Missing` for any other stream or table than this world's."""
         declared = consumer.source
+        own = {self.stream.name, self.kinesis.arn(self.stream.name)}
+        if isinstance(declared, DynamoDBStream):
+            own = {self.changing.name, self.changing.arn}
+        if declared.stream not in own:
+            raise Missing(f"expected the stream {self.stream.name!r} of this world, got {declared.stream!r}")
         yield Ports(
-            source=MemorySource(self.stream, compression=declared.compression, idle=declared.poll),
+            source=self._changes(declared, report)
+            if isinstance(declared, DynamoDBStream)
+            else MemorySource(self.stream, compression=declared.compression, idle=declared.poll),
             registry=self.table,
             dead_letters=self.letters if consumer.dead_letters else None,
+        )
+
+    def _changes(self, declared: DynamoDBStream, report: Report) -> ChangeSource:
+        dynamodb, streams = calls(self.changing)
+        settings = ChangeSettings()
+        idle = declared.poll.total_seconds()
+        return ChangeSource(
+            dynamodb,
+            streams,
+            table=declared.table,
+            clock=self.clock,
+            chance=self.chance,
+            report=report,
+            settings=replace(settings, pacing=replace(settings.pacing, idle_seconds=idle, idle_limit_seconds=2 * idle)),
         )
 
     @asynccontextmanager
