@@ -139,6 +139,17 @@ class Leases(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """What an operator asks of the owner of a shard."""
+
+    async def ask(self, seen: ShardRow, why: str) -> None:
+        """Ask the owner of this epoch to drain, and to halt the shard for this reason; returning means it is durable.
+
+        Costs the owner nothing: no revision. Lapses with the epoch. Raises `Refused` if owner or epoch are others.
+        """
+        ...
+
+
 class Members(Protocol):
     """Heartbeat rows, one per worker incarnation (rule 2)."""
 

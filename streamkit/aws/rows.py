@@ -20,7 +20,7 @@ from typing import cast
 import msgspec
 
 from streamkit.aws.attributes import Attributes, Item
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
 from streamkit.errors import ConfigurationError
@@ -96,8 +96,19 @@ def shard_item(row: ShardRow) -> Item:
         "parked": _list(row.parked),
         "arrived": _moment(row.frontier_arrived),
         "caught_up": _moment(row.caught_up_at),
+        "generation": _number(row.generation) if row.generation else None,
+        "vitals": row.vitals and {"S": msgspec.json.encode(row.vitals).decode()},
     }
     return _present(item)
+
+
+ASKED = "asked"
+"""What an operator asks of the owner: not the owner's to write, so that asking costs nobody the lease."""
+
+
+def asked_item(row: ShardRow, why: str) -> Item:
+    """Lay out a request to the owner of this epoch: whoever comes after is not meant."""
+    return {ASKED: {"S": f"{row.epoch} {why}"}}
 
 
 SHARD_ATTRIBUTES = (
@@ -119,6 +130,8 @@ SHARD_ATTRIBUTES = (
     "parked",
     "arrived",
     "caught_up",
+    "generation",
+    "vitals",
 )
 """Every attribute of a shard's row that is ours; others on the item are left alone."""
 
@@ -144,6 +157,9 @@ def shard_row(table: str, item: Item) -> ShardRow:
         parked=found.texts("parked"),
         frontier_arrived=found.real_or_none("arrived"),
         caught_up_at=found.real_or_none("caught_up"),
+        generation=found.whole("generation") if "generation" in found else 0,
+        vitals=_read_vitals(found),
+        asked=_read_asked(found),
     )
 
 
@@ -226,6 +242,19 @@ def _read_progress(found: Attributes) -> Progress:
     if bool(done) != (first is not None):
         found.refuse("first", "the position of the first done bit, if there are any", first)
     return Progress(frontier, first, done, found.whole("decoding"))
+
+
+def _read_vitals(found: Attributes) -> Vitals | None:
+    """Read what is for people only: nothing is refused for its sake."""
+    try:
+        return msgspec.json.decode(found.text_or_none("vitals") or "null", type=Vitals | None)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _read_asked(found: Attributes) -> str | None:
+    epoch, _, why = (found.text_or_none(ASKED) or "").partition(" ")
+    return why if epoch == str(found.whole("epoch")) else None
 
 
 def _read_start(found: Attributes) -> Start:
