@@ -53,6 +53,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """Arrival of the first record that is not settled: seconds since the epoch."""
     behind: float | None = None
     """Seconds from the last record read to the tip of the shard, where the service says so."""
+    held_up: float | None = None
+    """Since when the frontier stands still although records wait: seconds since the epoch, by the owner's clock."""
     paused: str | None = None
     """What keeps the circuit breaker open: the exception, and where it was raised."""
 

@@ -33,8 +33,7 @@ class Chart:
         self._paused: str | None = None
         self._rate = 0.0
         self._counted = (clock.monotonic(), 0)
-        self.held_up = False
-        """Whether the frontier stands still although records wait."""
+        self._held_up: float | None = None
         self.behind: float | None = None
         """Seconds from the last record read to the tip."""
 
@@ -65,14 +64,24 @@ class Chart:
             waiting=settling.pending,
             oldest=None if oldest is None else oldest.arrived,
             behind=self.behind,
+            held_up=self._held_up,
             paused=self._paused,
         )
+
+    def stands(self, seconds: float) -> bool:
+        """Take note of how long the frontier has stood still although records wait; say whether that is news."""
+        before = self._held_up
+        if seconds < HELD_UP_SECONDS:
+            self._held_up = None
+        elif before is None:
+            self._held_up = round(self._clock.now().timestamp() - seconds, 3)
+        return before is None and self._held_up is not None
 
     def is_news(self, told: Vitals | None) -> bool:
         """Say whether the row tells an operator something that is not so any more."""
         told = told or Vitals()
         caught_up = self.behind == 0.0 and bool(told.behind)
-        return (self._paused, caught_up) != (told.paused, False) or (self.held_up and told.oldest is None)
+        return (self._paused, caught_up) != (told.paused, False) or bool(self._held_up and not told.held_up)
 
     def _measured(self, passed: int) -> float:
         """Return the records settled a second, what was long ago counting less."""

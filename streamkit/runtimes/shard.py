@@ -26,7 +26,7 @@ from streamkit.events import (
     ShardReleased,
 )
 from streamkit.ports import Read
-from streamkit.runtimes.chart import HELD_UP_SECONDS, Chart
+from streamkit.runtimes.chart import Chart
 from streamkit.runtimes.gaps import HALTED_BY_GAP, Gap, Gaps
 from streamkit.runtimes.waiting import came
 
@@ -116,9 +116,7 @@ class ShardRun:
     def watch(self) -> None:
         """Say so, once a minute, if the frontier does not move although records wait (rule 17)."""
         now, passed, waiting = self._clock.monotonic(), self._settling.passed, self._settling.pending
-        stands = passed == self._moved[0] and waiting > 0 and now - self._moved[1] >= HELD_UP_SECONDS
-        if stands != self._chart.held_up:
-            self._chart.held_up = stands
+        if self._chart.stands(now - self._moved[1] if passed == self._moved[0] and waiting else 0.0):
             self._engine.settled.set()
         if passed != self._moved[0] or not waiting:
             self._moved = (passed, now)
