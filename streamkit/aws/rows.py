@@ -5,6 +5,7 @@
     shard#<incarnation>#<bucket>  <shard id>        one shard (rule 1)
     worker#<bucket>               <incarnation>     heartbeat of one worker (rule 2)
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
+    redriven#<sha-256 of the id>  redriven          a record redriven from the queue (rule 30)
 
 Attributes that a row may lack are left out where they are None or empty; every other must be there.
 """
@@ -72,6 +73,11 @@ class Layout(msgspec.Struct, frozen=True):
 def claim_key(key: str) -> Item:
     """Return the key of a ledger row: a digest, nothing of the business key itself."""
     return _key(f"key#{_digest(key)}", "claim")
+
+
+def redriven_key(record_id: str) -> Item:
+    """Return the key of the row that remembers a redriven record."""
+    return _key(f"redriven#{_digest(record_id)}", "redriven")
 
 
 def shard_item(row: ShardRow) -> Item:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from streamkit.testing.memory import (
         MemoryDeadLetters,
         MemoryLedger,
+        MemoryMailbox,
+        MemoryRedriven,
         MemorySource,
         MemoryStream,
         MemoryTable,
@@ -41,6 +43,8 @@ __all__ = [
     "ManualClock",
     "MemoryDeadLetters",
     "MemoryLedger",
+    "MemoryMailbox",
+    "MemoryRedriven",
     "MemorySource",
     "MemoryStream",
     "MemoryTable",
@@ -63,6 +67,8 @@ _HOMES = {
     "memory": (
         "MemoryDeadLetters",
         "MemoryLedger",
+        "MemoryMailbox",
+        "MemoryRedriven",
         "MemorySource",
         "MemoryStream",
         "MemoryTable",
