@@ -6,7 +6,7 @@ certify both. All methods may raise the `WorldError`s of `streamkit.errors`; not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -145,6 +145,17 @@ class Leases(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """What an operator asks of the owner of a shard."""
+
+    async def ask(self, seen: ShardRow, why: str) -> None:
+        """Ask the owner of this epoch to drain, and to halt the shard for this reason; returning means it is durable.
+
+        Costs the owner nothing: no revision. Lapses with the epoch. Raises `Refused` if owner or epoch are others.
+        """
+        ...
+
+
 class Members(Protocol):
     """Heartbeat rows, one per worker incarnation (rule 2)."""
 
@@ -189,6 +200,59 @@ class Ledger(Protocol):
 
     async def release(self, key: str, *, claimant: str) -> None:
         """Forget the claim, if it is this claimant's."""
+        ...
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A letter taken out of the queue's sight for a while."""
+
+    body: str
+    receipt: str
+    """What the queue knows this taking by."""
+
+
+class Mailbox(Protocol):
+    """A queue of dead letters, from the side of who works them off."""
+
+    @property
+    def sight_seconds(self) -> float:
+        """How long a letter stays out of sight after it was taken, or kept."""
+        ...
+
+    async def take(self, most: int) -> Sequence[Held]:
+        """Take up to so many letters out of sight; none means that none is in sight, as far as one can tell."""
+        ...
+
+    async def keep(self, held: Sequence[Held]) -> None:
+        """Keep these out of sight, from now on for as long as if they were just taken. What is gone is left out."""
+        ...
+
+    async def put_back(self, held: Sequence[Held]) -> None:
+        """Let these be seen again at once. What is gone is left out."""
+        ...
+
+    async def delete(self, held: Sequence[Held]) -> None:
+        """Returning means that these are gone for good."""
+        ...
+
+
+Standing = Literal["mine", "done", "busy"]
+"""Of a record to be redriven: it is this run's to handle; its effect has been; another run is at it."""
+
+
+class Redriven(Protocol):
+    """Memory of redriven records by `Record.id` (rule 30): every dead letter lies behind the frontier."""
+
+    async def begin(self, record_id: str, *, run: str, within: float) -> Standing:
+        """Say how the record stands; if it is this run's, no other run has it for the next `within` seconds."""
+        ...
+
+    async def done(self, record_id: str, *, run: str) -> None:
+        """Returning means: whoever begins it again hears that its effect has been."""
+        ...
+
+    async def abandon(self, record_id: str, *, run: str) -> None:
+        """Let others begin it at once, if this run had it and it is not done."""
         ...
 
 

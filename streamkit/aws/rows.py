@@ -5,6 +5,7 @@
     shard#<incarnation>#<bucket>  <shard id>        one shard (rule 1)
     worker#<bucket>               <incarnation>     heartbeat of one worker (rule 2)
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
+    redriven#<sha-256 of the id>  redriven          a record redriven from the queue (rule 30)
 
 Attributes that a row may lack are left out where they are None or empty; every other must be there.
 """
@@ -21,7 +22,7 @@ from typing import cast
 import msgspec
 
 from streamkit.aws.attributes import Attributes, Item
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
 from streamkit.errors import ConfigurationError
@@ -76,6 +77,11 @@ def claim_key(key: str) -> Item:
     return _key(f"key#{_digest(key)}", "claim")
 
 
+def redriven_key(record_id: str) -> Item:
+    """Return the key of the row that remembers a redriven record."""
+    return _key(f"redriven#{_digest(record_id)}", "redriven")
+
+
 def shard_item(row: ShardRow) -> Item:
     """Lay out a shard's row, key aside."""
     progress = row.progress
@@ -99,8 +105,19 @@ def shard_item(row: ShardRow) -> Item:
         "arrived": _moment(row.frontier_arrived),
         "caught_up": _moment(row.caught_up_at),
         "level": None if row.level is None else _number(row.level),
+        "generation": _number(row.generation) if row.generation else None,
+        "vitals": row.vitals and {"S": msgspec.json.encode(row.vitals).decode()},
     }
     return _present(item)
+
+
+ASKED = "asked"
+"""What an operator asks of the owner: not the owner's to write, so that asking costs nobody the lease."""
+
+
+def asked_item(row: ShardRow, why: str) -> Item:
+    """Lay out a request to the owner of this epoch: whoever comes after is not meant."""
+    return {ASKED: {"S": f"{row.epoch} {why}"}}
 
 
 SHARD_ATTRIBUTES = (
@@ -123,6 +140,8 @@ SHARD_ATTRIBUTES = (
     "arrived",
     "caught_up",
     "level",
+    "generation",
+    "vitals",
 )
 """Every attribute of a shard's row that is ours; others on the item are left alone."""
 
@@ -149,6 +168,9 @@ def shard_row(table: str, item: Item) -> ShardRow:
         frontier_arrived=found.real_or_none("arrived"),
         caught_up_at=found.real_or_none("caught_up"),
         level=found.whole("level") if "level" in found else None,
+        generation=found.whole("generation") if "generation" in found else 0,
+        vitals=_read_vitals(found),
+        asked=_read_asked(found),
     )
 
 
@@ -238,6 +260,19 @@ def _read_progress(found: Attributes) -> Progress:
     if bool(done) != (first is not None):
         found.refuse("first", "the position of the first done bit, if there are any", first)
     return Progress(frontier, first, done, found.whole("decoding"))
+
+
+def _read_vitals(found: Attributes) -> Vitals | None:
+    """Read what is for people only: nothing is refused for its sake."""
+    try:
+        return msgspec.json.decode(found.text_or_none("vitals") or "null", type=Vitals | None)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _read_asked(found: Attributes) -> str | None:
+    epoch, _, why = (found.text_or_none(ASKED) or "").partition(" ")
+    return why if epoch == str(found.whole("epoch")) else None
 
 
 def _read_start(found: Attributes) -> Start:

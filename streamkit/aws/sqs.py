@@ -76,6 +76,13 @@ class SqsDeadLetters:
         if lost := outbox.undelivered():
             raise Undelivered(lost, cause)
 
+    async def waiting(self) -> int:
+        """Return about how many letters are in the queue, those somebody is just looking at included."""
+        queue = await self.open()
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = await self._call("GetQueueAttributes", QueueUrl=queue.url, AttributeNames=names)
+        return sum(int(answer.get("Attributes", {}).get(name, 0)) for name in names)
+
     def _envelope(self, letter: Letter, queue: Queue) -> Envelope:
         """Put a letter into its envelope, and say so if its payload is too much for the queue."""
         put = envelope(letter, limit_bytes=queue.limit_bytes)

@@ -131,6 +131,15 @@ class TableLeases:
         except ConditionFailed as refused:
             raise self._refused(refused.item) from None
 
+    async def ask(self, seen: ShardRow, why: str) -> None:
+        """Ask the owner of this epoch to drain and halt the shard. Raises `Refused` if that is not the owner."""
+        asked = rows.asked_item(seen, why)
+        condition = matches(rows.shard_item(seen), ("owner", "epoch"))
+        try:
+            await self._call("UpdateItem", **self._place(seen), **conditional(assign(asked, asked), condition))
+        except ConditionFailed as refused:
+            raise self._refused(refused.item) from None
+
     async def _make(self, row: ShardRow) -> None:
         """Make one row, unless it is there."""
         item = {**self._layout.shard_key(row.id), **rows.shard_item(row)}

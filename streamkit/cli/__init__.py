@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "streamkit.cli.run:run",
     "init": "streamkit.cli.init:init",
+    "status": "streamkit.cli.status:status",
     "resume": "streamkit.cli.resume:resume",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",

@@ -38,6 +38,29 @@ class Progress(msgspec.Struct, frozen=True):
     """Version of the rules by which (sub)records are counted; with another version the bits mean nothing."""
 
 
+class Vitals(msgspec.Struct, frozen=True, array_like=True):
+    """How a shard fares, as its owner last told with a checkpoint. For people: nothing is decided by it."""
+
+    at: float = 0.0
+    """When it was told: seconds since the epoch, by the owner's clock."""
+    settled: int = 0
+    """Records the frontier has passed, over all owners; as the next two."""
+    retried: int = 0
+    dead: int = 0
+    rate: float = 0.0
+    """Records settled a second, lately."""
+    waiting: int = 0
+    """Records read in and not behind the frontier."""
+    oldest: float | None = None
+    """Arrival of the first record that is not settled: seconds since the epoch."""
+    behind: float | None = None
+    """Seconds from the last record read to the tip of the shard, where the service says so."""
+    held_up: float | None = None
+    """Since when the frontier stands still although records wait: seconds since the epoch, by the owner's clock."""
+    paused: str | None = None
+    """What keeps the circuit breaker open: the exception, and where it was raised."""
+
+
 class ShardRow(msgspec.Struct, frozen=True):
     """The row of one shard in the checkpoint table. Every write to it is conditional (rule 1)."""
 
@@ -67,6 +90,11 @@ class ShardRow(msgspec.Struct, frozen=True):
     or when the shard was found. Seconds since the epoch (rule 14)."""
     level: Level | None = None
     """How many records a second it brought when this was written (`core.balance`): a new owner goes by it at first."""
+    generation: int = 0
+    """Grows by one when an operator moves the position: within one, the frontier never moves back (rule 16)."""
+    vitals: Vitals | None = None
+    asked: str | None = None
+    """Why an operator asked this owner to drain and halt the shard. Written beside the row, by nobody's lease."""
 
     @property
     def id(self) -> str:

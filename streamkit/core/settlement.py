@@ -84,6 +84,11 @@ class Settling:
         return self._window.edge
 
     @property
+    def oldest(self) -> Record | None:
+        """The first record admitted that is not settled."""
+        return None if self._window.clear else self._window.record(self._window.settled)
+
+    @property
     def clear(self) -> bool:
         """Say whether every record admitted is settled."""
         return self._window.clear

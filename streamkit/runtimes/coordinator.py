@@ -208,6 +208,7 @@ class Coordinator:
             row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
             if row is not None and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
+        self._heed_operators()
         if steps.moves and self._lookout.current and not any(run.draining for run in self.runs):
             self._offer(steps.moves)
 
@@ -224,6 +225,13 @@ class Coordinator:
                 for_throughput=heavy,
             )
         )
+
+    def _heed_operators(self) -> None:
+        """Let go of what an operator asks for, if it is me who was asked."""
+        for row in self._shards:
+            run = self._runs.get(row.id) if row.asked is not None else None
+            if run is not None and run.lease.row.epoch == row.epoch:
+                run.drain(grace=self._grace, halt=row.asked)
 
     def _begin(self, row: ShardRow, previous: str | None, group: asyncio.TaskGroup) -> None:
         frontier = row.progress.frontier

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from streamkit.ports import Clock, Read
 
 
+HALTED_BY_GAP = "records were trimmed before they were read and on_gap is 'halt'"
+"""Why a shard halts over a gap; whoever resumes it has taken note of the gap."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A range that may have been dropped: sequence numbers of the last record before and the first one after it."""

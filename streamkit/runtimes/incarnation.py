@@ -20,6 +20,7 @@ from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
 from streamkit.errors import ConfigurationError, DeclaredDead, WorldError
 from streamkit.events import WorkerFenced, WorkerStarted
+from streamkit.runtimes.chart import Chart
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.fence import Fence
 from streamkit.runtimes.heart import Heart, start_thread
@@ -161,13 +162,14 @@ class Incarnation:
         """Make the run of a shard just taken."""
         opened, process = self._opened, self._process
         consumer, retention = opened.consumer, opened.registration.stream.retention
+        chart = Chart(row.vitals, clock=self._clock, report=process.report)
         settling = Settling(
             row.id,
             rules_of(consumer, chance=process.chance, retention=retention),
             progress=row.progress,
             parked=row.parked,
             tally=process.tally,
-            report=process.report,
+            report=chart.note,
         )
         wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=2), chance=process.chance)
         return ShardRun(
@@ -185,6 +187,7 @@ class Incarnation:
                 children_of=self._coordinator.children_of,
                 is_trimmed=self._coordinator.is_trimmed,
             ),
+            chart,
         )
 
     def _surroundings(self) -> Surroundings:

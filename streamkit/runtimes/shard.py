@@ -30,7 +30,8 @@ from streamkit.events import (
     ShardReleased,
 )
 from streamkit.ports import Read
-from streamkit.runtimes.gaps import Gap, Gaps
+from streamkit.runtimes.chart import Chart
+from streamkit.runtimes.gaps import HALTED_BY_GAP, Gap, Gaps
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ class Terms:
 class ShardRun:
     """Runs one shard under one lease. `run` returns when it is ended, drained, halted, or lost."""
 
-    def __init__(self, lease: Lease, settling: Settling, terms: Terms) -> None:
+    def __init__(self, lease: Lease, settling: Settling, terms: Terms, chart: Chart) -> None:
+        """`chart` is told what `settling` reports."""
         self.lease = lease
+        self._chart = chart
         self.idle_since = FOREVER
         """Since when (monotonic) the shard is caught up and settled; FOREVER while it is not."""
         self._settling = settling
@@ -85,6 +88,7 @@ class ShardRun:
         self._working: asyncio.Task[None] | None = None
         self._draining = False
         self._prefers: str | None = None
+        self._asked: str | None = None
         self._ended = False
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
@@ -114,11 +118,15 @@ class ShardRun:
         """Say whether it was asked to let go."""
         return self._draining
 
-    def drain(self, *, grace: float, prefers: str | None = None) -> None:
-        """Read nothing more, let attempts end within `grace` seconds, checkpoint and release."""
+    def drain(self, *, grace: float, prefers: str | None = None, halt: str | None = None) -> None:
+        """Read nothing more, let attempts end within `grace` seconds, checkpoint and release.
+
+        With `halt`, an operator's reason, nobody takes the shard before a person lets it go on.
+        """
         if self._draining:
             return
         self._draining = True
+        self._asked = halt
         self._prefers = prefers
         self._engine.stop()
         asyncio.get_running_loop().call_later(grace, self._cut_short)
@@ -128,6 +136,8 @@ class ShardRun:
         now, passed, waiting = self._clock.monotonic(), self._settling.passed, self._settling.pending
         if not self._draining:
             self._meter.note(self._settling.admitted, now)
+        if self._chart.stands(now - self._moved[1] if passed == self._moved[0] and waiting else 0.0):
+            self._engine.settled.set()
         if passed != self._moved[0] or not waiting:
             self._moved = (passed, now)
             self._told = now
@@ -212,6 +222,7 @@ class ShardRun:
             await self._feed(expand_all(read.records, hash_range=ours))
             if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = asked
+            self._note_behind(read)
             self._note_idle(caught_up=not read.records and not read.behind)
             if read.ended:
                 self._children = read.children or await self._terms.children_of(self.id)
@@ -252,6 +263,13 @@ class ShardRun:
         undurable = settling.admitted - self._durable
         return min(checkpoint.window - settling.pending, checkpoint.records + checkpoint.window - undurable)
 
+    def _note_behind(self, read: Read) -> None:
+        """Take note of the distance to the tip; having reached it is news."""
+        before, behind = self._chart.behind, timedelta() if read.ended else read.behind
+        self._chart.behind = None if behind is None else behind.total_seconds()
+        if before and not self._chart.behind:
+            self._engine.settled.set()
+
     def _note_idle(self, *, caught_up: bool) -> None:
         if not (caught_up and self._settling.clear):
             self.idle_since = FOREVER
@@ -261,7 +279,7 @@ class ShardRun:
     def _report_gap(self, gap: Gap) -> None:
         self._report(RecordsTrimmed(shard=self.id, after=gap.after, until=gap.until))
         if self._terms.halt_on_gap:
-            self._settling.halt("records were trimmed before they were read and on_gap is 'halt'")
+            self._settling.halt(HALTED_BY_GAP)
 
     # Checkpoints
 
@@ -300,7 +318,7 @@ class ShardRun:
     async def _checkpoint(self) -> None:
         row = self.lease.row
         stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS / 2
-        if not self._unwritten() and self._settling.parked == row.parked and not stale:
+        if not (self._unwritten() or stale or self._settling.parked != row.parked or self._chart.is_news(row.vitals)):
             return
         await self._write()
 
@@ -313,6 +331,7 @@ class ShardRun:
             "frontier_arrived": arrived,
             "caught_up_at": self._caught_up_at,
             "level": self.level,
+            "vitals": self._chart.vitals(self._settling),
             **changes,
         }
         await self.lease.write(children=children, **changes)
@@ -336,8 +355,9 @@ class ShardRun:
             await self._write(state="ended", owner=None, children=children)
             self._report(ShardEnded(shard=self.id, children=tuple(child.id for child in children)))
             return
-        if self._settling.halted is not None and self._terms.around.dead_letters is not None:
-            await self._write(state="halted", halted=self._settling.halted, owner=None)
+        halted = self._settling.halted if self._terms.around.dead_letters is not None else None
+        if (why := halted or self._asked) is not None:
+            await self._write(state="halted", halted=why, owner=None)
         else:
             await self._write(owner=None, prefers=self._prefers)
         self._report(ShardReleased(shard=self.id, epoch=self.lease.row.epoch, prefers=self._prefers))

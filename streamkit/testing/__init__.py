@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from streamkit.testing.memory import (
         MemoryDeadLetters,
         MemoryLedger,
+        MemoryMailbox,
+        MemoryRedriven,
         MemorySource,
         MemoryStream,
         MemoryTable,
@@ -44,6 +46,8 @@ __all__ = [
     "ManualClock",
     "MemoryDeadLetters",
     "MemoryLedger",
+    "MemoryMailbox",
+    "MemoryRedriven",
     "MemorySource",
     "MemoryStream",
     "MemoryTable",
@@ -68,6 +72,8 @@ _HOMES = {
     "memory": (
         "MemoryDeadLetters",
         "MemoryLedger",
+        "MemoryMailbox",
+        "MemoryRedriven",
         "MemorySource",
         "MemoryStream",
         "MemoryTable",

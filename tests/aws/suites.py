@@ -1,8 +1,9 @@
 """The contracts of the ports for the AWS adapters, on whatever the fixtures of the importing folder lead to."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 
+import boto3
 import pytest
 
 from streamkit.aws.backoff import Backoff
@@ -10,7 +11,9 @@ from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
+from streamkit.aws.mailbox import SqsMailbox
 from streamkit.aws.pace import Pacing
+from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
@@ -20,7 +23,9 @@ from streamkit.testing.contracts import (
     DeadLettersContract,
     LeasesContract,
     LedgerContract,
+    MailboxContract,
     MembersContract,
+    RedrivenContract,
     RefusalsContract,
     RegistryContract,
     SourceContract,
@@ -77,6 +82,47 @@ class TestLedger(LedgerContract):
     def expire(self, clock: ManualClock) -> Callable[[], None]:
         """Let the hour pass, and the seconds by which whole ones are rounded up."""
         return lambda: clock.advance(timedelta(hours=1, seconds=3))
+
+
+class TestRedriven(RedrivenContract):
+    """The memory of redriven records on DynamoDB."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """A clock that the test moves."""
+        return ManualClock()
+
+    @pytest.fixture
+    def redriven(self, dynamodb: Call, table: str, clock: ManualClock) -> TableRedriven:
+        """A new table."""
+        return TableRedriven(dynamodb, table, clock=clock)
+
+    @pytest.fixture
+    def pass_by(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let time pass."""
+        return lambda seconds: clock.advance(timedelta(seconds=seconds))
+
+
+class TestMailbox(MailboxContract):
+    """Letters taken out of a standard queue."""
+
+    @pytest.fixture
+    async def queue(self, aws: Aws, name: str) -> RefusingQueue:
+        """A new queue."""
+        call = await aws.call("sqs")
+        return RefusingQueue(call, (await call("CreateQueue", QueueName=name))["QueueUrl"])
+
+    @pytest.fixture
+    def mailbox(self, queue: RefusingQueue) -> SqsMailbox:
+        """The port over it."""
+        return SqsMailbox(queue, queue.url, chance=SystemChance())
+
+    @pytest.fixture
+    def put(self, queue: RefusingQueue, embedded: Mapping[str, str]) -> Callable[[int], object]:
+        """Put in bodies that are all different."""
+        client = boto3.client("sqs", endpoint_url=embedded["AWS_ENDPOINT_URL"], region_name="us-east-1")
+        send = client.send_message
+        return lambda number: [send(QueueUrl=queue.url, MessageBody=f"letter {n}") for n in range(number)]
 
 
 class TestStandardQueue(DeadLettersContract, RefusalsContract):

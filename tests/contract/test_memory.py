@@ -8,22 +8,28 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Registry, Source
+from streamkit.ports import DeadLetters, Leases, Ledger, Members, Redriven, Registry, Source
 from streamkit.testing import (
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
     MemoryLedger,
+    MemoryMailbox,
+    MemoryRedriven,
     MemorySource,
     MemoryStream,
     MemoryTable,
+    letter,
+    record,
 )
 from streamkit.testing.contracts import (
     DeadLettersContract,
     LeasesContract,
     LedgerContract,
+    MailboxContract,
     MembersContract,
     QueueDriver,
+    RedrivenContract,
     RefusalsContract,
     RegistryContract,
     SourceContract,
@@ -62,6 +68,34 @@ class TestRegistry(RegistryContract):
     def registry(self) -> Registry:
         """An empty table."""
         return MemoryTable()
+
+
+class TestRedriven(RedrivenContract):
+    """The memory of redriven records."""
+
+    @pytest.fixture
+    def redriven(self, clock: ManualClock) -> Redriven:
+        """An empty one."""
+        return MemoryRedriven(clock)
+
+    @pytest.fixture
+    def pass_by(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let time pass."""
+        return lambda seconds: clock.advance(timedelta(seconds=seconds))
+
+
+class TestMailbox(MailboxContract):
+    """Letters taken out of a queue."""
+
+    @pytest.fixture
+    def mailbox(self, clock: ManualClock) -> MemoryMailbox:
+        """An empty queue."""
+        return MemoryMailbox(clock, poll_seconds=0.0)
+
+    @pytest.fixture
+    def put(self, mailbox: MemoryMailbox) -> Callable[[int], object]:
+        """Put letters in."""
+        return lambda number: mailbox.put(*(letter(record(n)) for n in range(number)))
 
 
 class TestLedger(LedgerContract):

@@ -5,6 +5,7 @@
 
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
+from streamkit.testing.memory.mailbox import MemoryMailbox, MemoryRedriven
 from streamkit.testing.memory.recorder import Recorder
 from streamkit.testing.memory.stream import MemorySource, MemoryStream
 from streamkit.testing.memory.table import MemoryTable, Trouble
@@ -13,6 +14,8 @@ from streamkit.testing.memory.world import World
 __all__ = [
     "MemoryDeadLetters",
     "MemoryLedger",
+    "MemoryMailbox",
+    "MemoryRedriven",
     "MemorySource",
     "MemoryStream",
     "MemoryTable",

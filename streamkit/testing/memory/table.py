@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Trouble = Literal["throttled", "lost", "late"]
-Write = Literal["register", "add", "take", "write", "join", "beat", "bury", "forget"]
+Write = Literal["register", "add", "take", "write", "ask", "join", "beat", "bury", "forget"]
 
 
 class MemoryTable:
-    """`Registry`, `Leases` and `Members` over one set of rows.
+    """`Registry`, `Leases`, `Requests` and `Members` over one set of rows.
 
     `requests` counts calls by method. `outage`, where set, is raised by every request. `corrupt` names rows
     that do not read. `latency` returns the seconds of one way.
@@ -41,6 +41,8 @@ class MemoryTable:
     def __init__(self, *, latency: Callable[[], float] = float) -> None:
         self.shard_rows: dict[str, ShardRow] = {}
         self.worker_rows: dict[str, Member] = {}
+        self.requests_made: dict[str, tuple[int, str]] = {}
+        """What operators asked, by shard: of the owner of which epoch, and why."""
         self.registration: Registration | None = None
         self.requests: Counter[str] = Counter()
         self.outage: StreamkitError | None = None
@@ -95,9 +97,23 @@ class MemoryTable:
         for shard in sorted(self.corrupt & self.shard_rows.keys()):
             msg = f"expected the row of a shard, got something else: {shard}"
             raise CorruptRow(msg)
-        answer = [row for _, row in sorted(self.shard_rows.items())]
+        answer = [self._with_request(row) for _, row in sorted(self.shard_rows.items())]
         await self._travel()
         return answer
+
+    def _with_request(self, row: ShardRow) -> ShardRow:
+        epoch, why = self.requests_made.get(row.id, (0, ""))
+        return replace(row, asked=why) if why and epoch == row.epoch else row
+
+    async def ask(self, seen: ShardRow, why: str) -> None:
+        """Note the request beside the row, if owner and epoch are those seen."""
+        await self._written("ask", lambda: self._ask(seen, why))
+
+    def _ask(self, seen: ShardRow, why: str) -> None:
+        row = self.shard_rows.get(seen.id)
+        if row is None or (row.owner, row.epoch) != (seen.owner, seen.epoch):
+            raise Refused(row)
+        self.requests_made[row.id] = (row.epoch, why)
 
     async def add(self, rows: Sequence[ShardRow]) -> None:
         """Make the rows that are missing."""

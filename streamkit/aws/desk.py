@@ -1,0 +1,84 @@
+"""What an operator works with: a consumer's rows and its queue, from anywhere the table can be reached."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamkit.aws import schema
+from streamkit.aws.clients import Aws, AwsSettings
+from streamkit.aws.shapes import arn_region
+from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
+from streamkit.core.overview import Look
+from streamkit.errors import ConfigurationError, Denied, Missing
+from streamkit.ports import Registration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from streamkit.ports import Chance, Clock, Report
+
+PATIENT = AwsSettings(lease_answer_seconds=15.0)
+"""No lease depends on these answers."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What an operator asks about."""
+
+    table: str
+    consumer: str | None = None
+    """Whose table it has to be; None takes whoever's it is."""
+    queue: str | None = None
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """The rows and the queue of one consumer."""
+
+    subject: Subject
+    registration: Registration
+    leases: TableLeases
+    members: TableMembers
+    letters: SqsDeadLetters | None
+    clock: Clock
+
+    async def look(self) -> Look:
+        """Read all rows, and count the letters: three requests for most consumers."""
+        members = await self.members.members()
+        seen = self.clock.monotonic()
+        rows = await self.leases.rows()
+        return Look(rows, members, seen, self.clock.now().timestamp(), await self._waiting())
+
+    async def _waiting(self) -> int | None:
+        """Return about how many letters wait; None where there is no queue, or none to be asked."""
+        try:
+            return None if self.letters is None else await self.letters.waiting()
+        except (Missing, Denied):
+            return None
+
+
+@asynccontextmanager
+async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report) -> AsyncGenerator[Desk]:
+    """Open a consumer's rows and queue.
+
+    Raises `ConfigurationError` for a table that is missing, no checkpoint table, not registered, or another consumer's.
+    """
+    async with Aws(settings=PATIENT, report=report) as aws:
+        call = await aws.call("dynamodb")
+        await schema.check(call, subject.table)
+        registry = TableRegistry(call, subject.table)
+        registration = await registry.existing()
+        if subject.consumer not in (None, registration.consumer):
+            raise ConfigurationError(
+                f"table {subject.table}: expected the rows of consumer {subject.consumer!r}, "
+                f"got those of {registration.consumer!r}"
+            )
+        layout = Layout.of(subject.table, registration.stream, buckets=registration.buckets)
+        leases, members = TableLeases(call, layout), TableMembers(call, layout)
+        letters = None
+        if subject.queue is not None:
+            sqs = await aws.call("sqs", region=arn_region(subject.queue))
+            letters = SqsDeadLetters(sqs, queue=subject.queue, chance=chance, report=report)
+        yield Desk(subject, registration, leases, members, letters, clock)

@@ -1,0 +1,56 @@
+"""What keeps a redriven record from taking effect twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamkit.signals import Poison
+
+if TYPE_CHECKING:
+    from streamkit.consumer import Consumer
+    from streamkit.core.records import Record
+    from streamkit.ports import Ledger, Redriven
+
+_GRACE_SECONDS = 60.0
+"""Beyond its time-out an attempt may go on for so long before another run may take its record."""
+BUSY = "another redrive is at it"
+
+
+class Once:
+    """A `Ledger` by record id, and by business key where the consumer has one: what was done is not done again."""
+
+    def __init__(self, consumer: Consumer, redriven: Redriven, ledger: Ledger | None, *, run: str) -> None:
+        self._dedupe_key = consumer.dedupe_key
+        self._within = consumer.handler_timeout.total_seconds() + _GRACE_SECONDS
+        self._redriven = redriven
+        self._ledger = ledger
+        self._run = run
+        self._keys: dict[str, str | None] = {}
+        """Business keys of the records under way."""
+
+    def key(self, record: Record) -> str:
+        """Return what the engine claims a record by: its id. Raises what the consumer's own function raises."""
+        self._keys[record.id] = self._dedupe_key(record) if self._dedupe_key else None
+        return record.id
+
+    async def claim(self, key: str, *, claimant: str) -> bool:
+        """Begin the record of this id; False if its effect has been."""
+        standing = await self._redriven.begin(key, run=self._run, within=self._within)
+        if standing == "busy":
+            raise Poison(BUSY)
+        business = self._keys.get(key)
+        if standing == "done" or business is None or self._ledger is None:
+            return standing == "mine"
+        return await self._ledger.claim(business, claimant=claimant)
+
+    async def release(self, key: str, *, claimant: str) -> None:
+        """Give it back: it failed."""
+        business = self._keys.pop(key, None)
+        if business is not None and self._ledger is not None:
+            await self._ledger.release(business, claimant=claimant)
+        await self._redriven.abandon(key, run=self._run)
+
+    async def done(self, record: Record) -> None:
+        """Returning means: whoever claims it again hears that its effect has been."""
+        self._keys.pop(record.id, None)
+        await self._redriven.done(record.id, run=self._run)
