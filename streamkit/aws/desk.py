@@ -9,6 +9,7 @@ import msgspec
 
 from streamkit.aws import schema
 from streamkit.aws.clients import Aws, AwsSettings
+from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
