@@ -33,7 +33,7 @@ _UNITS: Final = {"MILLISECOND": 10**3, "MICROSECOND": 10**6}
 _LAST: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
-class Change(Record, frozen=True, dict=True, kw_only=True):
+class Change(Record, frozen=True, dict=True, gc=True, kw_only=True):
     """One change of one item. `data` is the JSON of the change as it came; `key` is the item's, in one spelling.
 
     Images are decoded when they are first asked for. They raise `Undecodable` if they are not what DynamoDB writes.
