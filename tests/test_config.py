@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamkit import ConfigurationError, Consumer, Kinesis, Record, Retry, Sqs, consumer
+from streamkit import ConfigurationError, Consumer, DynamoDBStream, Kinesis, Record, Retry, Sqs, consumer
 from streamkit.config import Configured, WorkerSettings, configure
 from streamkit.runtimes.worker import Options
 from streamkit.settings import CONSUMER_SETTINGS, WORKER_SETTINGS, Duration, Setting, Size, Whole, said, said_size
@@ -110,6 +110,17 @@ def test_a_file_may_name_groups_either_way(write: Write) -> None:
     tables = flights(write("[consumers.flights.retry]\nattempts = 3\n[consumers.flights.checkpoint]\ntable = 't-1'"))
     assert dotted == tables
     assert (dotted.retry.attempts, dotted.table) == (3, "t-1")
+
+
+def test_a_table_is_set_as_a_stream_is() -> None:
+    """`stream` names what is read, whichever kind of source it is; what the other kind has is for others."""
+    audit = consumer("audit", source=DynamoDBStream("flights"))(handle)
+    environment = {"STREAMKIT_COMPRESSION": "gzip", "STREAMKIT_AUDIT__STREAM": "flights-staging"}
+    kinesis, table = configure([FLIGHTS, audit], environment=environment).consumers
+    assert table.source == DynamoDBStream("flights-staging")
+    assert (kinesis.source.stream, kinesis.source.compression) == ("flights", "gzip")
+    with pytest.raises(ConfigurationError, match="__COMPRESSION: expected a setting that DynamoDBStream"):
+        configure([audit], environment={"STREAMKIT_AUDIT__COMPRESSION": "gzip"})
 
 
 def test_settings_of_the_worker_come_from_file_variables_and_options(write: Write) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import FrozenInstanceError
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from streamkit import (
     Batch,
+    Change,
     Checkpoint,
     ConfigurationError,
+    DynamoDBStream,
     Failed,
     Kinesis,
     Partial,
@@ -25,7 +27,7 @@ from streamkit import (
     Unavailable,
     consumer,
 )
-from streamkit.testing.builders import records
+from streamkit.testing.builders import change, records
 
 FLIGHTS = Kinesis("flights")
 
@@ -169,7 +171,7 @@ async def _wants_more(record: Record, *, database: object) -> None: ...
         ({"on_dead_letter": "ignore"}, "on_dead_letter: expected 'continue', 'park' or 'halt', got 'ignore'"),
         ({"on_gap": "skip"}, "on_gap: expected 'resume' or 'halt', got 'skip'"),
         ({"dead_letters": "queue"}, "dead_letters: expected Sqs(...) or None, got 'queue'"),
-        ({"source": "stream"}, "source: expected Kinesis(...)"),
+        ({"source": "stream"}, "source: expected Kinesis(...) or DynamoDBStream(...)"),
         ({"name": "no spaces please"}, "consumer name: expected"),
         ({"colour": "blue"}, "expected settings among"),
         ({"handler": _batch_and_more}, "expected one positional parameter"),
@@ -191,3 +193,45 @@ def test_a_batch_larger_than_the_window_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"batch_size: expected at most checkpoint.window \(50\), got 51"):
         made.using(batch_size=51)
     consumer("single", source=FLIGHTS, batch_size=100, checkpoint=small)(flights.handler)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DynamoDBStream(""),
+        lambda: DynamoDBStream("no spaces"),
+        lambda: DynamoDBStream("arn:aws:dynamodb:us-east-1:123456789012:table/flights/stream/2026-01-01T00:00:00.000"),
+        lambda: DynamoDBStream("flights", start="latest"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        lambda: DynamoDBStream("flights", start=datetime(2026, 1, 1)),  # noqa: DTZ001 - that is what is wrong
+        lambda: DynamoDBStream("flights", poll=timedelta(milliseconds=1)),
+        lambda: Kinesis("changes", changes=True, compression="gzip"),
+        lambda: Kinesis("changes", changes=True, kpl_only=True),
+    ],
+)
+def test_a_wrong_source_of_changes_is_refused(make: Callable[[], object]) -> None:
+    """Where it is made, with what was expected."""
+    with pytest.raises(ConfigurationError, match="expected"):
+        make()
+
+
+def test_a_table_is_named_or_given_by_its_arn() -> None:
+    """Its changes have no other settings than where to begin, whose they are and how fast to ask."""
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/flights"
+    assert DynamoDBStream(arn).stream == arn
+    assert DynamoDBStream("flights", start="LATEST").changes
+
+
+async def test_a_consumer_of_changes_is_tested_like_any_other() -> None:
+    """By changes that were built, or by their JSON; what is none is a dead letter."""
+    seen: list[object] = []
+
+    @consumer("audit", source=DynamoDBStream("flights"), dead_letters=Sqs("dlq"))
+    async def audit(it: Change) -> None:
+        seen.append((it.event, it.new))
+
+    built = change({"id": "UA1"}, new={"id": "UA1"})
+    result = await audit.settle([built])
+    assert result.handled == (built,)
+    again = await audit.settle([built.data, {"no": "change"}])
+    assert [letter.reason.partition(":")[0] for letter in again.dead] == ["no change of DynamoDB"]
+    assert seen == [("INSERT", {"id": "UA1"})] * 2

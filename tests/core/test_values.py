@@ -165,7 +165,7 @@ def test_depth_is_bounded() -> None:
 
 def test_a_key_is_one_string_however_it_is_written() -> None:
     """Order of attributes and spelling of numbers make no other key."""
-    assert key(a={"S": "x"}, b={"N": "1"}) == '{"a":{"S":"x"},"b":{"N":"1"}}'
+    assert key(a={"S": "x"}, b={"N": "1"}) == '{"a":{"S":"x"},"b":{"N":"1"}}' == key(b={"N": "1"}, a={"S": "x"})
     assert len({key(b={"N": text}, a={"S": "x"}) for text in ("1", "1.0", "1E0", "+1", "0.1e1", "1.00")}) == 1
     assert key(n={"N": "-0"}) == key(n={"N": "0"}) == key(n={"N": "0E+5"})
 

@@ -25,6 +25,7 @@ HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 CANARY = "tests/test_canary.py"
+CHANGES = "tests/runtimes/test_changes.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -616,5 +617,78 @@ MUTANTS = (
         "                error=cause.message if cause else None,\n",
         f"{CANARY}::test_a_thousand_marked_records_through_every_trouble_leave_no_trace_in_the_logs",
         f"{CANARY}::test_batches_of_marked_records_leave_none_either",
+    ),
+    # Changes of tables
+    mutant(
+        "a younger stream begins at once",
+        "13",
+        "core/lineage.py",
+        "[replace(each, parents=(crossing.id,)) if last and not each.parents else each for each in shards]",
+        "shards",
+        f"{CHANGES}::test_a_stream_enabled_again_is_followed_after_the_old_one",
+    ),
+    mutant(
+        "a table made again taken for the same",
+        "13",
+        "aws/change_source.py",
+        "incarnation=str(round(made * 1000))",
+        'incarnation="1357000000000"',
+        f"{CHANGES}::test_a_table_made_again_is_refused",
+    ),
+    mutant(
+        "numbers through floats",
+        "goal 1",
+        "core/values.py",
+        "_EXACT.create_decimal(text)",
+        "Decimal(float(text))",
+        "tests/core/test_values.py::test_whole_numbers_are_ints_whatever_their_spelling",
+    ),
+    mutant(
+        "keys spelt as they came",
+        "goal 2",
+        "core/values.py",
+        'msgspec.json.Encoder(order="sorted")',
+        "msgspec.json.Encoder()",
+        "tests/core/test_values.py::test_a_key_is_one_string_however_it_is_written",
+    ),
+    mutant(
+        "a change's id that tells its shard",
+        "27",
+        "core/changes.py",
+        'return f"{self.origin.stream}:{self.event_id}" if self.event_id else super().id',
+        "return super().id",
+        "tests/core/test_changes.py::test_the_id_is_the_same_for_every_delivery",
+    ),
+    mutant(
+        "LATEST to the millisecond on whole seconds",
+        "15",
+        "aws/change_reader.py",
+        "floor(place.epoch)",
+        "place.epoch",
+        "tests/contract/test_changes.py::TestChanges",
+    ),
+    mutant(
+        "an heir of a parent as it was",
+        "14",
+        "runtimes/shard.py",
+        "            last = replace(self.lease.row, caught_up_at=self._caught_up_at)\n",
+        "            last = self.lease.row\n",
+        f"{CHANGES}::test_a_consumer_that_was_caught_up_reports_no_gap_after_a_quiet_day",
+    ),
+    mutant(
+        "nobody is told that records grow old",
+        "14",
+        "runtimes/shard.py",
+        "        if age >= retention / 2:\n",
+        "        if age < 0:\n",
+        f"{CHANGES}::test_half_a_retention_behind_is_an_alarm",
+    ),
+    mutant(
+        "a change's letter read back as any record",
+        "28",
+        "core/envelope.py",
+        "        change=isinstance(record, Change),\n",
+        "        change=False,\n",
+        "tests/core/test_envelope.py::test_a_change_is_read_back_as_a_change",
     ),
 )
