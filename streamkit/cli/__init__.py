@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "streamkit.cli.run:run",
     "init": "streamkit.cli.init:init",
     "status": "streamkit.cli.status:status",
+    "dlq": "streamkit.cli.dlq:dlq",
     "resume": "streamkit.cli.resume:resume",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
