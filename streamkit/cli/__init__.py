@@ -19,6 +19,8 @@ COMMANDS = {
     "init": "streamkit.cli.init:init",
     "status": "streamkit.cli.status:status",
     "dlq": "streamkit.cli.dlq:dlq",
+    "checkpoint": "streamkit.cli.checkpoint:checkpoint",
+    "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",

@@ -29,21 +29,28 @@ _AGE = Duration(timedelta(), YEAR)
 _EXPECTED = "expected an age such as 90m, 2h, 3d, or a moment such as 2026-01-31T12:00Z"
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Read a moment, or an age before now, as seconds since the epoch; or fail with what was expected."""
-    if value is None:
-        return None
+def moment(text: str) -> float | None:
+    """Return a moment, or an age before now, as seconds since the epoch; None if it is neither."""
     try:
-        age = _AGE.read(value)
+        age = _AGE.read(text)
     except ValueError:
         pass
     else:
         return SystemClock().now().timestamp() - (age or timedelta()).total_seconds()
     try:
-        moment = datetime.fromisoformat(value)
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{_EXPECTED}, got {value!r}.", ctx, param) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    found = moment(value)
+    if found is None:
+        raise click.BadParameter(f"{_EXPECTED}, got {value!r}.", ctx, param)
+    return found
 
 
 _FILTERS = (

@@ -11,7 +11,7 @@ says otherwise. They run in real time, on the loop that pytest-asyncio gives the
 
 import pytest
 
-_SUITES = ("checks", "dead_letters", "leases", "ledger", "members", "redriven", "registry", "source")
+_SUITES = ("checks", "dead_letters", "leases", "ledger", "members", "redriven", "registry", "requests", "source")
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract  # noqa: E402
@@ -20,6 +20,7 @@ from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
 from streamkit.testing.contracts.members import MembersContract  # noqa: E402
 from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract  # noqa: E402
 from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
+from streamkit.testing.contracts.requests import RequestsContract  # noqa: E402
 from streamkit.testing.contracts.source import SourceContract, StreamDriver  # noqa: E402
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RedrivenContract",
     "RefusalsContract",
     "RegistryContract",
+    "RequestsContract",
     "SourceContract",
     "StreamDriver",
 ]
