@@ -94,6 +94,19 @@ class Result:
     complete: bool = False
     """Whether the whole queue was seen, and read."""
 
+    def __add__(self, later: Result) -> Result:
+        """Return what became of the letters of both runs; what stays is what stayed last."""
+        return Result(
+            handled=self.handled + later.handled,
+            filtered=self.filtered + later.filtered,
+            dropped=self.dropped + later.dropped,
+            stayed=later.stayed,
+            left=later.left,
+            stopped=later.stopped,
+            remaining=later.remaining,
+            complete=later.complete,
+        )
+
     @property
     def settled(self) -> int:
         """Letters that left the queue."""

@@ -102,3 +102,43 @@ def test_wrong_use_gets_an_answer_that_helps(call: Run, run: Run, world: Mapping
     assert call("dlq", "list").complaint.startswith("Name a consumer (MODULE:CONSUMER), or a queue")
     missing = run("dlq", "list", "--queue", "nowhere")
     assert (missing.status, "nowhere" in missing.err) == (2, True)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
+    run: Run, program: Program, stage: Stage, client: Client, project: Path
+) -> None:
+    """Its letters first, in order; then the worker handles the key's next record itself."""
+    path = stage(
+        "parking",
+        handler="""if os.path.exists("bad"): raise Poison("no price")
+    with open("effects", "a") as file: print(record.text(), record.redriven, file=file)""",
+        settings="on_dead_letter='park'",
+    )
+    assert run("init", path, "--queue").status == 0
+    (project / "bad").touch()
+    fast = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
+
+    def put(*payloads: str) -> None:
+        for each in payloads:
+            client("kinesis").put_record(StreamName="parking", Data=each.encode(), PartitionKey="k")
+
+    with program("run", path, **fast) as worker:
+        put("0", "1", "2")
+        for _ in range(60):
+            if letters_of(run, path)["about"] == 3:
+                break
+        (project / "bad").unlink()
+        redriven = run("dlq", "redrive", path, **fast)
+        assert redriven.status == 0, redriven.err
+        assert "1 keys are parked no more" in redriven.out
+        put("3")
+        effects = project / "effects"
+        for _ in range(60):
+            if "3 False" in effects.read_text():
+                break
+            run("checkpoint", "show", path)
+        worker.terminate()
+        worker.communicate()
+    assert effects.read_text().split("\n") == ["0 True", "1 True", "2 True", "3 False", ""]

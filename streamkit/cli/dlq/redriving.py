@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _STUCK = 70
 _STAYED = 1
 _INTERRUPTED = 130
+_HOLD_SECONDS = 60.0
 
 
 @click.command()
@@ -54,7 +55,8 @@ def redrive(path: str, config: Path | None, limit: int, rate: float | None, **op
     streamkit dlq redrive consumers.flights:flights --reason "TimeoutError" --rate 50
     streamkit dlq redrive consumers.flights:flights --letter 3f9a51
 
-    Letters of one key run in stream order; a parked one never before the first of its key. The handler runs here, so
+    Letters of one key run in stream order; a parked one never before the first of its key. A parked key whose letters
+    have all left is handled by workers again; its shard stands still for a moment before. The handler runs here, so
     this machine needs what it needs.
 
     Exit status: 0 if every letter that was meant has left the queue, 1 if some stayed, 2 for something you have to
@@ -88,7 +90,30 @@ async def _redrive(consumer: Consumer, plan: Options, report: Report, *, dry: bo
         _heed_signals(run)
         result = await _with_progress(run)
         hidden = await opened.queue.hidden()
+        if consumer.on_dead_letter == "park" and result.complete and not (hidden or result.stopped):
+            result = await _unpark(consumer, at, result, _run(consumer, plan, at, opened.mailbox, report))
     return _show(result, queue, hidden=hidden)
+
+
+async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) -> Result:
+    """Let keys go that have no letters left, their shards standing still for a last look at the queue."""
+    from streamkit.cli.steering import steering
+    from streamkit.runtimes.unparking import hold_parked, let_go, parked_keys
+
+    done = parked_keys(await at.leases.rows()) - result.remaining
+    if not done:
+        return result
+    click.echo(f"{len(done):,} parked keys have no letters left: their shards stand still until that is sure")
+    async with steering(consumer) as (_, steer):
+        held = await hold_parked(at.leases, steer, done, within=_HOLD_SECONDS)
+        sure: frozenset[str] = frozenset()
+        try:
+            last = await again.run()
+            sure = done - last.remaining if last.complete and not last.stopped else sure
+        finally:
+            await let_go(steer, held, sure)
+    click.echo(f"{len(sure):,} keys are parked no more")
+    return result + last
 
 
 def _run(consumer: Consumer, plan: Options, at: Desk, mailbox: SqsMailbox, report: Report) -> Redrive:
