@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from streamkit.aws import schema
 from streamkit.aws.clients import Aws, AwsSettings
+from streamkit.aws.ledger import TableLedger
+from streamkit.aws.mailbox import SqsMailbox
+from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
@@ -43,6 +47,8 @@ class Desk(msgspec.Struct, frozen=True):
     leases: TableLeases
     members: TableMembers
     letters: SqsDeadLetters | None
+    redriven: TableRedriven
+    ledger: TableLedger
     clock: Clock
 
     async def look(self) -> Look:
@@ -58,6 +64,22 @@ class Desk(msgspec.Struct, frozen=True):
             return None if self.letters is None else await self.letters.waiting()
         except (Missing, Denied):
             return None
+
+
+class Letters(msgspec.Struct, frozen=True):
+    """A dead-letter queue, to be looked at and worked off."""
+
+    mailbox: SqsMailbox
+    queue: SqsDeadLetters
+
+
+@asynccontextmanager
+async def letters(queue: str, *, chance: Chance, report: Report) -> AsyncGenerator[Letters]:
+    """Open a queue. Raises `Missing`, `Denied`, `ConfigurationError` for an odd address."""
+    async with Aws(settings=PATIENT, report=report) as aws:
+        call = await aws.call("sqs", region=arn_region(queue))
+        found = SqsDeadLetters(call, queue=queue, chance=chance, report=report)
+        yield Letters(SqsMailbox(call, (await found.open()).url, chance=chance), found)
 
 
 @asynccontextmanager
@@ -78,8 +100,18 @@ async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report
             )
         layout = Layout.of(subject.table, registration.stream, buckets=registration.buckets)
         leases, members = TableLeases(call, layout), TableMembers(call, layout)
+        keep = max(registration.stream.retention, timedelta(days=1))
         letters = None
         if subject.queue is not None:
             sqs = await aws.call("sqs", region=arn_region(subject.queue))
             letters = SqsDeadLetters(sqs, queue=subject.queue, chance=chance, report=report)
-        yield Desk(subject, registration, leases, members, letters, clock)
+        yield Desk(
+            subject,
+            registration,
+            leases,
+            members,
+            letters,
+            TableRedriven(call, subject.table, clock=clock),
+            TableLedger(call, subject.table, clock=clock, keep=keep),
+            clock,
+        )

@@ -78,10 +78,16 @@ class SqsDeadLetters:
 
     async def waiting(self) -> int:
         """Return about how many letters are in the queue, those somebody is just looking at included."""
+        return await self._count("ApproximateNumberOfMessages") + await self.hidden()
+
+    async def hidden(self) -> int:
+        """Return about how many letters somebody is just looking at, or was when he crashed a moment ago."""
+        return await self._count("ApproximateNumberOfMessagesNotVisible")
+
+    async def _count(self, name: str) -> int:
         queue = await self.open()
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = await self._call("GetQueueAttributes", QueueUrl=queue.url, AttributeNames=names)
-        return sum(int(answer.get("Attributes", {}).get(name, 0)) for name in names)
+        answer = await self._call("GetQueueAttributes", QueueUrl=queue.url, AttributeNames=[name])
+        return int(answer.get("Attributes", {}).get(name, 0))
 
     def _envelope(self, letter: Letter, queue: Queue) -> Envelope:
         """Put a letter into its envelope, and say so if its payload is too much for the queue."""

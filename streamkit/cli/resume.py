@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from streamkit.cli.init import tell
 from streamkit.cli.loading import config_option, configured, consumers_argument
+from streamkit.cli.subjects import the_shard
 from streamkit.errors import ConfigurationError, Refused, Unanswered
+from streamkit.runtimes.gaps import HALTED_BY_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--shard", metavar="ID", help="This shard only.")
 @config_option
 def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> None:
-    """Let halted shards go on.
+    """Let halted and paused shards go on.
 
     They go on from where they stopped.
 
@@ -34,7 +36,8 @@ def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> No
     streamkit resume consumers.flights:flights
     streamkit resume consumers.flights:flights --shard shardId-000000000003
 
-    A shard halts for on_dead_letter="halt" or on_gap="halt". Exit status 2 if none is halted.
+    A shard halts for on_dead_letter="halt", for on_gap="halt", and for `streamkit pause`. Exit status 2 if none is
+    halted.
     """  # noqa: D301 - click's mark for "do not wrap"
     for consumer in configured(paths, config=config).consumers:
         asyncio.run(_resume(consumer, shard))
@@ -55,7 +58,9 @@ async def _resume(consumer: Consumer, shard: str | None) -> None:
                 f"got those of {registration.consumer!r}"
             )
         leases = TableLeases(dynamodb, await registry.layout(registration.stream))
-        for row in halted(await leases.rows(), shard, consumer.table):
+        rows = await leases.rows()
+        named = shard and the_shard(rows, shard).id
+        for row in halted(rows, named, consumer.table):
             await reopen(row, leases, SystemChance(), SystemClock())
             click.echo(f"consumer {consumer.name}: shard {row.id} goes on; it was halted: {row.halted}")
 
@@ -73,12 +78,12 @@ def halted(rows: Sequence[ShardRow], shard: str | None, table: str) -> list[Shar
 
 
 async def reopen(row: ShardRow, leases: Leases, chance: Chance, clock: Clock) -> None:
-    """Open a halted row, its gaps taken note of; returning means it is durable.
+    """Open a halted row; returning means it is durable. Whoever opens one halted by a gap has taken note of the gap.
 
     Raises `ConfigurationError` if somebody else was there.
     """
-    now = clock.now().timestamp()
-    wanted = replace(row, state="open", halted=None, caught_up_at=now, revision=row.revision + 1, token=chance.token())
+    seen = clock.now().timestamp() if row.halted == HALTED_BY_GAP else row.caught_up_at
+    wanted = replace(row, state="open", halted=None, caught_up_at=seen, revision=row.revision + 1, token=chance.token())
     try:
         try:
             await leases.write(row, wanted)

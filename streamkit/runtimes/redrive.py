@@ -94,6 +94,19 @@ class Result:
     complete: bool = False
     """Whether the whole queue was seen, and read."""
 
+    def __add__(self, later: Result) -> Result:
+        """Return what became of the letters of both runs; what stays is what stayed last."""
+        return Result(
+            handled=self.handled + later.handled,
+            filtered=self.filtered + later.filtered,
+            dropped=self.dropped + later.dropped,
+            stayed=later.stayed,
+            left=later.left,
+            stopped=later.stopped,
+            remaining=later.remaining,
+            complete=later.complete,
+        )
+
     @property
     def settled(self) -> int:
         """Letters that left the queue."""
@@ -112,6 +125,7 @@ class Redrive:
         self._consumer = consumer
         self._tools = tools
         self._options = options
+        self._engine: Engine | None = None
         self._once = Once(consumer, tools.redriven, tools.ledger, run=tools.chance.token())
         self._grip = Grip(tools.mailbox, clock=tools.clock)
         self._stack = Stack()
@@ -133,6 +147,12 @@ class Redrive:
             stack.callback(threads.close)
             await self._held(self._rounds(handling_of(consumer, state=state, threads=threads, stream_arn="")))
         return self.result
+
+    def stop(self, why: str) -> None:
+        """Start nothing more: `run` returns when what is under way has ended, and its letters are deleted."""
+        self.result.stopped = self.result.stopped or why
+        if self._engine is not None:
+            self._engine.stop()
 
     async def preview(self) -> Sequence[Letter]:
         """Return what would run, in order; everything is put back."""
@@ -201,7 +221,7 @@ class Redrive:
     async def _settle(self, letters: Sequence[Letter], handling: Handling) -> None:
         """Settle the letters of one shard, in order."""
         settling = self._settling(letters)
-        engine = Engine(handling, settling, self._surroundings())
+        self._engine = engine = Engine(handling, settling, self._surroundings())
         ended, fed = asyncio.Event(), asyncio.Event()
 
         def over() -> bool:

@@ -28,6 +28,7 @@ from streamkit.testing.contracts import (
     RedrivenContract,
     RefusalsContract,
     RegistryContract,
+    RequestsContract,
     SourceContract,
 )
 from tests.aws.drivers import KinesisProducer, RefusingQueue
@@ -40,6 +41,15 @@ HASTY = KinesisSettings(
 
 class TestLeases(LeasesContract):
     """Leases on DynamoDB."""
+
+    @pytest.fixture
+    def leases(self, dynamodb: Call, layout: Layout) -> TableLeases:
+        """A new table."""
+        return TableLeases(dynamodb, layout)
+
+
+class TestRequests(RequestsContract):
+    """Requests of operators on DynamoDB."""
 
     @pytest.fixture
     def leases(self, dynamodb: Call, layout: Layout) -> TableLeases:

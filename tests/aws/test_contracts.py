@@ -8,6 +8,7 @@ from tests.aws.suites import (
     TestMembers,
     TestRedriven,
     TestRegistry,
+    TestRequests,
     TestSource,
     TestStandardQueue,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "TestMembers",
     "TestRedriven",
     "TestRegistry",
+    "TestRequests",
     "TestSource",
     "TestStandardQueue",
 ]

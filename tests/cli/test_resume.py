@@ -14,6 +14,7 @@ from streamkit.clock import SystemClock
 from streamkit.core.leasing import ShardRow
 from streamkit.core.lineage import Shard
 from streamkit.errors import ConfigurationError, Unanswered
+from streamkit.runtimes.gaps import HALTED_BY_GAP
 from streamkit.testing.memory import MemoryTable
 from streamkit.testing.time import SeededChance
 
@@ -40,7 +41,7 @@ def test_a_halted_shard_goes_on_where_it_stopped(run: Run, stage: Stage, client:
     assert run("resume", path).complaint.startswith("expected a registration in table streamkit-halting, got none")
     first = run("run", path, "--until-idle", "0.5", BAD="2")
     assert (first.status, first.out.split()) == (0, ["1", "2"])
-    assert run("resume", path, "--shard", "nowhere").complaint.startswith("--shard: expected one of the shards")
+    assert run("resume", path, "--shard", "nowhere").complaint.startswith("--shard: expected one of shardId-0")
     resumed = run("resume", path)
     assert resumed.status == 0
     assert "consumer halting: shard shardId-000000000000 goes on; it was halted: " in resumed.out
@@ -107,14 +108,23 @@ class UnansweringTable(MemoryTable):
 
 @pytest.mark.parametrize("table", [MemoryTable(), UnansweringTable()], ids=["answering", "unanswering"])
 async def test_a_row_is_opened_by_one_conditional_write(table: MemoryTable) -> None:
-    """State, cause, gap, revision and token change, nothing else; a lost answer is no failure."""
+    """State, cause, revision and token change, nothing else; a lost answer is no failure."""
     await table.add([HALTED])
     await reopen(HALTED, table, SeededChance(seed=0), SystemClock())
     (row,) = await table.rows()
     opened = replace(HALTED, state="open", halted=None, revision=HALTED.revision + 1, token=row.token)
-    assert row == replace(opened, caught_up_at=row.caught_up_at)
-    assert row.caught_up_at is not None
+    assert row == opened
     assert row.token
+
+
+async def test_whoever_opens_a_row_that_a_gap_halted_has_taken_note_of_the_gap() -> None:
+    """And of no other: what is trimmed while a shard is paused is still to be reported."""
+    for why, noted in ((HALTED_BY_GAP, True), ("paused by an operator", False)):
+        table, row = MemoryTable(), replace(HALTED, halted=why)
+        await table.add([row])
+        await reopen(row, table, SeededChance(seed=0), SystemClock())
+        [opened] = await table.rows()
+        assert (opened.caught_up_at is not None) is noted
 
 
 async def test_a_row_that_changed_meanwhile_is_left_alone() -> None:

@@ -32,6 +32,7 @@ from streamkit.testing.contracts import (
     RedrivenContract,
     RefusalsContract,
     RegistryContract,
+    RequestsContract,
     SourceContract,
     StreamDriver,
 )
@@ -48,6 +49,15 @@ class TestLeases(LeasesContract):
 
     @pytest.fixture
     def leases(self) -> Leases:
+        """An empty table."""
+        return MemoryTable()
+
+
+class TestRequests(RequestsContract):
+    """Requests of operators."""
+
+    @pytest.fixture
+    def leases(self) -> MemoryTable:
         """An empty table."""
         return MemoryTable()
 

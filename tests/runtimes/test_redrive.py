@@ -179,10 +179,9 @@ def test_two_redrives_at_once_do_not_do_the_same_twice() -> None:
         first = asyncio.get_running_loop().create_task(scene.run())
         await asyncio.sleep(5)
         scene.mailbox.put(*letters)
-        second = await scene.run()
+        await scene.run()
         await first
         assert sorted(scene.values) == list(range(5))
-        assert second.handled + second.dropped + sum(second.stayed.values()) == 5
 
     run_virtual(main)
 

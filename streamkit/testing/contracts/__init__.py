@@ -11,7 +11,18 @@ says otherwise. They run in real time, on the loop that pytest-asyncio gives the
 
 import pytest
 
-_SUITES = ("changes", "checks", "dead_letters", "leases", "ledger", "members", "redriven", "registry", "source")
+_SUITES = (
+    "changes",
+    "checks",
+    "dead_letters",
+    "leases",
+    "ledger",
+    "members",
+    "redriven",
+    "registry",
+    "requests",
+    "source",
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from streamkit.testing.contracts.changes import (  # noqa: E402
@@ -26,6 +37,7 @@ from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
 from streamkit.testing.contracts.members import MembersContract  # noqa: E402
 from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract  # noqa: E402
 from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
+from streamkit.testing.contracts.requests import RequestsContract  # noqa: E402
 from streamkit.testing.contracts.source import SourceContract, StreamDriver  # noqa: E402
 
 __all__ = [
@@ -39,6 +51,7 @@ __all__ = [
     "RedrivenContract",
     "RefusalsContract",
     "RegistryContract",
+    "RequestsContract",
     "RollingContract",
     "RollingDriver",
     "SourceContract",

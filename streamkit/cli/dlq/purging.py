@@ -1,0 +1,97 @@
+"""`streamkit dlq purge`: throw letters away."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamkit.cli.dlq.choosing import filters, limit_option, queue_option, the_queue, told, told_all, wanted
+from streamkit.cli.loading import config_option
+from streamkit.cli.subjects import hear
+from streamkit.clock import SystemChance, SystemClock
+from streamkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from streamkit.core.letters import Letter
+    from streamkit.core.sorting import Wanted
+    from streamkit.runtimes.grip import Grip
+    from streamkit.runtimes.stack import Stack
+
+_ROUNDS = 10_000
+
+
+@click.command()
+@click.argument("path", required=False, metavar="[MODULE:CONSUMER]")
+@queue_option
+@filters
+@limit_option()
+@click.option("--all", "everything", is_flag=True, help="All of them: there is no filter.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Write them to this file first, a JSON document a line.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+def purge(path: str | None, queue: str | None, config: Path | None, limit: int, **options: Any) -> None:  # noqa: ANN401
+    """Delete dead letters for good: their records are lost then.
+
+    \b
+    streamkit dlq purge consumers.flights:flights --reason "no arrival delay" --keep letters.ndjson
+    streamkit dlq purge --queue flights-dlq --all --yes
+
+    What is deleted is what was seen and counted: a letter that comes meanwhile stays. Keys stay parked until the next
+    `streamkit dlq redrive`.
+    """  # noqa: D301 - click's mark for "do not wrap"
+    want = wanted(options)
+    if want.all != options["everything"]:
+        raise click.UsageError("Say which letters, by a filter such as --reason; or --all, and no filter.")
+    name = the_queue(path, queue, config)
+    keep = options["keep"]
+    if keep is not None and keep.exists():
+        raise ConfigurationError(f"--keep: expected a file that is not there yet, got {keep}")
+    deleted = asyncio.run(_purge(name, want, most=limit, keep=keep, ask=not options["yes"], dry=options["dry_run"]))
+    click.echo(f"queue {name}: {deleted:,} letters deleted")
+
+
+async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: bool, dry: bool) -> int:
+    from streamkit.aws.desk import letters
+    from streamkit.runtimes.grip import Grip
+    from streamkit.runtimes.stack import Stack
+
+    deleted = 0
+    async with letters(name, chance=SystemChance(), report=hear) as opened:
+        grip, stack = Grip(opened.mailbox, clock=SystemClock()), Stack()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(grip.keep_on())
+                for _ in range(_ROUNDS):
+                    await stack.gather(grip, most=most, told=told)
+                    told_all()
+                    found = [each for each in (*stack.letters.values(), *stack.omitted.values()) if want(each)]
+                    if not found or not await _agreed(name, found, ask=ask, dry=dry):
+                        break
+                    await _delete(found, grip, stack, keep)
+                    deleted += len(found)
+                keeping.cancel()
+        finally:
+            await grip.let_go()
+    return deleted
+
+
+async def _agreed(name: str, found: list[Letter], *, ask: bool, dry: bool) -> bool:
+    """Ask a person, in a thread: letters are kept out of sight meanwhile."""
+    click.echo(f"queue {name}: {len(found):,} letters to delete")
+    if dry or not ask:
+        return not dry
+    return await asyncio.to_thread(click.confirm, "Delete them for good?")
+
+
+async def _delete(found: list[Letter], grip: Grip, stack: Stack, keep: Path | None) -> None:
+    copies = stack.copies(found)
+    if keep is not None:
+        with keep.open("a", encoding="ascii") as file:
+            file.writelines(f"{each.body}\n" for each in copies)
+    await grip.delete(copies)
+    for letter in found:
+        stack.forget(letter)
