@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench pins build clean
+.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench bench-peers pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -42,8 +42,16 @@ simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by s
 mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
 	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)
 
-bench: $(VENV)/.dev  ## CPU a record against a bare boto3 loop, side by side
-	$(BIN)/python -m benchmarks.read_loop
+bench: $(VENV)/.dev bench-peers  ## what a record costs, beside bare loops and peers, into docs/performance.md; QUICK=1 prints a part
+	BENCH_PEERS=.cache/bench-peers $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-peers: .cache/bench-peers/.made  ## the peers that `make bench` measures, in an environment of their own
+
+.cache/bench-peers/.made: benchmarks/peers.txt | $(BIN)/python
+	@$(BIN)/python -m venv .cache/bench-peers
+	@.ci/pip .cache/bench-peers 'installing the peers' install --requirement benchmarks/peers.txt || \
+	  echo 'without peers: their rows will say so' >&2
+	@touch $@
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py
