@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench fleet pins build clean
+.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench bench-peers fleet pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -43,8 +43,16 @@ simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by s
 mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
 	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)
 
-bench: $(VENV)/.dev  ## CPU a record against a bare boto3 loop, side by side
-	$(BIN)/python -m benchmarks.read_loop
+bench: $(VENV)/.dev bench-peers  ## what a record costs, beside bare loops and peers, into docs/performance.md; QUICK=1 prints a part
+	BENCH_PEERS=.cache/bench-peers $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-peers: .cache/bench-peers/.made  ## the peers that `make bench` measures, in an environment of their own
+
+.cache/bench-peers/.made: benchmarks/peers.txt | $(BIN)/python
+	@$(BIN)/python -m venv .cache/bench-peers
+	@.ci/pip .cache/bench-peers 'installing the peers' install --requirement benchmarks/peers.txt || \
+	  echo 'without peers: their rows will say so' >&2
+	@touch $@
 
 fleet: $(VENV)/.dev  ## deploys, crashes, pauses, restarts and reshards of real processes, measured, into docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet

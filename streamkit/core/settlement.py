@@ -115,8 +115,23 @@ class Settling:
 
     @property
     def condemned(self) -> Mapping[int, Condemned]:
-        """Verdicts whose letters are not durable yet, by ordinal."""
-        return self._troubles.condemned
+        """Verdicts whose letters are due and not durable yet, by ordinal.
+
+        Where a letter parks its key, an earlier record of that key comes first: it must not follow into the queue.
+        """
+        condemned = self._troubles.condemned
+        if self._rules.on_dead_letter != "park" or self._lanes is not None or not condemned:
+            return condemned
+        ordinals = {id(verdict.record): ordinal for ordinal, verdict in condemned.items()}
+        waiting: set[str] = set()
+        due: dict[int, Condemned] = {}
+        for record in self._window.unsettled():
+            ordinal = ordinals.get(id(record))
+            if ordinal is None:
+                waiting.add(record.key)
+            elif record.key not in waiting:
+                due[ordinal] = condemned[ordinal]
+        return due
 
     @property
     def paused(self) -> bool:

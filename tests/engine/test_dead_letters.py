@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamkit import Record, Retry
+from streamkit import Batch, Failed, Poison, Record, Retry
 from streamkit.core.settlement import MAX_PARKED, digest
 from streamkit.testing import run_virtual
 from tests.engine.bench import (
@@ -183,6 +183,28 @@ def test_too_many_parked_keys_halt_the_shard() -> None:
         bench = Bench(planted, settings={"on_dead_letter": "park"})
         await bench.live()
         assert bench.settling.halted is not None
+
+    run_virtual(main)
+
+
+def test_an_earlier_record_of_a_key_is_not_parked_by_a_later_one() -> None:
+    """A batch may name a culprit before what stands in front of it is done: that one is tried to its own end first."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD, POISON, GOOD], "aaa"), "naming", settings={"on_dead_letter": "park"})
+        calls: list[list[int]] = []
+
+        async def handle(batch: Batch) -> None:
+            calls.append([bench.index(each) for each in batch])
+            if len(calls) == 1:
+                raise Failed(batch[1], Poison("bad"))
+            if len(calls) == 2:
+                raise ValueError("not yet")
+
+        bench.consumer = bench.consumer.using(handler=handle)
+        await bench.live()
+        assert calls == [[0, 1, 2], [0], [0]]
+        assert bench.dead == [1, 2]
 
     run_virtual(main)
 

@@ -225,6 +225,14 @@ MUTANTS = (
         "parked=(),",
         f"{POSITIONS}::test_parked_keys_survive_takeover",
     ),
+    mutant(
+        "an earlier record of a key follows a later one into the queue",
+        "21",
+        "core/settlement.py",
+        'if self._rules.on_dead_letter != "park" or',
+        'if self._rules.on_dead_letter != "" or',
+        f"{LETTERS}::test_an_earlier_record_of_a_key_is_not_parked_by_a_later_one",
+    ),
     # Business keys
     mutant(
         "dedupe marked before the handler",
