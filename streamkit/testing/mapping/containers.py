@@ -107,7 +107,7 @@ class ContainerLoop(VirtualLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Schedule; asyncio calls it for everything that runs at once."""
-        context = context or copy_context()
+        context = copy_context() if context is None else context  # an empty context is false
         home = context.get(_HOME)
         if home is None:
             return super().call_soon(callback, *args, context=context)
@@ -119,7 +119,7 @@ class ContainerLoop(VirtualLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Schedule; asyncio calls it for everything that runs later."""
-        context = context or copy_context()
+        context = copy_context() if context is None else context  # an empty context is false
         home = context.get(_HOME)
         if home is None:
             return super().call_at(when, callback, *args, context=context)

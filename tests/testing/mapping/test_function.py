@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from datetime import timedelta
 from typing import Any
 
@@ -254,3 +255,13 @@ def test_a_function_needs_a_loop_with_containers() -> None:
 
     with pytest.raises(TypeError, match="expected to run under run_mapped, got a VirtualLoop"):
         run_virtual(main)
+
+
+def test_a_world_without_any_context_variable_is_not_taken_for_a_container() -> None:
+    """As in a plain script: an empty context is false, and must not pass for none."""
+
+    async def main() -> list[str]:
+        function = LambdaFunction.of(lambda _event, _context: None)
+        return [(await function.invoke(EVENT)).kind for _ in range(2)]
+
+    assert contextvars.Context().run(run_mapped, main) == ["answered", "answered"]
