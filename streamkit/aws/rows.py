@@ -6,6 +6,8 @@
     worker#<bucket>               <incarnation>     heartbeat of one worker (rule 2)
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
 
+and what functions remember, laid out in memory.py.
+
 Attributes that a row may lack are left out where they are None or empty; every other must be there.
 """
 
@@ -47,7 +49,7 @@ class Layout(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, table: str, stream: Stream, *, buckets: int) -> Layout:
         """Lay out the rows of a stream."""
-        return cls(table, _digest(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
+        return cls(table, digest_of(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
 
     def shard_partitions(self) -> list[str]:
         """Return every partition key of shard rows."""
@@ -66,12 +68,12 @@ class Layout(msgspec.Struct, frozen=True):
         return _key(self.worker_partitions()[self._bucket(worker)], worker)
 
     def _bucket(self, name: str) -> int:
-        return int(_digest(name)[:8], 16) % self.buckets
+        return int(digest_of(name)[:8], 16) % self.buckets
 
 
 def claim_key(key: str) -> Item:
     """Return the key of a ledger row: a digest, nothing of the business key itself."""
-    return _key(f"key#{_digest(key)}", "claim")
+    return _key(f"key#{digest_of(key)}", "claim")
 
 
 def shard_item(row: ShardRow) -> Item:
@@ -125,7 +127,7 @@ SHARD_ATTRIBUTES = (
 
 def shard_row(table: str, item: Item) -> ShardRow:
     """Read a shard's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     state = found.text("state")
     if state not in {"open", "ended", "halted"}:
         found.refuse("state", "open, ended or halted", state)
@@ -160,7 +162,7 @@ def member_item(member: Member) -> Item:
 
 def member_row(table: str, item: Item) -> Member:
     """Read a worker's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     state = found.text("state")
     if state not in {"alive", "left", "dead"}:
         found.refuse("state", "alive, left or dead", state)
@@ -190,7 +192,7 @@ def registration_item(registration: Registration, *, buckets: int) -> Item:
 
 def registration_row(table: str, item: Item) -> tuple[Registration, int]:
     """Read the table's own row and its number of buckets. Raises `CorruptRow`, `ConfigurationError`."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     stream = Stream(
         name=found.text("stream"),
         arn=found.text("arn"),
@@ -203,7 +205,7 @@ def registration_row(table: str, item: Item) -> tuple[Registration, int]:
     return Registration(found.text("consumer"), stream, _read_start(found)), buckets
 
 
-def _of_this_version(table: str, item: Item) -> Attributes:
+def of_this_version(table: str, item: Item) -> Attributes:
     """Open an item, if it is not of a later layout."""
     found = Attributes(table, item)
     version = found.whole("v")
@@ -263,7 +265,8 @@ def _unpacked(packed: bytes) -> bytes:
     return bits
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """Return 64 hexadecimal digits that stand for a text."""
     return sha256(text.encode()).hexdigest()
 
 

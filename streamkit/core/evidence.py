@@ -37,10 +37,10 @@ class Series:
 
     __slots__ = ("failures", "outages", "total", "witnessed")
 
-    def __init__(self) -> None:
-        self.failures = 0
+    def __init__(self, inherited: int = 0) -> None:
+        self.failures = inherited
         """Since the record came in, or since the last outage."""
-        self.total = 0
+        self.total = inherited
         self.outages = 0
         """Outages it failed in and others survived."""
         self.witnessed = False
@@ -59,6 +59,8 @@ class Evidence:
         self._early = early
         self._failing: dict[int, Series] = {}
         self._since_success: set[int] = set()
+        self.inherited: dict[int, int] = {}
+        """Failures from before, where another process tried the record; they count once it fails here too."""
 
     def __bool__(self) -> bool:
         return bool(self._failing)
@@ -75,7 +77,11 @@ class Evidence:
     def attempts(self, ordinal: int) -> int:
         """Return how often the record has failed."""
         series = self._failing.get(ordinal)
-        return series.total if series else 0
+        return series.total if series else self.inherited.get(ordinal, 0)
+
+    def counted(self) -> dict[int, int]:
+        """Return the failures that count at present, of every failing record, inherited ones included."""
+        return self.inherited | {ordinal: series.failures for ordinal, series in self._failing.items()}
 
     def failures(self, ordinal: int) -> int:
         """Return how many failures count at present."""
@@ -83,7 +89,9 @@ class Evidence:
 
     def failed(self, ordinal: int, *, counts: bool) -> None:
         """Note a failed attempt; during an outage it does not count."""
-        series = self._failing.setdefault(ordinal, Series())
+        series = self._failing.get(ordinal)
+        if series is None:
+            series = self._failing[ordinal] = Series(self.inherited.pop(ordinal, 0))
         series.total += 1
         if counts:
             series.failures += 1
@@ -101,10 +109,12 @@ class Evidence:
 
     def forget(self, ordinal: int) -> None:
         """The record is settled or condemned; that it failed still counts until something succeeds."""
+        self.inherited.pop(ordinal, None)
         self._failing.pop(ordinal, None)
 
     def acquit(self, ordinal: int) -> None:
         """The record succeeded or named itself poison: its failures say nothing about the world."""
+        self.inherited.pop(ordinal, None)
         self._failing.pop(ordinal, None)
         self._since_success.discard(ordinal)
 

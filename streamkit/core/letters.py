@@ -9,7 +9,7 @@ import msgspec
 
 from streamkit.core.records import Record
 
-Condition = Literal["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked"]
+Condition = Literal["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked", "ProcessDied"]
 
 
 class Cause(msgspec.Struct, frozen=True):

@@ -115,6 +115,7 @@ class Settling:
         self._too_old: set[int] = set()
         self._suspended: dict[int, None] = {}
         self._parked = dict.fromkeys(parked)
+        self._doomed: dict[tuple[str, int], str] = {}
         self.condemned: dict[int, Condemned] = {}
         """Verdicts whose letters are not durable yet, by ordinal."""
         self.halted: str | None = None
@@ -164,6 +165,10 @@ class Settling:
         """Say whether the circuit breaker is open."""
         return not self._breaker.closed
 
+    def down(self, now: float) -> float | None:
+        """Return for how many seconds the circuit breaker has been open, or None."""
+        return None if self._breaker.closed else self._breaker.paused(now)
+
     @property
     def troubled(self) -> bool:
         """Say whether something failed: then what an attempt tells may free others to run."""
@@ -202,11 +207,24 @@ class Settling:
                 self._window.settle(ordinal)
             self._settled(record, Outcome.DUPLICATE)
 
+    def inherit(
+        self, now: float, *, failures: Mapping[int, int], doomed: Mapping[Record, str], down: float | None
+    ) -> None:
+        """Go on where another process left off.
+
+        `failures` by ordinal count once the record fails here too. `doomed` ended the process before, alone: they are
+        condemned for this reason without another attempt. `down` is for how many seconds everything has been failing.
+        """
+        self._evidence.inherited = dict(failures)
+        self._doomed = {(record.sequence_number, record.subsequence): why for record, why in doomed.items()}
+        if down is not None:
+            self._breaker.open(now - down, 0.0)
+
     def take(self, now: float) -> Attempt | None:
         """Return the next attempt, which is under way until it is told what became of it; None if nothing may run."""
         self._rejudge(now)
         while (attempt := self._next(now)) is not None:
-            if not self._parked and all(record.defect is None for record in attempt.records):
+            if not (self._parked or self._doomed) and all(record.defect is None for record in attempt.records):
                 return attempt
             unfit = {o: why for o, r in _pairs(attempt) if (why := self._unfit(r)) is not None}
             if not unfit:
@@ -222,6 +240,10 @@ class Settling:
     def attempts(self, ordinal: int) -> int:
         """Return how often this record has failed so far."""
         return self._evidence.attempts(ordinal)
+
+    def failures(self) -> dict[int, int]:
+        """Return the failures to go on from, by ordinal: those that count, and during an outage those from before."""
+        return self._evidence.counted() if self._counts else dict(self._evidence.inherited)
 
     # What happened
 
@@ -350,6 +372,8 @@ class Settling:
     def _unfit(self, record: Record) -> Condemned | None:
         if record.defect is not None:
             return Condemned(record, "Undecodable", record.defect, 0)
+        if (why := self._doomed.get((record.sequence_number, record.subsequence))) is not None:
+            return Condemned(record, "ProcessDied", why, 0)
         if self._parked and digest(record.key) in self._parked:
             return Condemned(record, "Parked", "an earlier record of its key is in the dead-letter queue", 0)
         return None
