@@ -140,11 +140,9 @@ class Switch(msgspec.Struct, frozen=True):
 
     def read(self, given: object) -> bool:
         """Take a truth value, or its name."""
-        named = {"true": True, "false": False}
-        value = named.get(given) if isinstance(given, str) else given
-        if not isinstance(value, bool):
+        if given not in ("true", "false") and given is not True and given is not False:
             raise ValueError(given)
-        return value
+        return given in ("true", True)
 
 
 class Text(msgspec.Struct, frozen=True):

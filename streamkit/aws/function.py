@@ -14,7 +14,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
-from streamkit.aws.endpoints import is_loopback, is_overridden
+from streamkit.aws.endpoints import is_overridden
 from streamkit.aws.errors import Request, meaning
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.memory import TableMemory
@@ -25,7 +25,7 @@ from streamkit.events import EndpointOverridden
 from streamkit.ports import FunctionPorts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from streamkit.aws.call import Call
     from streamkit.consumer import Consumer
@@ -53,18 +53,18 @@ class AwsFunctionWorld:
         with ThreadPoolExecutor(_AT_ONCE, "streamkit-aws") as threads:
             sdk = _Sdk(threads, report)
             dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
-            letters = consumer.dead_letters
             yield FunctionPorts(
                 memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
-                dead_letters=letters
-                and SqsDeadLetters(
-                    _Late(lambda: sdk.call("sqs", region=arn_region(letters.queue))),
-                    queue=letters.queue,
-                    chance=self._chance,
-                    report=report,
-                ),
+                dead_letters=self._letters(consumer, sdk, report),
                 ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=max(keep, timedelta(days=1))),
             )
+
+    def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> SqsDeadLetters | None:
+        if consumer.dead_letters is None:
+            return None
+        queue = consumer.dead_letters.queue
+        call = _Late(lambda: sdk.call("sqs", region=arn_region(queue)))
+        return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report)
 
 
 class _Sdk:
@@ -131,7 +131,7 @@ class _ThreadedCall:
 class _Late:
     """A `Call` whose client is made at its first request: a function without dead letters needs no queue's."""
 
-    def __init__(self, make: Any) -> None:  # noqa: ANN401
+    def __init__(self, make: Callable[[], Call]) -> None:
         self._make = make
         self._call: Call | None = None
 

@@ -10,6 +10,7 @@ A clean batch costs two requests where the mapping's factor is declared to be 1,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,15 +48,13 @@ class TableMemory:
         """Make the claim durable, unless one that lives at `now` holds its row. One request, or two for a slot."""
         if isinstance(cell, ShardCell):
             return await self._claim_shard(cell, memo, now)
-        try:
+        with suppress(ConditionFailed):  # then it was this very claim, sent before: nobody else has its token
             await self._call(
                 "PutItem",
                 TableName=self._table,
                 Item=self._item(cell, memo),
                 ConditionExpression="attribute_not_exists(pk)",
             )
-        except ConditionFailed:
-            pass  # it was this very claim, sent before: nobody else has its token
         others = [each for each in await self.near(cell) if each.token != memo.token]
         return Claimed(placed=True, revision=memo.revision, memos=others)
 
@@ -202,14 +201,14 @@ class TableMemory:
 
 def _known(known: Stretches | Digests) -> Item:
     if isinstance(known, Digests):
-        named = {"claimed": known.claimed, "settled": known.settled}
+        named = {"claimed": known.claimed, "settled": known.settled, "parts": known.parts}
         return {name: {"B": digests} for name, digests in named.items() if digests}
     return {"stretches": {"S": msgspec.json.encode(known).decode()}} if known.stretches else {}
 
 
 def _read_known(found: Attributes) -> Stretches | Digests:
     if "claimed" in found:
-        return Digests(found.binary("claimed"), found.binary("settled") if "settled" in found else b"")
+        return Digests(*(found.binary(name) if name in found else b"" for name in ("claimed", "settled", "parts")))
     if "stretches" in found:
         return found.read("stretches", "S", _stretches.decode, expected="JSON")
     return Stretches()

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 from streamkit.core.records import Record
-from streamkit.core.window import unpack
+from streamkit.core.window import pack, unpack
 
 SKEW_SECONDS = 0.5
 """A claim is believed for so much longer: clocks of hosts differ a little. No write depends on it, only repeats do."""
@@ -139,37 +139,39 @@ class Digests(msgspec.Struct, frozen=True, tag=True):
     claimed: bytes = b""
     """Digests of its physical records, one after the other."""
     settled: bytes = b""
-    """The same for those that are settled whole, and for settled user records of the others."""
+    """One bit for each, set where it is settled whole."""
+    parts: bytes = b""
+    """Digests of user records that are settled in an aggregate that is not."""
 
     @classmethod
     def of(cls, records: Iterable[Record], settled: Iterable[bool]) -> Digests:
-        """Describe a delivery by its records, subrecords one by one, and whether each is settled."""
+        """Describe a delivery by its records, user records one by one, and whether each is settled."""
         wholes: dict[bytes, bool] = {}
         parts: dict[bytes, list[bytes]] = {}
         for record, is_settled in zip(records, settled, strict=True):
             name = digest(record)
             wholes[name] = wholes.get(name, True) and is_settled
-            if is_settled and (record.subsequence or not record.last):
+            if is_settled and _is_part(record):
                 parts.setdefault(name, []).append(digest(record, part=True))
-        done = [name for name, whole in wholes.items() if whole]
         split = [part for name, found in parts.items() if not wholes[name] for part in found]
-        return cls(b"".join(wholes), b"".join((*done, *split)))
+        flags = bytearray(wholes.values())
+        return cls(b"".join(wholes), pack(flags) if any(flags) else b"", b"".join(split))
 
     def ahead(self, records: Sequence[Record], decoding: int) -> bytearray:  # noqa: ARG002 - as Stretches
         """Return one flag for each record, set where it is settled."""
-        known = _split(self.settled)
+        known = {name for name, flag in zip(_split(self.claimed), unpack(self.settled), strict=False) if flag}
+        parts = set(_split(self.parts))
         return bytearray(
-            digest(record) in known or ((record.subsequence or not record.last) and digest(record, part=True) in known)
-            for record in records
+            digest(record) in known or (_is_part(record) and digest(record, part=True) in parts) for record in records
         )
 
     def shares(self, records: Sequence[Record]) -> bool:
         """Say whether it had one of these records."""
-        return not _split(self.claimed).isdisjoint(map(digest, records))
+        return not set(_split(self.claimed)).isdisjoint(map(digest, records))
 
     def within(self, records: Sequence[Record]) -> bool:
         """Say whether it had no other records than these."""
-        return _split(self.claimed) <= set(map(digest, records))
+        return set(_split(self.claimed)) <= set(map(digest, records))
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,5 +394,9 @@ def _worse(mine: Trouble, theirs: Trouble) -> Trouble:
     )
 
 
-def _split(digests: bytes) -> set[bytes]:
-    return {digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)}
+def _is_part(record: Record) -> bool:
+    return bool(record.subsequence) or not record.last
+
+
+def _split(digests: bytes) -> list[bytes]:
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]

@@ -115,11 +115,11 @@ class Delivery:
                 loop.call_later(self._left(deadline.stop), self._engine.stop),
                 loop.call_later(self._left(deadline.cancel), working.cancel),
             ]
-            try:
-                await _worked(working)
-            finally:
-                for each in (*timers, *others):
-                    each.cancel()
+            await _worked(working)
+            for timer in timers:
+                timer.cancel()
+            for task in others:
+                task.cancel()
 
     # While it works
 
