@@ -14,6 +14,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from streamkit.consumer import DynamoDBStream
 from streamkit.engine.handling import Threads
 from streamkit.errors import ConfigurationError, Unsettled
 from streamkit.runtimes.function.deadline import Context, Deadline
@@ -47,8 +48,7 @@ class Function:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        source = opened.consumer.source
-        self._intake = Intake(source.compression, opened.consumer.max_record_bytes)
+        self._intake = _intake(opened.consumer)
 
     @classmethod
     @asynccontextmanager
@@ -100,14 +100,32 @@ class Function:
             )
         return {"batchItemFailures": [{"itemIdentifier": number}]}
 
-    async def _settle(self, brought: Sequence[Part], deadline: Deadline) -> int | None:
-        """Settle all parts at once; return the first entry that is not settled."""
+    async def _settle(self, chains: Sequence[Sequence[Part]], deadline: Deadline) -> int | None:
+        """Settle all shards at once; return the first entry that is not settled."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(Delivery(part, self._opened, deadline).run()) for part in brought]
+                tasks = [group.create_task(self._settle_chain(chain, deadline)) for chain in chains]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return min((place for task in tasks if (place := task.result()) is not None), default=None)
+
+    async def _settle_chain(self, chain: Sequence[Part], deadline: Deadline) -> int | None:
+        """Settle parts one after the other: behind one that is not settled nothing runs."""
+        for part in chain:
+            place = await Delivery(part, self._opened, deadline).run()
+            if place is not None:
+                return place
+        return None
+
+
+def _intake(consumer: Consumer) -> Intake:
+    source = consumer.source
+    return Intake(
+        source="aws:dynamodb" if isinstance(source, DynamoDBStream) else "aws:kinesis",
+        compression=source.compression,
+        changes=source.changes,
+        max_record_bytes=consumer.max_record_bytes,
+    )
 
 
 @asynccontextmanager
