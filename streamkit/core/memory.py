@@ -41,6 +41,8 @@ MAX_STRETCHES = 4
 SLOT_SECONDS = 300
 """Digests are kept by the time of arrival in slots so wide: the longest batching window, so that a delivery has one or
 two of them."""
+MAX_PARTS = 10_000
+"""User records of unsettled aggregates that are remembered: a row holds 400 KB."""
 DIGEST_BYTES = 12
 """96 bits: two records of a slot are taken for one in 1 of 10^19 deliveries of 10,000 among 100,000 others."""
 
@@ -153,7 +155,7 @@ class Digests(msgspec.Struct, frozen=True, tag=True):
             wholes[name] = wholes.get(name, True) and is_settled
             if is_settled and _is_part(record):
                 parts.setdefault(name, []).append(digest(record, part=True))
-        split = [part for name, found in parts.items() if not wholes[name] for part in found]
+        split = [part for name, found in parts.items() if not wholes[name] for part in found][:MAX_PARTS]
         flags = bytearray(wholes.values())
         return cls(b"".join(wholes), pack(flags) if any(flags) else b"", b"".join(split))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import (
         MemoryDeadLetters,
+        MemoryDeliveries,
         MemoryLedger,
         MemorySource,
         MemoryStream,
@@ -40,6 +41,7 @@ __all__ = [
     "KinesisWorld",
     "ManualClock",
     "MemoryDeadLetters",
+    "MemoryDeliveries",
     "MemoryLedger",
     "MemorySource",
     "MemoryStream",
@@ -62,6 +64,7 @@ _HOMES = {
     "kinesis": ("KinesisWorld",),
     "memory": (
         "MemoryDeadLetters",
+        "MemoryDeliveries",
         "MemoryLedger",
         "MemorySource",
         "MemoryStream",

@@ -10,6 +10,7 @@ from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
+from streamkit.aws.memory import TableMemory
 from streamkit.aws.pace import Pacing
 from streamkit.aws.rows import Layout
 from streamkit.aws.sqs import SqsDeadLetters
@@ -21,6 +22,7 @@ from streamkit.testing.contracts import (
     LeasesContract,
     LedgerContract,
     MembersContract,
+    MemoryContract,
     RefusalsContract,
     RegistryContract,
     SourceContract,
@@ -49,6 +51,15 @@ class TestMembers(MembersContract):
     def members(self, dynamodb: Call, layout: Layout) -> TableMembers:
         """A new table."""
         return TableMembers(dynamodb, layout)
+
+
+class TestMemory(MemoryContract):
+    """The memory of functions on DynamoDB."""
+
+    @pytest.fixture
+    def memory(self, dynamodb: Call, table: str) -> TableMemory:
+        """A new table."""
+        return TableMemory(dynamodb, table, consumer="consumer", keep=timedelta(days=7))
 
 
 class TestRegistry(RegistryContract):

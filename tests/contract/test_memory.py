@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Registry, Source
+from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Registry, Source
 from streamkit.testing import (
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
+    MemoryDeliveries,
     MemoryLedger,
     MemorySource,
     MemoryStream,
@@ -23,6 +24,7 @@ from streamkit.testing.contracts import (
     LeasesContract,
     LedgerContract,
     MembersContract,
+    MemoryContract,
     QueueDriver,
     RefusalsContract,
     RegistryContract,
@@ -62,6 +64,15 @@ class TestRegistry(RegistryContract):
     def registry(self) -> Registry:
         """An empty table."""
         return MemoryTable()
+
+
+class TestMemory(MemoryContract):
+    """The memory of functions."""
+
+    @pytest.fixture
+    def memory(self) -> Memory:
+        """An empty table."""
+        return MemoryDeliveries()
 
 
 class TestLedger(LedgerContract):

@@ -106,7 +106,7 @@ class Function:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._settle_chain(chain, deadline)) for chain in chains]
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            raise _first(failed) from None
         return min((place for task in tasks if (place := task.result()) is not None), default=None)
 
     async def _settle_chain(self, chain: Sequence[Part], deadline: Deadline) -> int | None:
@@ -116,6 +116,13 @@ class Function:
             if place is not None:
                 return place
         return None
+
+
+def _first(failed: Exception) -> Exception:
+    """Return the error itself: groups say where it came from, which nobody asked."""
+    while isinstance(failed, ExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed
 
 
 def _intake(consumer: Consumer) -> Intake:

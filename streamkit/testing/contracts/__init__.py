@@ -11,7 +11,7 @@ says otherwise. They run in real time, on the loop that pytest-asyncio gives the
 
 import pytest
 
-_SUITES = ("changes", "checks", "dead_letters", "leases", "ledger", "members", "registry", "source")
+_SUITES = ("changes", "checks", "dead_letters", "leases", "ledger", "members", "memory", "registry", "source")
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from streamkit.testing.contracts.changes import (  # noqa: E402
@@ -24,6 +24,7 @@ from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueD
 from streamkit.testing.contracts.leases import LeasesContract  # noqa: E402
 from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
 from streamkit.testing.contracts.members import MembersContract  # noqa: E402
+from streamkit.testing.contracts.memory import MemoryContract  # noqa: E402
 from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
 from streamkit.testing.contracts.source import SourceContract, StreamDriver  # noqa: E402
 
@@ -33,6 +34,7 @@ __all__ = [
     "LeasesContract",
     "LedgerContract",
     "MembersContract",
+    "MemoryContract",
     "QueueDriver",
     "RefusalsContract",
     "RegistryContract",
