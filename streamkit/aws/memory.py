@@ -30,6 +30,13 @@ MAX_PAGES = 1_000
 """Of one slot: 1 MB each, five minutes of a shard's fastest traffic a few."""
 _MOST_MILLISECONDS = 10**14 - 1
 
+_CLAIMABLE = (
+    "#until < :dead"
+    " OR (attribute_exists(#until) AND #token = :token)"
+    " OR (attribute_not_exists(#until) AND (attribute_not_exists(#token) OR #token <> :token))"
+)
+"""The claim before ran out, or is this very one, or was let go: but not by this one, whose claim then came too late."""
+
 _trouble = msgspec.json.Decoder(Trouble)
 _stretches = msgspec.json.Decoder(Stretches)
 
@@ -126,7 +133,7 @@ class TableMemory:
                     "SET #v = :v, #token = :token, #since = :since, #until = :until, #moved = :false,"
                     " #expires = :expires REMOVE #mark ADD #revision :one"
                 ),
-                ConditionExpression="attribute_not_exists(#until) OR #until < :dead OR #token = :token",
+                ConditionExpression=_CLAIMABLE,
                 ExpressionAttributeNames={
                     f"#{name}": name
                     for name in ("v", "token", "since", "until", "moved", "expires", "mark", "revision")

@@ -243,7 +243,8 @@ class Settling:
 
     def failures(self) -> dict[int, int]:
         """Return the failures to go on from, by ordinal: those that count, and during an outage those from before."""
-        return self._evidence.counted() if self._counts else dict(self._evidence.inherited)
+        condemned = {ordinal: verdict.attempts for ordinal, verdict in self.condemned.items()}
+        return condemned | (self._evidence.counted() if self._counts else self._evidence.inherited)
 
     # What happened
 

@@ -84,6 +84,7 @@ class Engine:
         self._screens = handling.where is not None or handling.dedupe_key is not None
         self._runners = 0
         self._burying = False
+        self._refused = False
         self._stopping = False
         self.fenced = False
         """Whether it stopped because nothing may start any more."""
@@ -118,7 +119,12 @@ class Engine:
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
-        return resting and (self._stopping or until())
+        return resting and ((self._stopping and not self._owes_letters()) or until())
+
+    def _owes_letters(self) -> bool:
+        """Say whether verdicts wait for a queue that has not just refused some."""
+        able = self._around.dead_letters is not None and not self._refused and not self.fenced
+        return able and bool(self._settling.condemned)
 
     async def _wait(self, until: Callable[[], bool]) -> None:
         if self._changed.is_set() or self._over(until):
@@ -313,6 +319,7 @@ class Engine:
                 self._settling.buried(o for o, letter in letters.items() if letter.record.id not in refused)
                 self.settled.set()
                 self._changed.set()
+                self._refused = error is not None
                 refusals = refusals + 1 if error else 0
                 if error:
                     await self._put_off(len(refused), error, refusals)

@@ -81,6 +81,14 @@ class MemoryContract:
         assert all(memo.until is None for memo in answer.memos)
         await memory.write(cell, replace(claim, revision=answer.revision + 1))
 
+    async def test_a_claim_that_lands_after_its_own_settlement_takes_nothing(self, memory: Memory) -> None:
+        """It was sent twice, and the first sending was late: the next delivery must not wait for it."""
+        cell, claim = a_shard(), a_claim()
+        await memory.claim(cell, claim, now=NOW)
+        await memory.write(cell, replace(claim, revision=2, until=None))
+        assert not (await memory.claim(cell, claim, now=NOW)).placed
+        assert (await memory.claim(cell, a_claim(), now=NOW)).placed
+
     async def test_shards_are_independent(self, memory: Memory) -> None:
         """A claim of one says nothing about another, nor about one of another stream."""
         cell = a_shard()

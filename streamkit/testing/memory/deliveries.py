@@ -94,7 +94,8 @@ class MemoryDeliveries:
             self.shards[key] = replace(memo, revision=1)
             return Claimed(placed=True, revision=1, memos=())
         again = before.token == memo.token
-        if before.lives(now) and not again:
+        late = again and before.until is None
+        if late or (before.lives(now) and not again):
             return Claimed(placed=False, revision=0, memos=[before])
         revision = before.revision + 1
         taken = replace(before, token=memo.token, since=memo.since, until=memo.until, revision=revision)
