@@ -192,7 +192,9 @@ class Delivery:
                 await self._claims.save(self._standing(unsettled), ends=True)
 
     def _unsettled(self) -> list[Record]:
-        return [*self._settling.unsettled(), *self._records[self._fed :]]
+        ahead, records = self._known.ahead, self._records
+        unfed = [records[index] for index in range(self._fed, len(records)) if not ahead[index]]
+        return [*self._settling.unsettled(), *unfed]
 
     def _standing(self, unsettled: Sequence[Record], *, mark: tuple[str, ...] = ()) -> Standing:
         settling, moved = self._settling, self._moved()
