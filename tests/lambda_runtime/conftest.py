@@ -22,7 +22,7 @@ from streamkit.core.envelope import read
 from tests.lambda_runtime.fetch import CLIENT, EMULATOR, ROOT, missing
 
 MODULE = """
-import contextlib, os, time
+import asyncio, contextlib, os, time
 from streamkit import Kinesis, Poison, Record, Sqs, consumer
 
 EFFECTS = os.open("effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -36,6 +36,8 @@ async def opened():
 async def records(record: Record) -> None:
     if record.data == b"poison":
         raise Poison("bad")
+    if record.data == b"slow":
+        await asyncio.sleep(3600)
     if record.data == b"spin":
         time.sleep(3600)
     os.write(EFFECTS, record.data + b"\\n")
