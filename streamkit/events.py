@@ -349,7 +349,8 @@ class DeliveryUnsettled(Event, frozen=True, kw_only=True):
     sequence: str
     """Of the first one."""
     unsettled: int
-    cause: Literal["deadline", "outage", "halted", "twin", "table", "fenced", "stuck"]
+    cause: str
+    """deadline, outage, halted, twin (another invocation has them), table, fenced, or stuck (the process exits)."""
 
 
 class DeliveryDeferred(Event, frozen=True, kw_only=True):

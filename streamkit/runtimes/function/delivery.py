@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace as changed
 
 from streamkit.core.leasing import Progress
@@ -39,8 +40,7 @@ _SOLE_DEATHS = 2
 _DOOMED = f"the process died {_SOLE_DEATHS} times while this record alone was under way"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A consumer with everything it works through: the same for all invocations in one event loop."""
 
     consumer: Consumer
@@ -85,7 +85,7 @@ class Delivery:
         await self._end(unsettled)
         if unsettled:
             return self._given_back(unsettled, self._cause())
-        self._opened.report(_settled(self._part.shard, self._tally))
+        self._report_settled()
         return None
 
     def _begin(self) -> None:
@@ -234,6 +234,19 @@ class Delivery:
         )
         return self._part.places[self._records.index(first)]
 
+    def _report_settled(self) -> None:
+        tally = self._tally
+        self._opened.report(
+            DeliverySettled(
+                shard=self._part.shard,
+                handled=tally.handled,
+                duplicates=tally.duplicates,
+                filtered=tally.filtered,
+                dead=tally.dead,
+                retried=tally.retried,
+            )
+        )
+
     def _report_death(self, trouble: Trouble) -> None:
         first, suspects = self._records[0].sequence_number, len(trouble.suspects)
         self._opened.report(
@@ -313,17 +326,6 @@ def _progress(known: Recollection, records: Sequence[Record], decoding: int) -> 
     if not any(known.ahead):
         return Progress()
     return Progress(first=named(records[0]), done=pack(bytearray(known.ahead)), decoding=decoding)
-
-
-def _settled(shard: str, tally: Tally) -> DeliverySettled:
-    return DeliverySettled(
-        shard=shard,
-        handled=tally.handled,
-        duplicates=tally.duplicates,
-        filtered=tally.filtered,
-        dead=tally.dead,
-        retried=tally.retried,
-    )
 
 
 async def _worked(working: asyncio.Task[None]) -> None:
