@@ -59,7 +59,8 @@ def parts(event: object, intake: Intake) -> list[list[Part]]:
 def sequence_number(event: object, index: int) -> str:
     """Return how an entry of an event that was parsed names itself to Lambda: its text, untouched."""
     entry = _entries(event)[index]
-    return str(entry["kinesis"]["sequenceNumber"] if "kinesis" in entry else entry["dynamodb"]["SequenceNumber"])
+    changed = entry["eventSource"] == "aws:dynamodb"
+    return str(entry["dynamodb"]["SequenceNumber"] if changed else entry["kinesis"]["sequenceNumber"])
 
 
 # --------------------------------------------------------------------------------------------- Kinesis
