@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test mutants simulate mutants-simulated bench bench-peers fleet pins build clean
+.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-peers fleet pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -33,6 +33,10 @@ fmt: $(VENV)/.dev  ## format, and fix what can be fixed safely
 
 localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalStack: running, or started here without Docker
 	STREAMKIT_LOCALSTACK=required $(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
+
+lambda-test: $(VENV)/.dev  ## functions under Lambda's own runtime client and emulator, fetched from PyPI
+	$(BIN)/python -m tests.lambda_runtime.fetch || true
+	$(BIN)/pytest tests/lambda_runtime -q
 
 mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests must notice
 	$(BIN)/python -m tests.mutants

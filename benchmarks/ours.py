@@ -72,10 +72,12 @@ def counting(kind: str, meter: Meter, done: Callable[[], object]) -> Consumer:
 class Unpaced(AwsWorld):
     """AWS without the pace that its quotas ask for."""
 
-    async def _source(self, consumer: Consumer, aws: Aws, report: Callable[[Event], None]) -> KinesisSource:
-        source = await super()._source(consumer, aws, report)
-        source.settings = changed(source.settings, pacing=UNPACED)
-        return source
+    async def _records(
+        self, source: Kinesis, max_record_bytes: int, aws: Aws, report: Callable[[Event], None]
+    ) -> KinesisSource:
+        found = await super()._records(source, max_record_bytes, aws, report)
+        found.settings = changed(found.settings, pacing=UNPACED)
+        return found
 
 
 async def work(kind: str, meter: Meter) -> None:

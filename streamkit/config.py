@@ -8,11 +8,9 @@ Whatever is set is checked, used or not. Nothing unknown is passed over: a typo 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -160,6 +158,8 @@ def _of_file(path: Path, names: Sequence[str]) -> Iterator[Given]:
 
 
 def _parsed(path: Path) -> dict[str, object]:
+    import tomllib  # late: a function has a file seldom
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -216,6 +216,8 @@ def _expect_no_typo(name: str, names: Sequence[str], path: Path) -> None:
 
     A file may serve several processes, so a table for a consumer that does not run here is none of our business.
     """
+    from difflib import get_close_matches
+
     for meant in get_close_matches(name, names, n=1, cutoff=0.8):
         raise ConfigurationError(
             f"{path}: consumers.{name}: expected consumers.{meant}; if both exist, add an empty table for {meant}"
@@ -223,5 +225,7 @@ def _expect_no_typo(name: str, names: Sequence[str], path: Path) -> None:
 
 
 def _meant(name: str, known: Iterable[str], *, show: str = "") -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {show}{close[0]}?" if close else "; docs/configuration.md lists them"

@@ -20,6 +20,8 @@ from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from streamkit.runtimes.function.deadline import Context
+    from streamkit.runtimes.function.function import Answer
     from streamkit.runtimes.oneshot import Settlement
 
 Mode = Literal["at_least_once", "at_most_once", "transactional"]
@@ -144,6 +146,7 @@ class Consumer:
     linger: timedelta = timedelta()
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None
     parallelization_factor: int | None = None
+    partial_responses: bool = False
     max_record_bytes: int = 10 * MEBIBYTE
     read_ahead_bytes: int = 64 * MEBIBYTE
     on_gap: Literal["resume", "halt"] = "resume"
@@ -198,6 +201,7 @@ class Consumer:
             self.read_ahead_bytes,
         )
         factor = self.parallelization_factor
+        yield _is_a(self.partial_responses, bool), "partial_responses: expected True or False", self.partial_responses
         yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor  # noqa: PLR2004
 
     @property
@@ -217,6 +221,18 @@ class Consumer:
             msg = f"consumer {self.name}: expected settings among {sorted(known)}, got {unknown}"
             raise ConfigurationError(msg)
         return replace(self, **changes)
+
+    def lambda_handler(self, event: object, context: Context) -> Answer:
+        """Settle an event of a Lambda event source mapping: `lambda_handler = flights.lambda_handler` in its module.
+
+        Returns Lambda's partial batch response, with the first record that is not settled, if any. Never raises for
+        records where `partial_responses` is declared; where it is not, raises `Unsettled` while anything is. Raises
+        `MalformedEvent` for what is no event of a stream, and `ConfigurationError`. docs/lambda.md says how to set
+        the mapping up.
+        """
+        from streamkit.runtimes.function.container import handle
+
+        return handle(self, event, context)
 
     async def settle(self, payloads_or_records: Iterable[object]) -> Settlement:
         """Take these records of one shard as far as they settle: the whole engine, without AWS and without waiting.
@@ -246,6 +262,7 @@ class Settings(TypedDict, total=False):
     linger: timedelta
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
     parallelization_factor: int | None
+    partial_responses: bool
     max_record_bytes: int
     read_ahead_bytes: int
     on_gap: Literal["resume", "halt"]

@@ -74,6 +74,18 @@ class LeaseLost(StreamkitError):
     """The shard belongs to another owner or a later epoch: write nothing more."""
 
 
+class Overtaken(StreamkitError):
+    """Another delivery has claimed these records since: write nothing more of them."""
+
+
+class MalformedEvent(StreamkitError):
+    """What a function was invoked with is no event of a stream; nothing of it was settled, all of it comes again."""
+
+
+class Unsettled(StreamkitError):
+    """Records of an invocation are not settled, and nobody said that the mapping understands partial responses."""
+
+
 class Undelivered(StreamkitError):
     """Some letters are not durable. `letters` are those to send again; the others are durable."""
 

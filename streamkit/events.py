@@ -354,6 +354,65 @@ class CoordinationDelayed(Event, frozen=True, kw_only=True):
     error: str
 
 
+class DeliverySettled(Event, frozen=True, kw_only=True):
+    """A function has settled every record of a shard that one invocation brought."""
+
+    name = "delivery.settled"
+    level = "debug"
+    shard: str
+    handled: int
+    duplicates: int
+    filtered: int
+    dead: int
+    retried: int
+
+
+class DeliveryUnsettled(Event, frozen=True, kw_only=True):
+    """A function gives records of a shard back to its mapping, which delivers them again."""
+
+    name = "delivery.unsettled"
+    level = "warning"
+    shard: str
+    sequence: str
+    """Of the first one."""
+    unsettled: int
+    cause: str
+    """deadline, outage, halted, twin (another invocation has them), table, fenced, or stuck (the process exits)."""
+
+
+class DeliveryDeferred(Event, frozen=True, kw_only=True):
+    """Another invocation claims some of these records and may be at work: this one waits for it."""
+
+    name = "delivery.deferred"
+    shard: str
+    sequence: str
+    """Of the first record."""
+
+
+class DeliveryDied(Event, frozen=True, kw_only=True):
+    """The invocation that had these records before ended without a word: killed, or out of time."""
+
+    name = "delivery.died"
+    level = "warning"
+    shard: str
+    sequence: str
+    """Of the first record."""
+    deaths: int
+    """In a row, without progress."""
+    suspects: int
+    """Records that were under way; 0 if it may have been any."""
+
+
+class MemoryDelayed(Event, frozen=True, kw_only=True):
+    """The table does not answer a function; the same request is sent again while there is time."""
+
+    name = "memory.delayed"
+    level = "warning"
+    shard: str
+    error: str
+    delay_seconds: float
+
+
 class EndpointOverridden(Event, frozen=True, kw_only=True):
     """An endpoint other than AWS's own is in force."""
 

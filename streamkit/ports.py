@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
+    from streamkit.core.memory import Cell, Memo
     from streamkit.core.positions import Place, Start
     from streamkit.events import Event
 
@@ -254,6 +255,55 @@ class Redriven(Protocol):
     async def abandon(self, record_id: str, *, run: str) -> None:
         """Let others begin it at once, if this run had it and it is not done."""
         ...
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What came of a claim."""
+
+    placed: bool
+    """Whether it stands; if not, another delivery that may be at work stands in its way."""
+    revision: int
+    """Of the row, where it stands."""
+    memos: Sequence[Memo]
+    """What other deliveries left that may share records with it, or the one in its way."""
+
+
+class Memory(Protocol):
+    """What the deliveries of a function left behind (rule 24). A memo's token belongs to one delivery.
+
+    Every request is sent once: the caller sends it again, to the byte, when its answer was lost.
+    """
+
+    async def claim(self, cell: Cell, memo: Memo, *, now: float) -> Claimed:
+        """Make the claim durable, unless one that lives at `now` (seconds since the epoch) holds its row.
+
+        Of two claims that may share records and were both placed, one at least is told of the other: the memos are
+        read after the claim is durable. A claim is not told of itself, also when it is sent again.
+        """
+        ...
+
+    async def near(self, cell: Cell) -> Sequence[Memo]:
+        """Return what deliveries left that may share records with one of this cell, read consistently."""
+        ...
+
+    async def write(self, cell: Cell, memo: Memo) -> None:
+        """Replace the delivery's own memo, of the revision before this one; returning means it is durable.
+
+        What was written already is not written again. Raises `Overtaken` if another delivery has the row, or none.
+        """
+        ...
+
+    async def forget(self, cell: Cell, memos: Sequence[Memo]) -> None:
+        """Remove memos of this cell, unless they were written since: a withdrawn claim, or what a newer memo holds."""
+        ...
+
+
+class FunctionPorts(msgspec.Struct, frozen=True):
+    """What a consumer works through in a function."""
+
+    memory: Memory
+    dead_letters: DeadLetters | None
+    ledger: Ledger | None
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -133,6 +133,18 @@ class Choice(msgspec.Struct, frozen=True):
         return given
 
 
+class Switch(msgspec.Struct, frozen=True):
+    """On or off."""
+
+    expected: str = "true or false"
+
+    def read(self, given: object) -> bool:
+        """Take a truth value, or its name."""
+        if given not in ("true", "false") and given is not True and given is not False:
+            raise ValueError(given)
+        return given in ("true", True)
+
+
 class Text(msgspec.Struct, frozen=True):
     """Text that matches a pattern as a whole; where it is `optional`, "none" is None."""
 
@@ -255,10 +267,15 @@ CONSUMER_SETTINGS = (
     Setting("checkpoint.records", Whole(1, 1_000_000), "Settled records that make one due sooner.", "checkpoint"),
     Setting("checkpoint.lease", Duration(SECOND), "How long a silent worker keeps its shards.", "checkpoint"),
     Setting("checkpoint.window", Whole(1, 20_000), "Most records of a shard read in and not settled.", "checkpoint"),
+    Setting(
+        "checkpoint.memory", Duration(timedelta(hours=1)), "How long a function remembers a delivery.", "checkpoint"
+    ),
     Setting("read_ahead_bytes", Size(MEBIBYTE, 1024**4), "Most bytes read in and not settled."),
     Setting("max_record_bytes", Size(1, 1024**3), "A larger record is a dead letter."),
     Setting("on_dead_letter", Choice(("continue", "park", "halt")), "What becomes of later records of its key."),
     Setting("on_gap", Choice(("resume", "halt")), "What to do when the stream dropped unread records."),
+    Setting("parallelization_factor", Whole(1, 10), "The Lambda mapping's factor, where it is known: docs/lambda.md."),
+    Setting("partial_responses", Switch(), "Whether the Lambda mapping has ReportBatchItemFailures."),
     Setting("code_version", Text("a label of up to 100 characters", r"\S{1,100}"), "Written on dead letters."),
 )
 """Settings of one consumer."""

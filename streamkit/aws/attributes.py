@@ -13,11 +13,11 @@ from streamkit.errors import CorruptRow
 
 T = TypeVar("T")
 Item = dict[str, Any]
-Kind = Literal["S", "N", "B", "L"]
+Kind = Literal["S", "N", "B", "L", "BOOL"]
 
 MAX_DIGITS = 18
 """Of a whole number in a row: none of them gets anywhere near."""
-_WORDS = {"S": "a string", "N": "a number", "B": "binary", "L": "a list"}
+_WORDS = {"S": "a string", "N": "a number", "B": "binary", "L": "a list", "BOOL": "true or false"}
 
 
 class Attributes:
@@ -60,6 +60,10 @@ class Attributes:
     def binary(self, name: str) -> bytes:
         """Return bytes."""
         return bytes(self._typed(name, "B"))
+
+    def truth(self, name: str) -> bool:
+        """Return true or false."""
+        return bool(self._typed(name, "BOOL"))
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of strings, empty if there is no such attribute."""

@@ -237,13 +237,16 @@ def _unsent(error: Exception, request: Request) -> Unreachable | None:
     return Unreachable(f"{request}: no connection ({error}); check AWS_ENDPOINT_URL, region and network")
 
 
+_UNCONNECTED = frozenset({"ClientConnectorError", "NewConnectionError", "NameResolutionError"})
+"""What aiohttp and urllib3 call a connection that never came about; neither is loaded to find out."""
+
+
 def _is_connect_error(cause: object) -> bool:
     """Say whether the cause came before anything was sent; aiobotocore names a reset connection the same."""
     import socket
 
-    from aiohttp import ClientConnectorError
-
-    return cause is None or isinstance(cause, (ClientConnectorError, socket.gaierror))
+    named = {kind.__name__ for kind in type(cause).__mro__}
+    return cause is None or isinstance(cause, socket.gaierror) or not named.isdisjoint(_UNCONNECTED)
 
 
 def _configured(error: Exception, request: Request) -> StreamkitError | None:

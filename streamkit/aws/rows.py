@@ -7,6 +7,8 @@
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
     redriven#<sha-256 of the id>  redriven          a record redriven from the queue (rule 30)
 
+and what functions remember, laid out in memory.py.
+
 Attributes that a row may lack are left out where they are None or empty; every other must be there.
 """
 
@@ -53,7 +55,7 @@ class Layout(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, table: str, stream: Stream, *, buckets: int) -> Layout:
         """Lay out the rows of a stream."""
-        return cls(table, _digest(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
+        return cls(table, digest_of(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
 
     def shard_partitions(self) -> list[str]:
         """Return every partition key of shard rows."""
@@ -74,12 +76,12 @@ class Layout(msgspec.Struct, frozen=True):
 
 def claim_key(key: str) -> Item:
     """Return the key of a ledger row: a digest, nothing of the business key itself."""
-    return _key(f"key#{_digest(key)}", "claim")
+    return _key(f"key#{digest_of(key)}", "claim")
 
 
 def redriven_key(record_id: str) -> Item:
     """Return the key of the row that remembers a redriven record."""
-    return _key(f"redriven#{_digest(record_id)}", "redriven")
+    return _key(f"redriven#{digest_of(record_id)}", "redriven")
 
 
 def shard_item(row: ShardRow) -> Item:
@@ -148,7 +150,7 @@ SHARD_ATTRIBUTES = (
 
 def shard_row(table: str, item: Item) -> ShardRow:
     """Read a shard's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     state = found.text("state")
     if state not in {"open", "ended", "halted"}:
         found.refuse("state", "open, ended or halted", state)
@@ -193,7 +195,7 @@ MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels")
 
 def member_row(table: str, item: Item) -> Member:
     """Read a worker's row. Raises `CorruptRow`, and `ConfigurationError` for a later layout."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     state = found.text("state")
     if state not in {"alive", "left", "dead"}:
         found.refuse("state", "alive, left or dead", state)
@@ -224,7 +226,7 @@ def registration_item(registration: Registration) -> Item:
 
 def registration_row(table: str, item: Item) -> Registration:
     """Read the table's own row. Raises `CorruptRow`, `ConfigurationError`."""
-    found = _of_this_version(table, item)
+    found = of_this_version(table, item)
     stream = Stream(
         name=found.text("stream"),
         arn=found.text("arn"),
@@ -237,7 +239,7 @@ def registration_row(table: str, item: Item) -> Registration:
     return Registration(found.text("consumer"), stream, _read_start(found), buckets)
 
 
-def _of_this_version(table: str, item: Item) -> Attributes:
+def of_this_version(table: str, item: Item) -> Attributes:
     """Open an item, if it is not of a later layout."""
     found = Attributes(table, item)
     version = found.whole("v")
@@ -332,10 +334,11 @@ def _levels(levels: tuple[int | None, ...]) -> bytes:
 
 def _bucket(name: str, partitions: list[str]) -> str:
     """Return the partition key that a name falls to."""
-    return partitions[int(_digest(name)[:8], 16) % len(partitions)]
+    return partitions[int(digest_of(name)[:8], 16) % len(partitions)]
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """Return 64 hexadecimal digits that stand for a text."""
     return sha256(text.encode()).hexdigest()
 
 

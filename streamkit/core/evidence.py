@@ -37,10 +37,10 @@ class Series:
 
     __slots__ = ("before", "failures", "outages", "total", "witnessed")
 
-    def __init__(self) -> None:
-        self.failures = 0
+    def __init__(self, inherited: int = 0) -> None:
+        self.failures = inherited
         """Since the record came in, or since the last outage."""
-        self.total = 0
+        self.total = inherited
         self.before = 0
         """Of `total`, those before the last outage was over."""
         self.outages = 0
@@ -54,16 +54,18 @@ SEVERAL = 3
 
 
 class Evidence:
-    """Failing records of one shard, by ordinal. False once none is failing and something succeeded since one was."""
+    """Failing records of one shard, by ordinal. False once none is failing, or was, and something succeeded since."""
 
     def __init__(self, *, attempts: int, early: int) -> None:
         self._attempts = attempts
         self._early = early
         self._failing: dict[int, Series] = {}
         self._since_success: set[int] = set()
+        self.inherited: dict[int, int] = {}
+        """Failures from before, where another process tried the record; they count once it fails here too."""
 
     def __bool__(self) -> bool:
-        return bool(self._failing or self._since_success)
+        return bool(self._failing or self._since_success or self.inherited)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._failing)
@@ -77,7 +79,11 @@ class Evidence:
     def attempts(self, ordinal: int) -> int:
         """Return how often the record has failed."""
         series = self._failing.get(ordinal)
-        return series.total if series else 0
+        return series.total if series else self.inherited.get(ordinal, 0)
+
+    def counted(self) -> dict[int, int]:
+        """Return the failures that count at present, of every failing record, inherited ones included."""
+        return self.inherited | {ordinal: series.failures for ordinal, series in self._failing.items()}
 
     def failures(self, ordinal: int) -> int:
         """Return how many failures count at present."""
@@ -85,7 +91,9 @@ class Evidence:
 
     def failed(self, ordinal: int, *, counts: bool) -> None:
         """Note a failed attempt; during an outage it does not count."""
-        series = self._failing.setdefault(ordinal, Series())
+        series = self._failing.get(ordinal)
+        if series is None:
+            series = self._failing[ordinal] = Series(self.inherited.pop(ordinal, 0))
         series.total += 1
         if counts:
             series.failures += 1
@@ -103,10 +111,12 @@ class Evidence:
 
     def forget(self, ordinal: int) -> None:
         """The record is settled or condemned; that it failed still counts until something succeeds."""
+        self.inherited.pop(ordinal, None)
         self._failing.pop(ordinal, None)
 
     def acquit(self, ordinal: int) -> None:
         """The record succeeded or named itself poison: its failures say nothing about the world."""
+        self.inherited.pop(ordinal, None)
         self._failing.pop(ordinal, None)
         self._since_success.discard(ordinal)
 

@@ -9,7 +9,9 @@ import msgspec
 
 from streamkit.core.records import Record
 
-Condition = Literal["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked", "Skipped"]
+Condition = Literal[
+    "Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked", "Skipped", "ProcessDied"
+]
 
 
 class Cause(msgspec.Struct, frozen=True):

@@ -77,11 +77,14 @@ class Checkpoint:
     """How long a silent worker keeps its shards."""
     window: int = 6_000
     """The most records of a shard between the frontier and the last one read in; lanes wait beyond it (rule 17)."""
+    memory: timedelta = timedelta(days=7)
+    """How long a function remembers a delivery: at least as long as the stream keeps a record (rule 24)."""
 
     def __post_init__(self) -> None:
         _expect(self.interval >= timedelta(), "checkpoint.interval: expected 0 or more", self.interval)
         _expect(self.records >= 1, "checkpoint.records: expected at least 1", self.records)
         _expect(self.lease >= SECOND, "checkpoint.lease: expected at least 1 second", self.lease)
+        _expect(self.memory >= timedelta(hours=1), "checkpoint.memory: expected at least 1 hour", self.memory)
         _expect(1 <= self.window <= 20_000, "checkpoint.window: expected 1 to 20000", self.window)  # noqa: PLR2004
 
 

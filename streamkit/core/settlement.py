@@ -66,6 +66,7 @@ class Settling:
         self._troubles = Troubles(shard, rules, self._schedule, self._window.record, tally, report)
         self._stretch: Stretch | None = None
         self._parked = dict.fromkeys(parked)
+        self._doomed: dict[tuple[str, int], str] = {}
         self.halted: str | None = None
         """Why nothing runs until a person acts."""
         self.listener: Callable[[Record, Outcome], None] | None = None
@@ -138,6 +139,10 @@ class Settling:
         """Say whether the circuit breaker is open."""
         return self._troubles.paused
 
+    def down(self, now: float) -> float | None:
+        """Return for how many seconds the circuit breaker has been open, or None."""
+        return self._troubles.down(now)
+
     @property
     def troubled(self) -> bool:
         """Say whether something failed: then what an attempt tells may free others to run."""
@@ -180,12 +185,23 @@ class Settling:
 
     # What may run
 
+    def inherit(
+        self, now: float, *, failures: Mapping[int, int], doomed: Mapping[Record, str], down: float | None
+    ) -> None:
+        """Go on where another process left off.
+
+        `failures` by ordinal count once the record fails here too. `doomed` ended the process before, alone: they are
+        condemned for this reason without another attempt. `down` is for how many seconds everything has been failing.
+        """
+        self._doomed = {(record.sequence_number, record.subsequence): why for record, why in doomed.items()}
+        self._troubles.inherit(now, failures=failures, down=down)
+
     def take(self, now: float) -> Attempt | None:
         """Return the next attempt, which is under way until it is told what became of it; None if nothing may run."""
         self._cut_stretch()
         self._troubles.rejudge(now)
         while not self.halted and (attempt := self._troubles.take(now)) is not None:
-            if not self._parked and not any(map(_defect, attempt.records)):
+            if not (self._parked or self._doomed) and not any(map(_defect, attempt.records)):
                 return attempt
             unfit = {o: why for o, r in pairs(attempt) if (why := self._unfit(r)) is not None}
             if not unfit:
@@ -205,7 +221,7 @@ class Settling:
         if the last one waits or failed. Any other question cuts it too: whoever asks it runs while that one waits.
         """
         self._cut_stretch()
-        if self._lanes is None or self._troubles or self._parked or self.halted:
+        if self._lanes is None or self._troubles or self._parked or self._doomed or self.halted:
             return None
         self._stretch = self._lanes.stretch(most)
         return self._stretch
@@ -220,6 +236,10 @@ class Settling:
             msg = "expected a stretch under way, got one that has ended"
             raise ValueError(msg)
         return stretch.attempt
+
+    def failures(self) -> dict[int, int]:
+        """Return the failures to go on from, by ordinal: those that count, and during an outage those from before."""
+        return self._troubles.failures()
 
     # What happened
 
@@ -318,6 +338,8 @@ class Settling:
     def _unfit(self, record: Record) -> Condemned | None:
         if record.defect is not None:
             return Condemned(record, "Undecodable", record.defect, 0)
+        if (why := self._doomed.get((record.sequence_number, record.subsequence))) is not None:
+            return Condemned(record, "ProcessDied", why, 0)
         if self._parked and digest(record.key) in self._parked:
             return Condemned(record, "Parked", "an earlier record of its key is in the dead-letter queue", 0)
         return None

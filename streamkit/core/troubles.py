@@ -18,7 +18,7 @@ from streamkit.events import RecordCondemned, RecordRetried, ShardPaused, ShardR
 from streamkit.signals import Poison, Unavailable, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from streamkit.core.records import Record
     from streamkit.core.rules import Rules, Tally
@@ -66,6 +66,21 @@ class Troubles:
     def counts(self) -> bool:
         """Whether failures count: not during an outage, until it has lasted too long."""
         return self._breaker.closed or self.worn_out
+
+    def down(self, now: float) -> float | None:
+        """Return for how many seconds the circuit breaker has been open, or None."""
+        return None if self._breaker.closed else self._breaker.paused(now)
+
+    def inherit(self, now: float, *, failures: Mapping[int, int], down: float | None) -> None:
+        """Go on where another process left off: see `Settling.inherit`."""
+        self._evidence.inherited = dict(failures)
+        if down is not None:
+            self._breaker.open(now - down, 0.0)
+
+    def failures(self) -> dict[int, int]:
+        """Return the failures to go on from, by ordinal: those that count, and during an outage those from before."""
+        condemned = {ordinal: verdict.attempts for ordinal, verdict in self.condemned.items()}
+        return condemned | (self._evidence.counted() if self.counts else self._evidence.inherited)
 
     def attempts(self, ordinal: int) -> int:
         """Return how often this record has failed so far."""

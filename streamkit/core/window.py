@@ -38,7 +38,7 @@ class Window:
         self._decoding = decoding
         self._inherited = progress.frontier
         self._first = progress.first
-        self._ahead = _unpack(progress.done) if progress.decoding == decoding and progress.first else bytearray()
+        self._ahead = unpack(progress.done) if progress.decoding == decoding and progress.first else bytearray()
         self._records: list[Record] = []
         self._flags = bytearray()
         self._base = 0
@@ -149,7 +149,7 @@ class Window:
         if not flags:
             return Progress(frontier=self._place_before(start))
         first = self._first if start == self._admitted else _named(self.record(start))
-        return Progress(frontier=self._place_before(start), first=first, done=_pack(flags), decoding=self._decoding)
+        return Progress(frontier=self._place_before(start), first=first, done=pack(flags), decoding=self._decoding)
 
     def _place_before(self, ordinal: int) -> Position | None:
         return self._records[ordinal - 1 - self._base].position if ordinal else self._inherited
@@ -186,12 +186,14 @@ def _floor(frontier: Position | None) -> tuple[int, float]:
     return (int(frontier.sequence_number), _WHOLE if frontier.subsequence is None else frontier.subsequence)
 
 
-def _pack(flags: bytearray) -> bytes:
+def pack(flags: bytearray) -> bytes:
+    """Return flags, one byte each and at least one of them set, as bits; bit i is bit i % 8 of byte i // 8."""
     bits = int(flags[::-1].translate(_DIGITS), 2)
     return bits.to_bytes((len(flags) + 7) // 8, "little")
 
 
-def _unpack(done: bytes) -> bytearray:
+def unpack(done: bytes) -> bytearray:
+    """Return the flags of bits, up to the last that is set."""
     if not done:
         return bytearray()
     digits = f"{int.from_bytes(done, 'little'):b}".encode()

@@ -59,6 +59,7 @@ class Engine:
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
         self._burying = False
+        self._refused = False
         self._stopping = False
         self.fenced = False
         """Whether it stopped because nothing may start any more."""
@@ -93,7 +94,12 @@ class Engine:
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
-        return resting and (self._stopping or until())
+        return resting and ((self._stopping and not self._owes_letters()) or until())
+
+    def _owes_letters(self) -> bool:
+        """Say whether verdicts wait for a queue that has not just refused some."""
+        able = self._around.dead_letters is not None and not self._refused and not self.fenced
+        return able and bool(self._settling.condemned)
 
     async def _wait(self, until: Callable[[], bool]) -> None:
         if self._changed.is_set() or self._over(until):
@@ -317,7 +323,8 @@ class Engine:
                 delay = await self._burial.send(queue, refusals=refusals)
                 self.settled.set()
                 self._changed.set()
-                refusals = 0 if delay is None else refusals + 1
+                self._refused = delay is not None
+                refusals = refusals + 1 if self._refused else 0
                 if delay is not None:
                     await asyncio.sleep(delay)
         finally:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from streamkit.core.kpl import DECODING
 from streamkit.core.settlement import Batching, Rules
 from streamkit.engine.engine import Handling
 from streamkit.engine.handling import Threads, bind
-from streamkit.engine.retry import FullJitter, HalfJitter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from streamkit.consumer import Consumer
+    from streamkit.engine.retry import FullJitter, HalfJitter
     from streamkit.ports import Chance
 
 _GRACE_SECONDS = 30.0
@@ -27,12 +29,36 @@ def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rul
         retry=retry,
         outage=outage,
         outage_limit=outage.limit_for(retention).total_seconds(),
-        backoff=FullJitter(initial=retry.initial, maximum=retry.maximum, chance=chance).after,
-        pause=HalfJitter(initial=outage.pause, maximum=outage.maximum, chance=chance).after,
+        backoff=full_jitter(retry.initial, retry.maximum, chance),
+        pause=half_jitter(outage.pause, outage.maximum, chance),
         on_dead_letter=consumer.on_dead_letter,
         batching=_batching(consumer),
         decoding=DECODING | consumer.max_record_bytes << 8,
     )
+
+
+def full_jitter(initial: timedelta, maximum: timedelta, chance: Chance) -> Callable[[int], float]:
+    """Return the seconds to wait after the n-th failure. tenacity is loaded at the first one, by a cold start never."""
+
+    @cache
+    def wait() -> FullJitter:
+        from streamkit.engine.retry import FullJitter
+
+        return FullJitter(initial=initial, maximum=maximum, chance=chance)
+
+    return lambda failures: wait().after(failures)
+
+
+def half_jitter(initial: timedelta, maximum: timedelta, chance: Chance) -> Callable[[int], float]:
+    """Return the same for a pause that must not be skipped by chance."""
+
+    @cache
+    def wait() -> HalfJitter:
+        from streamkit.engine.retry import HalfJitter
+
+        return HalfJitter(initial=initial, maximum=maximum, chance=chance)
+
+    return lambda failures: wait().after(failures)
 
 
 def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_arn: str) -> Handling:

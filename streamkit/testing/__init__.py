@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import (
         MemoryDeadLetters,
+        MemoryDeliveries,
         MemoryLedger,
         MemoryMailbox,
         MemoryRedriven,
@@ -45,6 +46,7 @@ __all__ = [
     "KinesisWorld",
     "ManualClock",
     "MemoryDeadLetters",
+    "MemoryDeliveries",
     "MemoryLedger",
     "MemoryMailbox",
     "MemoryRedriven",
@@ -71,6 +73,7 @@ _HOMES = {
     "kinesis": ("KinesisWorld",),
     "memory": (
         "MemoryDeadLetters",
+        "MemoryDeliveries",
         "MemoryLedger",
         "MemoryMailbox",
         "MemoryRedriven",

@@ -12,6 +12,7 @@ from streamkit.aws.clients import Aws
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.mailbox import SqsMailbox
+from streamkit.aws.memory import TableMemory
 from streamkit.aws.pace import Pacing
 from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
@@ -25,6 +26,7 @@ from streamkit.testing.contracts import (
     LedgerContract,
     MailboxContract,
     MembersContract,
+    MemoryContract,
     RedrivenContract,
     RefusalsContract,
     RegistryContract,
@@ -64,6 +66,15 @@ class TestMembers(MembersContract):
     def members(self, dynamodb: Call, layout: Layout) -> TableMembers:
         """A new table."""
         return TableMembers(dynamodb, layout)
+
+
+class TestMemory(MemoryContract):
+    """The memory of functions on DynamoDB."""
+
+    @pytest.fixture
+    def memory(self, dynamodb: Call, table: str) -> TableMemory:
+        """A new table."""
+        return TableMemory(dynamodb, table, consumer="consumer", keep=timedelta(days=7))
 
 
 class TestRegistry(RegistryContract):

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Redriven, Registry, Source
+from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Redriven, Registry, Source
 from streamkit.testing import (
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
+    MemoryDeliveries,
     MemoryLedger,
     MemoryMailbox,
     MemoryRedriven,
@@ -28,6 +29,7 @@ from streamkit.testing.contracts import (
     LedgerContract,
     MailboxContract,
     MembersContract,
+    MemoryContract,
     QueueDriver,
     RedrivenContract,
     RefusalsContract,
@@ -106,6 +108,15 @@ class TestMailbox(MailboxContract):
     def put(self, mailbox: MemoryMailbox) -> Callable[[int], object]:
         """Put letters in."""
         return lambda number: mailbox.put(*(letter(record(n)) for n in range(number)))
+
+
+class TestMemory(MemoryContract):
+    """The memory of functions."""
+
+    @pytest.fixture
+    def memory(self) -> Memory:
+        """An empty table."""
+        return MemoryDeliveries()
 
 
 class TestLedger(LedgerContract):

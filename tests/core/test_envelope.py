@@ -41,7 +41,9 @@ letters = st.builds(
     st.builds(
         Condemned,
         records,
-        st.sampled_from(["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked"]),
+        st.sampled_from(
+            ["Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked", "ProcessDied"]
+        ),
         texts,
         st.integers(0, 100),
         st.none() | st.builds(Cause, texts, texts, texts),

@@ -18,6 +18,7 @@ _SUITES = (
     "leases",
     "ledger",
     "members",
+    "memory",
     "redriven",
     "registry",
     "requests",
@@ -35,6 +36,7 @@ from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueD
 from streamkit.testing.contracts.leases import LeasesContract  # noqa: E402
 from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
 from streamkit.testing.contracts.members import MembersContract  # noqa: E402
+from streamkit.testing.contracts.memory import MemoryContract  # noqa: E402
 from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract  # noqa: E402
 from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
 from streamkit.testing.contracts.requests import RequestsContract  # noqa: E402
@@ -47,6 +49,7 @@ __all__ = [
     "LedgerContract",
     "MailboxContract",
     "MembersContract",
+    "MemoryContract",
     "QueueDriver",
     "RedrivenContract",
     "RefusalsContract",

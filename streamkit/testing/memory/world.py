@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from streamkit.aws.change_source import ChangeSettings, ChangeSource
 from streamkit.consumer import DynamoDBStream
 from streamkit.errors import Missing
-from streamkit.ports import Ports, Rows
+from streamkit.ports import FunctionPorts, Ports, Rows
 from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
 from streamkit.testing.dynamodb_streams.service import calls
 from streamkit.testing.kinesis import KinesisWorld
+from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
 from streamkit.testing.memory.recorder import Recorder
@@ -63,6 +64,7 @@ class World:
         self.table = MemoryTable(latency=latency)
         self.letters = MemoryDeadLetters()
         self.ledger = MemoryLedger(self.clock)
+        self.deliveries = MemoryDeliveries(latency=latency)
         self.report = Recorder()
 
     @cached_property
@@ -111,6 +113,16 @@ class World:
     ) -> AsyncGenerator[Rows, None]:
         """Open the rows; a world has those of one registration."""
         yield Rows(leases=self.table, members=self.table, ledger=self.ledger)
+
+    @asynccontextmanager
+    async def function(
+        self,
+        consumer: Consumer,
+        report: Report,  # noqa: ARG002 - the port's
+    ) -> AsyncGenerator[FunctionPorts, None]:
+        """Open what a function asks for (`runtimes.function.function.FunctionWorld`)."""
+        letters = self.letters if consumer.dead_letters else None
+        yield FunctionPorts(memory=self.deliveries, dead_letters=letters, ledger=self.ledger)
 
     def __repr__(self) -> str:
         return f"<World of {self.stream!r}, {self.table!r}, {self.letters!r}>"

@@ -1,0 +1,142 @@
+"""The services a function uses, through the SDK that Lambda's runtime brings: boto3, in a few threads.
+
+A worker has aioboto3, for hundreds of requests at once. A function makes a handful in a row, and pays for imports at
+every cold start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+from streamkit.aws.endpoints import is_overridden
+from streamkit.aws.errors import Request, meaning
+from streamkit.aws.ledger import TableLedger
+from streamkit.aws.memory import TableMemory
+from streamkit.aws.shapes import arn_region
+from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.errors import ConfigurationError
+from streamkit.events import EndpointOverridden
+from streamkit.ports import FunctionPorts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from streamkit.aws.call import Call
+    from streamkit.consumer import Consumer
+    from streamkit.ports import Chance, Clock, Report
+
+Service = Literal["dynamodb", "sqs"]
+
+_AT_ONCE = 8
+"""Threads: requests under way at once."""
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS: dict[Service, float] = {"dynamodb": 2.0, "sqs": 5.0}
+"""Longest wait for an answer: there has to be time for another try within an invocation."""
+
+
+class AwsFunctionWorld:
+    """Opens a consumer's table and queue (`streamkit.runtimes.function.function.FunctionWorld`)."""
+
+    def __init__(self, *, clock: Clock, chance: Chance) -> None:
+        self._clock = clock
+        self._chance = chance
+
+    @asynccontextmanager
+    async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
+        """Open table and queue. Nothing is asked of them before the first delivery: a cold start costs no request."""
+        with ThreadPoolExecutor(_AT_ONCE, "streamkit-aws") as threads:
+            sdk = _Sdk(threads, report)
+            dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
+            yield FunctionPorts(
+                memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
+                dead_letters=self._letters(consumer, sdk, report),
+                ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=max(keep, timedelta(days=1))),
+            )
+
+    def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> SqsDeadLetters | None:
+        if consumer.dead_letters is None:
+            return None
+        queue = consumer.dead_letters.queue
+        call = _Late(lambda: sdk.call("sqs", region=arn_region(queue)))
+        return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report)
+
+
+class _Sdk:
+    """Clients of one event loop."""
+
+    def __init__(self, threads: ThreadPoolExecutor, report: Report) -> None:
+        import boto3
+
+        self._session: Any = boto3.session.Session()
+        self._threads = threads
+        self._report = report
+
+    def call(self, service: Service, *, region: str | None = None) -> Call:
+        """Make a client. Every request is sent once: whoever asks decides about asking again."""
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        settings = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_ANSWER_SECONDS[service],
+            max_pool_connections=_AT_ONCE,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            user_agent_extra=f"streamkit/{version('streamkit')}",
+        )
+        try:
+            client = self._session.client(service, region_name=region, config=settings)
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigurationError(f"no client for {service}: {meaning(error, Request(service, '*', ''))}") from error
+        url: str = client.meta.endpoint_url
+        if is_overridden(service, url, os.environ):
+            self._report(EndpointOverridden(service=service, url=url))
+        return _ThreadedCall(client, service, self._threads)
+
+
+class _ThreadedCall:
+    """A `Call` that an SDK client carries out in a thread."""
+
+    def __init__(self, client: Any, service: Service, threads: ThreadPoolExecutor) -> None:  # noqa: ANN401 - untyped SDK
+        from botocore import xform_name
+
+        self._client = client
+        self._service: Service = service
+        self._threads = threads
+        self._named = xform_name
+
+    async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
+        """Send one request through the SDK. A caller that is cancelled does not know what becomes of it."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, operation, parameters)
+
+    def _send(self, operation: str, parameters: dict[str, object]) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            answer: dict[str, Any] = getattr(self._client, self._named(operation))(**parameters)
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            raise meaning(error, Request.of(self._service, operation, parameters)) from error
+        return answer
+
+    def __repr__(self) -> str:
+        return f"<calls {self._service} at {self._client.meta.endpoint_url}>"
+
+
+class _Late:
+    """A `Call` whose client is made at its first request: a function without dead letters needs no queue's."""
+
+    def __init__(self, make: Callable[[], Call]) -> None:
+        self._make = make
+        self._call: Call | None = None
+
+    async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
+        """Send one request."""
+        if self._call is None:
+            self._call = self._make()
+        return await self._call(operation, **parameters)

@@ -1,0 +1,107 @@
+"""What a container keeps between invocations: an event loop, and consumers opened in it. Nothing of any invocation.
+
+Each thread has its own, so two threads that invoke at once share nothing. Lambda freezes the process between
+invocations: then nothing is under way in a loop, and the clients' idle connections are made anew when they broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamkit.clock import SystemChance, SystemClock
+from streamkit.config import configure
+from streamkit.runtimes.function.function import Function
+
+if TYPE_CHECKING:
+    from streamkit.consumer import Consumer
+    from streamkit.events import Event
+    from streamkit.ports import Clock, Report
+    from streamkit.runtimes.function.deadline import Context
+    from streamkit.runtimes.function.function import Answer
+
+_RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+_STUCK = 70
+"""Exit status (EX_SOFTWARE)."""
+
+
+def handle(consumer: Consumer, event: object, context: Context) -> Answer:
+    """Invoke the consumer in this thread's container, which is made at the first invocation."""
+    container: Container | None = getattr(_here, "container", None)
+    if container is None:
+        container = _here.container = Container()
+    return container.invoke(consumer, event, context)
+
+
+def close() -> None:
+    """Close this thread's container, if there is one: for tests. In Lambda nothing tells a container of its end."""
+    container: Container | None = _here.__dict__.pop("container", None)
+    if container is not None:
+        container.close()
+
+
+class Container:
+    """One event loop and the consumers opened in it."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._functions: dict[Consumer, Function] = {}
+
+    def invoke(self, consumer: Consumer, event: object, context: Context) -> Answer:
+        """Run one invocation to its end."""
+        return self._runner.run(self._invoke(consumer, event, context))
+
+    def close(self) -> None:
+        """Close the lifespans and the loop."""
+        self._runner.run(self._stack.aclose())
+        self._runner.close()
+
+    async def _invoke(self, consumer: Consumer, event: object, context: Context) -> Answer:
+        function = self._functions.get(consumer)
+        if function is None:
+            function = self._functions[consumer] = await self._open(consumer)
+        return await function.invoke(event, context)
+
+    async def _open(self, consumer: Consumer) -> Function:
+        """Open a consumer as the environment wants it: its own clients, its own lifespan."""
+        from streamkit.aws.function import AwsFunctionWorld
+
+        file = os.environ.get("STREAMKIT_CONFIG")
+        configured = configure([consumer], file=Path(file) if file else None, environment=os.environ)
+        clock, chance = SystemClock(), SystemChance()
+        opening = Function.open(
+            configured.consumers[0],
+            AwsFunctionWorld(clock=clock, chance=chance),
+            clock=clock,
+            chance=chance,
+            report=reporter(configured.worker.log_level, clock=clock),
+            leave=lambda: os._exit(_STUCK),
+        )
+        return await self._stack.enter_async_context(opening)
+
+
+def reporter(level: str, *, clock: Clock) -> Report:
+    """Return what writes the events of `level` and above as lines of JSON, which Lambda takes from standard output."""
+    least = _RANKS[level]
+    encode = msgspec.json.Encoder().encode
+
+    def report(event: Event) -> None:
+        if _RANKS[event.level] < least:
+            return
+        at = clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"timestamp": at, "level": event.level, "event": event.name, **msgspec.structs.asdict(event)}
+        sys.stdout.write(encode(line).decode() + "\n")
+        sys.stdout.flush()
+
+    return report
+
+
+_here = threading.local()

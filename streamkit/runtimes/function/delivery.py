@@ -1,0 +1,338 @@
+"""One shard's records of one invocation, from claim to settlement."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace as changed
+
+from streamkit.core.leasing import Progress
+from streamkit.core.memory import MAX_STEP, Recollection, Trouble, named, place, remaining, steps
+from streamkit.core.settlement import Settling, Tally
+from streamkit.core.window import pack
+from streamkit.engine.engine import Engine, Handling, Surroundings
+from streamkit.errors import Overtaken, WorldError
+from streamkit.events import DeliveryDied, DeliverySettled, DeliveryUnsettled
+from streamkit.runtimes.function.claims import Claims, Standing, Terms
+from streamkit.runtimes.setup import half_jitter, rules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Literal
+
+    from streamkit.consumer import Consumer
+    from streamkit.core.records import Batch, Record
+    from streamkit.ports import Chance, Clock, FunctionPorts, Report
+    from streamkit.runtimes.function.deadline import Deadline
+    from streamkit.runtimes.function.events import Part
+
+    Cause = Literal["deadline", "outage", "halted", "twin", "table", "fenced", "stuck"]
+
+_RETENTION = timedelta(days=1)
+"""What a function takes its stream's to be: it does not ask. It limits an outage (`Outage.limit_for`)."""
+_SOLE_DEATHS = 2
+"""A record that was alone under way at so many deaths of the process is condemned (rule 22)."""
+_DOOMED = f"the process died {_SOLE_DEATHS} times while this record alone was under way"
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer with everything it works through: the same for all invocations in one event loop."""
+
+    consumer: Consumer
+    ports: FunctionPorts
+    handling: Handling
+    clock: Clock
+    chance: Chance
+    report: Report
+    leave: Callable[[], None]
+    """Ends the process: an attempt in a thread would thaw into a later invocation (rule 8)."""
+
+
+class Delivery:
+    """Settles one part of an event."""
+
+    def __init__(self, part: Part, opened: Opened, deadline: Deadline) -> None:
+        self._part = part
+        self._records = part.records
+        self._opened = opened
+        self._deadline = deadline
+        self._rules = rules_of(opened.consumer, chance=opened.chance, retention=_RETENTION)
+        self._tally = Tally()
+        self._claims = Claims(part, deadline, _terms(opened, self._rules.decoding))
+        self._known = Recollection(b"", Trouble())
+        self._settling = self._new_settling()
+        self._engine = Engine(self._handling(), self._settling, self._surroundings())
+        self._fed = 0
+        self._under_way: dict[int, str] = {}
+        self._overtaken = False
+        self._marked: tuple[str, ...] = ()
+
+    async def run(self) -> int | None:
+        """Settle; return which entry of the event is the first that is not settled, None if all are."""
+        try:
+            async with asyncio.timeout(self._left(self._deadline.stop)):
+                self._known = await self._claims.take()
+        except TimeoutError:
+            return self._given_back(self._records, "twin" if self._claims.blocked else "table")
+        self._begin()
+        await self._work()
+        unsettled = self._unsettled()
+        await self._end(unsettled)
+        if unsettled:
+            return self._given_back(unsettled, self._cause())
+        self._report_settled()
+        return None
+
+    def _begin(self) -> None:
+        """Go on where earlier deliveries left off."""
+        trouble, records = self._known.trouble, self._records
+        if self._known.died:
+            self._report_death(trouble)
+        self._settling = self._new_settling()
+        interesting = {*trouble.failures, *trouble.sole}
+        found = {at: index for index, record in enumerate(records) if (at := place(record)) in interesting}
+        self._settling.inherit(
+            self._opened.clock.monotonic(),
+            failures={found[at]: n for at, n in trouble.failures.items() if at in found},
+            doomed={records[found[at]]: _DOOMED for at, n in trouble.sole.items() if n >= _SOLE_DEATHS and at in found},
+            down=None if trouble.down_since is None else max(0.0, self._now() - trouble.down_since),
+        )
+        if trouble.halted is not None:
+            self._settling.halt(trouble.halted)
+        self._engine = Engine(self._handling(), self._settling, self._surroundings())
+
+    async def _work(self) -> None:
+        loop, deadline = asyncio.get_running_loop(), self._deadline
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(self._engine.run(until=self._over))
+            others = [group.create_task(each) for each in (self._feed(), self._renew(), self._leave(working))]
+            timers = [
+                loop.call_later(self._left(deadline.stop), self._engine.stop),
+                loop.call_later(self._left(deadline.cancel), working.cancel),
+            ]
+            await _worked(working)
+            for timer in timers:
+                timer.cancel()
+            for task in others:
+                task.cancel()
+
+    # While it works
+
+    def _over(self) -> bool:
+        """Say whether there is nothing left to do, or nothing that could be done."""
+        if self._settling.halted is not None:
+            return self._opened.ports.dead_letters is None or not self._settling.condemned
+        return self._fed == len(self._records) and self._settling.clear
+
+    async def _feed(self) -> None:
+        """Hand the records to the engine, step by step where earlier deliveries died (rule 22)."""
+        if self._known.died:
+            await self._save()
+        for step in steps(self._records, self._known.ahead, self._known.trouble):
+            batch = self._records[step.indexes.start : step.indexes.stop]
+            if step.marked:
+                unsettled = [r for r, i in zip(batch, step.indexes, strict=True) if not self._known.ahead[i]]
+                await self._save(mark=tuple(place(record) for record in unsettled))
+            self._fed = step.indexes.stop
+            self._engine.feed(batch)
+            while not self._settling.clear:
+                self._engine.settled.clear()
+                await self._engine.settled.wait()
+
+    async def _renew(self) -> None:
+        """Write how far it is every interval in which something was settled, and often enough to keep the claim."""
+        checkpoint = self._opened.consumer.checkpoint
+        interval, third = checkpoint.interval.total_seconds(), checkpoint.lease.total_seconds() / 3
+        written, since = self._tally.handled, 0.0
+        while True:
+            pause = max(0.1, min(interval, third))
+            await asyncio.sleep(pause)
+            since += pause
+            if self._tally.handled != written or since + pause > third:
+                written, since = self._tally.handled, 0.0
+                await self._save(mark=self._marked)
+
+    async def _save(self, *, mark: tuple[str, ...] = ()) -> None:
+        """Write how far it is. A claim that another delivery has taken over stops everything."""
+        self._marked = mark
+        try:
+            await self._claims.save(self._standing(self._unsettled(), mark=mark))
+        except Overtaken:
+            self._overtaken = True
+            self._claims.drop()
+            self._engine.stop()
+
+    async def _leave(self, working: asyncio.Task[None]) -> None:
+        """End the process if an attempt does not end: it would thaw into a later invocation (rule 8)."""
+        await asyncio.sleep(self._left(self._deadline.leave))
+        if working.done():
+            return
+        unsettled = self._unsettled()
+        self._given_back(unsettled, "stuck")
+        mark = tuple(self._under_way.values())
+        standing = self._standing(unsettled, mark=mark if len(mark) <= MAX_STEP else ())
+        with suppress(TimeoutError, WorldError, Overtaken):
+            async with asyncio.timeout(self._left(self._deadline.end)):
+                await self._claims.save(standing, until=self._now() - 1)
+        self._opened.leave()
+
+    # Ending
+
+    async def _end(self, unsettled: Sequence[Record]) -> None:
+        """Write what came of it, and let go. What is settled is, whether the table takes note of it or not."""
+        if self._overtaken:
+            return
+        with suppress(TimeoutError, Overtaken):
+            async with asyncio.timeout(self._left(self._deadline.leave)):
+                await self._claims.save(self._standing(unsettled), ends=True)
+
+    def _unsettled(self) -> list[Record]:
+        ahead, records = self._known.ahead, self._records
+        unfed = [records[index] for index in range(self._fed, len(records)) if not ahead[index]]
+        return [*self._settling.unsettled(), *unfed]
+
+    def _standing(self, unsettled: Sequence[Record], *, mark: tuple[str, ...] = ()) -> Standing:
+        settling, moved = self._settling, self._moved()
+        down = settling.down(self._opened.clock.monotonic())
+        trouble = changed(
+            self._known.trouble,
+            failures={place(self._records[ordinal]): n for ordinal, n in settling.failures().items() if n},
+            down_since=None if down is None else self._now() - down,
+            halted=settling.halted if self._opened.ports.dead_letters is not None else None,
+            parked=settling.parked,
+        )
+        return Standing(
+            progress=settling.progress(),
+            unsettled=unsettled,
+            trouble=remaining(trouble, unsettled, moved=moved),
+            moved=moved,
+            mark=mark,
+        )
+
+    def _moved(self) -> bool:
+        tally = self._tally
+        return tally.handled + tally.filtered + tally.dead > 0
+
+    def _cause(self) -> Cause:
+        if self._settling.halted is not None:
+            return "halted"
+        if self._engine.fenced or self._overtaken:
+            return "fenced"
+        return "outage" if self._settling.paused else "deadline"
+
+    def _given_back(self, unsettled: Sequence[Record], cause: Cause) -> int:
+        """Report what comes again; return the entry of the event that is the first of it."""
+        first = unsettled[0]
+        number = first.sequence_number
+        self._opened.report(
+            DeliveryUnsettled(shard=self._part.shard, sequence=number, unsettled=len(unsettled), cause=cause)
+        )
+        return self._part.places[self._records.index(first)]
+
+    def _report_settled(self) -> None:
+        tally = self._tally
+        self._opened.report(
+            DeliverySettled(
+                shard=self._part.shard,
+                handled=tally.handled,
+                duplicates=tally.duplicates,
+                filtered=tally.filtered,
+                dead=tally.dead,
+                retried=tally.retried,
+            )
+        )
+
+    def _report_death(self, trouble: Trouble) -> None:
+        first, suspects = self._records[0].sequence_number, len(trouble.suspects)
+        self._opened.report(
+            DeliveryDied(shard=self._part.shard, sequence=first, deaths=trouble.deaths, suspects=suspects)
+        )
+
+    # What the engine is given
+
+    def _new_settling(self) -> Settling:
+        return Settling(
+            self._part.shard,
+            self._rules,
+            progress=_progress(self._known, self._records, self._rules.decoding),
+            parked=self._known.trouble.parked,
+            tally=self._tally,
+            report=self._opened.report,
+        )
+
+    def _handling(self) -> Handling:
+        """Return how the handler is called: no attempt gets more time than there is, so that its failure counts."""
+        handling = self._opened.handling
+        timeout = min(handling.timeout, max(0.001, self._left(self._deadline.stop)))
+        call = handling.call if handling.threads is None else self._noted(handling.call)
+        return replace(handling, call=call, timeout=timeout, stream_arn=self._part.arn)
+
+    def _noted(
+        self, call: Callable[[Record | Batch], Awaitable[object]]
+    ) -> Callable[[Record | Batch], Awaitable[object]]:
+        """Keep in mind what is under way: a thread may never end."""
+
+        async def noted(subject: Record | Batch) -> object:
+            records = subject if isinstance(subject, tuple) else (subject,)
+            self._under_way |= {id(record): place(record) for record in records}
+            try:
+                return await call(subject)
+            finally:
+                for record in records:
+                    del self._under_way[id(record)]
+
+        return noted
+
+    def _surroundings(self) -> Surroundings:
+        opened = self._opened
+        return Surroundings(
+            clock=opened.clock,
+            report=opened.report,
+            dead_letters=opened.ports.dead_letters,
+            ledger=opened.ports.ledger,
+            may_start=self._claims.holds,
+            delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
+            on_stuck=lambda: None,
+        )
+
+    # Time
+
+    def _now(self) -> float:
+        return self._opened.clock.now().timestamp()
+
+    def _left(self, moment: float) -> float:
+        return max(0.0, moment - self._opened.clock.monotonic())
+
+
+def _terms(opened: Opened, decoding: int) -> Terms:
+    return Terms(
+        memory=opened.ports.memory,
+        clock=opened.clock,
+        chance=opened.chance,
+        report=opened.report,
+        lease=opened.consumer.checkpoint.lease.total_seconds(),
+        in_turn=opened.consumer.parallelization_factor == 1,
+        decoding=decoding,
+    )
+
+
+def _progress(known: Recollection, records: Sequence[Record], decoding: int) -> Progress:
+    """Return what is known to be settled as a checkpoint would carry it."""
+    if not any(known.ahead):
+        return Progress()
+    return Progress(first=named(records[0]), done=pack(bytearray(known.ahead)), decoding=decoding)
+
+
+async def _worked(working: asyncio.Task[None]) -> None:
+    """Wait for the engine; that its time ran out is an end like any other."""
+    try:
+        await working
+    except asyncio.CancelledError:
+        me = asyncio.current_task()
+        if me is None or me.cancelling():
+            raise

@@ -1,0 +1,207 @@
+"""From an event of a mapping to records: parsed here, trusted from here on.
+
+Shapes: https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis-example.html,
+https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-example.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from streamkit.core.kpl import expand
+from streamkit.core.positions import MAX_DIGITS
+from streamkit.core.records import Compression, Origin, Record
+from streamkit.errors import MalformedEvent
+from streamkit.signals import Undecodable
+
+Entry = Mapping[str, Any]
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consumer lets in."""
+
+    source: Literal["aws:kinesis", "aws:dynamodb"]
+    compression: Compression | None
+    changes: bool
+    """Whether the records carry changes of DynamoDB tables."""
+    max_record_bytes: int
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Records of one shard in one event, their numbers ascending, aggregates taken apart."""
+
+    arn: str
+    """Of the stream."""
+    shard: str
+    """Empty where the event does not tell."""
+    records: list[Record]
+    places: list[int]
+    """For each, which entry of the event it came in."""
+
+
+def parts(event: object, intake: Intake) -> list[list[Part]]:
+    """Return what an event brought, by shard. Raises `MalformedEvent`, which never quotes a payload.
+
+    Where the shards of a stream are not told, numbers may not ascend. Then its records are cut into parts in which they
+    do, to be settled one after the other: a key may be in several.
+    """
+    entries = _entries(event)
+    for index, entry in enumerate(entries):
+        _expect_source(entry, index, intake.source)
+    return _of_dynamodb(entries, intake) if intake.source == "aws:dynamodb" else _of_kinesis(entries, intake)
+
+
+def sequence_number(event: object, index: int) -> str:
+    """Return how an entry of an event that was parsed names itself to Lambda: its text, untouched."""
+    entry = _entries(event)[index]
+    changed = entry["eventSource"] == "aws:dynamodb"
+    return str(entry["dynamodb"]["SequenceNumber"] if changed else entry["kinesis"]["sequenceNumber"])
+
+
+# --------------------------------------------------------------------------------------------- Kinesis
+
+SequenceNumber = Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{MAX_DIGITS}}}$")]
+
+_KINESIS = re.compile(r"arn:[^:]+:kinesis:[^:]*:[^:]*:stream/([^/:]+)(?:/.*)?")
+_EVENT_ID = re.compile(r"(shardId-[^:]+):[0-9]+")
+
+
+class _Body(msgspec.Struct):
+    partition_key: str = msgspec.field(name="partitionKey")
+    sequence_number: SequenceNumber = msgspec.field(name="sequenceNumber")
+    data: bytes
+    arrived: float = msgspec.field(name="approximateArrivalTimestamp")
+
+
+class _Entry(msgspec.Struct):
+    kinesis: _Body
+    event_id: str = msgspec.field(name="eventID")
+    arn: str = msgspec.field(name="eventSourceARN")
+
+
+def _of_kinesis(entries: Sequence[Entry], intake: Intake) -> list[list[Part]]:
+    try:
+        parsed = msgspec.convert(entries, list[_Entry])
+    except msgspec.ValidationError as error:
+        raise MalformedEvent(f"the Records of the event: {error}") from None
+    found: dict[tuple[str, str], tuple[Part, Origin]] = {}
+    highest = dict[tuple[str, str], int]()
+    for index, entry in enumerate(parsed):
+        where = entry.arn, entry.event_id.partition(":")[0]
+        if where not in found:
+            origin = _kinesis_origin(entry, index, intake)
+            found[where] = Part(entry.arn, origin.shard, [], []), origin
+        part, origin = found[where]
+        body = entry.kinesis
+        number = int(body.sequence_number)
+        if number <= highest.get(where, -1):
+            raise _malformed(index, "sequence numbers that ascend within a shard", "one that does not")
+        highest[where] = number
+        record = Record(body.data, body.partition_key, body.sequence_number, origin, body.arrived)
+        for each in _taken_apart(record, intake):
+            part.records.append(each)
+            part.places.append(index)
+    return [[part] for part, _ in found.values()]
+
+
+def _kinesis_origin(entry: _Entry, index: int, intake: Intake) -> Origin:
+    """Read stream and shard: the shard's id stands in the event's id only."""
+    arn, event_id = _KINESIS.fullmatch(entry.arn), _EVENT_ID.fullmatch(entry.event_id)
+    if arn is None:
+        raise _malformed(index, "the eventSourceARN of a Kinesis stream", repr(entry.arn)[:120])
+    if event_id is None:
+        raise _malformed(index, "an eventID of the form <shard id>:<sequence number>", "another")
+    return Origin(arn[1], event_id[1], intake.compression)
+
+
+def _taken_apart(record: Record, intake: Intake) -> Iterable[Record]:
+    if len(record.data) > intake.max_record_bytes:
+        return [_too_large(record, intake.max_record_bytes)]
+    if not intake.changes:
+        return expand(record)
+    from streamkit.core.changes import carried
+
+    return [carried(record)]
+
+
+# --------------------------------------------------------------------------------------------- DynamoDB
+
+_DYNAMODB = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/:]+)/stream/.+")
+
+
+class _DynamoEntry(msgspec.Struct):
+    arn: str = msgspec.field(name="eventSourceARN")
+
+
+def _of_dynamodb(entries: Sequence[Entry], intake: Intake) -> list[list[Part]]:
+    chains: dict[str, list[Part]] = {}
+    for index, entry in enumerate(entries):
+        arn, table = _table(entry, index)
+        chain = chains.setdefault(arn, [])
+        origin = chain[0].records[0].origin if chain else Origin(table, "")
+        record = _change(entry, index, origin)
+        if len(record.data) > intake.max_record_bytes:
+            record = _too_large(record, intake.max_record_bytes)
+        if not chain or record.sequence <= chain[-1].records[-1].sequence:
+            chain.append(Part(arn, "", [], []))
+        chain[-1].records.append(record)
+        chain[-1].places.append(index)
+    return list(chains.values())
+
+
+def _table(entry: Entry, index: int) -> tuple[str, str]:
+    """Return the stream's ARN, and the name of its table, which stands for it."""
+    try:
+        found = msgspec.convert(entry, _DynamoEntry).arn
+    except msgspec.ValidationError as error:
+        raise MalformedEvent(f"record {index} of the event: {error}") from None
+    arn = _DYNAMODB.fullmatch(found)
+    if arn is None:
+        raise _malformed(index, "the eventSourceARN of a table's stream", repr(found)[:120])
+    return found, arn[1]
+
+
+def _change(entry: Entry, index: int, origin: Origin) -> Record:
+    from streamkit.core.changes import parsed
+
+    try:
+        return parsed(entry, origin)
+    except Undecodable as fault:
+        raise MalformedEvent(f"record {index} of the event: {fault.reason}") from None
+
+
+# --------------------------------------------------------------------------------------------- both
+
+
+def _entries(event: object) -> Sequence[Entry]:
+    if not isinstance(event, Mapping):
+        raise MalformedEvent(f"expected an event of a stream, got {type(event).__name__}")
+    known = cast("Mapping[str, object]", event)
+    if "isFinalInvokeForWindow" in known:
+        raise MalformedEvent("expected an event of a mapping without a tumbling window, got one with its state")
+    entries = known.get("Records")
+    if not isinstance(entries, list):
+        raise MalformedEvent(f"expected an event of a stream, with a list of Records, got {type(entries).__name__}")
+    return cast("Sequence[Entry]", entries)
+
+
+def _expect_source(entry: object, index: int, expected: str) -> None:
+    if not isinstance(entry, Mapping):
+        raise _malformed(index, f"an entry with the eventSource {expected}", type(entry).__name__)
+    source = cast("Entry", entry).get("eventSource")
+    if source != expected:
+        got = repr(source)[:40] if isinstance(source, str) else type(source).__name__
+        raise _malformed(index, f"the eventSource {expected}, which the consumer declares", got)
+
+
+def _too_large(record: Record, limit: int) -> Record:
+    return replace(record, defect=f"expected at most {limit} bytes, got {len(record.data)}")
+
+
+def _malformed(index: int, expected: str, got: str) -> MalformedEvent:
+    return MalformedEvent(f"record {index} of the event: expected {expected}, got {got}")

@@ -1,0 +1,165 @@
+"""Containers: what is kept between invocations, and what must not be (the oldest Lambda bug)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import boto3
+import pytest
+
+from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
+from streamkit.clock import SystemChance
+from tests.functions.stage import SETTLED, kinesis
+
+LATE = ("aioboto3", "aiobotocore", "aiohttp", "click", "structlog", "tenacity", "rich", "streamkit.testing")
+
+PROGRAM = """
+import sys
+from streamkit import Kinesis, Record, Sqs, consumer
+
+@consumer("{name}", source=Kinesis("stream"), dead_letters=Sqs("{name}"))
+async def records(record: Record) -> None: ...
+
+class Context:
+    def get_remaining_time_in_millis(self): return 30_000
+
+assert records.lambda_handler({event!r}, Context()) == {{"batchItemFailures": []}}, "not settled"
+print([name for name in {late!r} if name in sys.modules])
+"""
+
+
+class Context:
+    """Plenty of time."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return what is left."""
+        return 60_000
+
+
+@pytest.fixture
+def resource(embedded: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Make a queue and a table of a new name at each call; lead the SDK there, and functions to these settings."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", embedded["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("STREAMKIT_PARTIAL_RESPONSES", "true")
+
+    def make() -> str:
+        name = f"test-{SystemChance().token()[:12]}"
+        boto3.client("sqs").create_queue(QueueName=name)
+        boto3.client("dynamodb").create_table(
+            TableName=f"streamkit-{name}",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        return name
+
+    return make
+
+
+@pytest.fixture
+def effects() -> list[tuple[str, int, object]]:
+    """Consumer, record, lifespan's value."""
+    return []
+
+
+def a_consumer(name: str, effects: list[tuple[str, int, object]], opened: list[object]) -> Consumer:
+    """Return a consumer with a lifespan, which notes what it does and refuses record 3."""
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[object]:
+        opened.append(threading.get_ident())
+        yield opened[-1]
+
+    @consumer(name, source=Kinesis("stream"), dead_letters=Sqs(name), lifespan=lifespan)
+    async def records(record: Record, *, state: object) -> None:
+        if record.data == b"3":
+            raise Poison("three")
+        effects.append((name, int(record.data), state))
+
+    return records
+
+
+def test_a_warm_container_leaks_nothing_into_the_next_invocation(
+    resource: Callable[[], str], effects: list[tuple[str, int, object]]
+) -> None:
+    """The loop, the clients and the lifespan are kept; failures, letters and records of one event are not."""
+    opened: list[object] = []
+    handler = a_consumer(resource(), effects, opened).lambda_handler
+    for numbers in (range(5), range(5, 10), range(3, 7), range(10, 12)):
+        assert handler(kinesis(*numbers), Context()) == SETTLED
+    assert sorted(number for _, number, _ in effects) == [n for n in range(12) if n != 3]
+    assert len(opened) == 1
+
+
+def test_two_consumers_of_one_module_do_not_disturb_each_other(
+    resource: Callable[[], str], effects: list[tuple[str, int, object]]
+) -> None:
+    """Each has its table, queue and lifespan, though they share container and stream."""
+    consumers = [a_consumer(resource(), effects, []) for _ in range(2)]
+    for numbers in (range(5), range(5, 10), range(10)):
+        for each in consumers:
+            assert each.lambda_handler(kinesis(*numbers), Context()) == SETTLED
+    for each in consumers:
+        assert sorted(n for name, n, _ in effects if name == each.name) == [n for n in range(10) if n != 3]
+
+
+def test_two_threads_do_not_disturb_each_other(
+    resource: Callable[[], str], effects: list[tuple[str, int, object]]
+) -> None:
+    """Powertools' race: two functions that share a layer, in two threads. Each has a loop and a lifespan of its own."""
+    opened: list[object] = []
+    consumers = [a_consumer(resource(), effects, opened) for _ in range(2)]
+    together = threading.Barrier(4)
+    answers: list[object] = []
+
+    def work(index: int) -> None:
+        together.wait(10)
+        for turn in range(5):
+            numbers = range(100 * index + 10 * turn, 100 * index + 10 * turn + 10)
+            answers.append(consumers[index % 2].lambda_handler(kinesis(*numbers, shard=f"shardId-{index}"), Context()))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == [SETTLED] * 20
+    expected = [n for index in range(4) for n in range(100 * index, 100 * index + 50) if n != 3]
+    assert sorted(number for _, number, _ in effects) == expected
+    assert len(opened) == len(set(opened)) == 4
+    assert all(state in opened for _, _, state in effects)
+
+
+def test_a_cold_start_loads_nothing_that_it_need_not(resource: Callable[[], str]) -> None:
+    """boto3 is enough: a clean batch under a fresh interpreter loads neither aioboto3 nor structlog nor tenacity."""
+    program = PROGRAM.format(name=resource(), event=kinesis(1, 2, 3), late=LATE)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.fixture(autouse=True)
+def own_container() -> Iterator[None]:
+    """Let each test begin with a cold container, and close it."""
+    from streamkit.runtimes.function import container
+
+    container.close()
+    yield
+    container.close()
+    assert "STREAMKIT_CONFIG" not in os.environ
+
+
+def test_the_environment_configures_a_function_as_it_does_a_worker(
+    resource: Callable[[], str], effects: list[tuple[str, int, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Undeclared responses raise; a declared factor makes two requests of a clean batch."""
+    handler: Any = a_consumer(resource(), effects, []).lambda_handler
+    monkeypatch.setenv("STREAMKIT_PARALLELIZATION_FACTOR", "11")
+    with pytest.raises(Exception, match="STREAMKIT_PARALLELIZATION_FACTOR: expected a whole number from 1 to 10"):
+        handler(kinesis(1), Context())
