@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "streamkit.cli.run:run",
     "init": "streamkit.cli.init:init",
     "status": "streamkit.cli.status:status",
+    "top": "streamkit.cli.top:top",
     "dlq": "streamkit.cli.dlq:dlq",
     "checkpoint": "streamkit.cli.checkpoint:checkpoint",
     "pause": "streamkit.cli.pause:pause",

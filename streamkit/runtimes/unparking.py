@@ -33,7 +33,7 @@ async def hold_parked(leases: Leases, steer: Steering, keys: Collection[str], *,
 
 
 def _affected(rows: Sequence[ShardRow], keys: Collection[str]) -> list[ShardRow]:
-    """Return the rows that have the keys, and what goes on from them: an owner tells what it took over only later."""
+    """Return the rows that have the keys, and their heirs: an owner tells only later of keys it took over."""
     found = {row.id: row for row in rows if not set(row.parked).isdisjoint(keys)}
     for _ in rows:
         heirs = {row.id: row for row in rows if row.id not in found and not found.keys().isdisjoint(row.shard.parents)}
