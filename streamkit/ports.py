@@ -138,6 +138,10 @@ class Leases(Protocol):
         """
         ...
 
+    async def forget(self, ended: ShardRow) -> None:
+        """Delete the row of an ended shard, if it is as it was seen; somebody else may have been first."""
+        ...
+
 
 class Members(Protocol):
     """Heartbeat rows, one per worker incarnation (rule 2)."""

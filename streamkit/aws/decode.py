@@ -68,8 +68,8 @@ def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict
     except msgspec.MsgspecError:
         return
     customized_response_dict["Records"] = [bytes(each) for each in answer["Records"]]
-    if answer.get("NextShardIterator") is not None:
-        customized_response_dict["NextShardIterator"] = answer["NextShardIterator"]
+    if (following := answer.get("NextShardIterator")) is not None:
+        customized_response_dict["NextShardIterator"] = following
     response_dict["body"] = b"{}"
 
 

@@ -6,7 +6,7 @@ Pure: no clock, no I/O. `now` is the caller's own monotonic clock; nobody trusts
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Literal
 
@@ -178,6 +178,24 @@ def startable(row: ShardRow, by_id: Mapping[str, ShardRow], listed: frozenset[st
         if (known is None and parent in listed) or (known is not None and known.state != "ended"):
             return False
     return True
+
+
+def outlived(rows: Iterable[ShardRow], *, listed: Container[str], before: float) -> list[ShardRow]:
+    """Return the rows nobody will ask for again: every worker reads all rows, and a table's shards roll for ever.
+
+    Ended, as all that goes on from them is; not listed any more; nothing in them arrived since `before` (seconds since
+    the epoch), so that no late listing could have any of it read again.
+    """
+    rows = list(rows)
+    awaited = {parent for row in rows if row.state != "ended" for parent in row.shard.parents}
+    return [
+        row
+        for row in rows
+        if row.state == "ended"
+        and row.id not in listed
+        and row.id not in awaited
+        and max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0) < before
+    ]
 
 
 def is_free(row: ShardRow, alive: Sequence[str]) -> bool:

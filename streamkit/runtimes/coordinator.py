@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, heir, plan
+from streamkit.core.leasing import Member, Plan, ShardRow, Sightings, heir, outlived, plan
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardTaken, WorkerBuried
@@ -32,6 +32,8 @@ LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
 _LISTING_LEAST_SECONDS = 2.0
 """A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
+_FORGET = 25
+"""Rows deleted after one listing, at most."""
 STALE = 0.6
 """Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle.
 
@@ -67,6 +69,8 @@ class Coordinator:
         """Parents that have no row and were absent from the latest listing: they may be younger than it."""
         self._finished: frozenset[str] = frozenset()
         """Those that were absent from two complete listings: trimmed long ago (rule 11)."""
+        self._outlived: frozenset[str] = frozenset()
+        """Rows that the latest listing had no use for any more."""
         self._looked_at: object = None
         self._shards: Sequence[ShardRow] = ()
         self._cared_for_since = FOREVER
@@ -192,6 +196,17 @@ class Coordinator:
         if new:
             await self._rows.leases.add(new)
             self._shards = await self._rows.leases.rows()
+        await self._forget_outlived()
+
+    async def _forget_outlived(self) -> None:
+        """Delete, a few at a time, the rows that no two listings in a row had any use for."""
+        before = self._clock.now() - self._stream.retention
+        found = outlived(self._shards, listed=self._listed, before=before.timestamp())
+        forgotten = [row for row in found if row.id in self._outlived][:_FORGET]
+        for row in forgotten:
+            await self._rows.leases.forget(row)
+        self._outlived = frozenset(row.id for row in found if row not in forgotten)
+        self._shards = [row for row in self._shards if row not in forgotten]
 
     async def _listing(self) -> Sequence[Shard]:
         """Return a complete listing, soon or not at all: takeovers must not wait for a slow stream."""

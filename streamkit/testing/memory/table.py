@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Trouble = Literal["throttled", "lost", "late"]
-Write = Literal["register", "add", "take", "write", "join", "beat", "bury"]
+Write = Literal["register", "add", "take", "write", "forget", "join", "beat", "bury"]
 
 
 class MemoryTable:
@@ -128,6 +128,15 @@ class MemoryTable:
             raise Refused(row)
         self.shard_rows[held.id] = wanted
         self._add(children)
+
+    async def forget(self, ended: ShardRow) -> None:
+        """Delete the row, if it is as it was seen."""
+        await self._written("forget", lambda: self._forget(ended))
+
+    def _forget(self, ended: ShardRow) -> None:
+        row = self.shard_rows.get(ended.id)
+        if row is not None and (row.state, row.epoch, row.revision) == (ended.state, ended.epoch, ended.revision):
+            del self.shard_rows[ended.id]
 
     # -- Members
 
