@@ -9,6 +9,7 @@ import json
 import sys
 import timeit
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from streamkit.aws.decode import decode_changes
@@ -60,13 +61,11 @@ def ours(answer: bytes) -> list[Change]:
 
 def theirs(answer: bytes) -> list[dict[str, Any]]:
     """Parse as botocore does."""
-    import botocore.parsers
-    import botocore.session
-
-    model = botocore.session.get_session().get_service_model("dynamodbstreams")
+    sdk: Any = import_module("botocore.session")
+    model = sdk.get_session().get_service_model("dynamodbstreams")
     shape = model.operation_model("GetRecords").output_shape
-    parser = botocore.parsers.create_parser("json")
-    parsed: dict[str, Any] = parser.parse({"status_code": 200, "headers": {}, "body": answer}, shape)
+    parsers: Any = import_module("botocore.parsers")
+    parsed = parsers.create_parser("json").parse({"status_code": 200, "headers": {}, "body": answer}, shape)
     found: list[dict[str, Any]] = parsed["Records"]
     return found
 
@@ -78,9 +77,8 @@ def microseconds(run: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and tell."""
-    from boto3.dynamodb.types import TypeDeserializer
-
-    answer, deserialize = body(), TypeDeserializer().deserialize
+    types: Any = import_module("boto3.dynamodb.types")
+    answer, deserialize = body(), types.TypeDeserializer().deserialize
     parsed = theirs(answer)
     figures = {
         "ours, images not asked for": microseconds(lambda: ours(answer)),

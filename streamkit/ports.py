@@ -145,6 +145,10 @@ class Leases(Protocol):
         """
         ...
 
+    async def drop(self, ended: ShardRow) -> None:
+        """Delete the row of an ended shard, if it is as it was seen; somebody else may have been first."""
+        ...
+
 
 class Requests(Protocol):
     """What an operator asks of the owner of a shard."""

@@ -140,6 +140,19 @@ class TableLeases:
         except ConditionFailed as refused:
             raise self._refused(refused.item) from None
 
+    async def drop(self, ended: ShardRow) -> None:
+        """Delete the row of an ended shard, if it is as it was seen; somebody else may have been first."""
+        as_seen = matches(rows.shard_item(ended), ("state", "epoch", "revision"))
+        condition = {
+            "ConditionExpression": as_seen.text,
+            "ExpressionAttributeNames": as_seen.names,
+            "ExpressionAttributeValues": as_seen.values,
+        }
+        try:
+            await self._call("DeleteItem", **self._place(ended), **condition)
+        except ConditionFailed:
+            return
+
     async def _make(self, row: ShardRow) -> None:
         """Make one row, unless it is there."""
         item = {**self._layout.shard_key(row.id), **rows.shard_item(row)}

@@ -123,8 +123,9 @@ def carried(record: Record) -> Record:
         key, changed = canonical(found.dynamodb.Keys), found.changed
     except Undecodable as fault:
         return replace(record, defect=f"no change of DynamoDB: {fault.reason}")
+    fields: dict[str, Any] = msgspec.structs.asdict(record) | {"key": key}
     return Change(
-        **{**msgspec.structs.asdict(record), "key": key},
+        **fields,
         event=found.event,
         event_id=found.id,
         expired=found.expired,

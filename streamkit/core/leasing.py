@@ -247,6 +247,24 @@ def holder_of(row: ShardRow, alive: Container[str | None]) -> str | None:
     return row.owner
 
 
+def outlived(rows: Iterable[ShardRow], *, listed: Container[str], before: float) -> list[ShardRow]:
+    """Return the rows nobody will ask for again: every worker reads all rows, and a table's shards roll for ever.
+
+    Ended, as all that goes on from them is; not listed any more; nothing in them arrived since `before` (seconds since
+    the epoch), so that no late listing could have any of it read again.
+    """
+    rows = list(rows)
+    awaited = {parent for row in rows if row.state != "ended" for parent in row.shard.parents}
+    return [
+        row
+        for row in rows
+        if row.state == "ended"
+        and row.id not in listed
+        and row.id not in awaited
+        and max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0) < before
+    ]
+
+
 def is_free(row: ShardRow, alive: Container[str | None]) -> bool:
     """Say whether nobody alive owns the row."""
     return row.owner is None or row.owner not in alive

@@ -185,6 +185,8 @@ class Coordinator:
             await self._rows.leases.add(new)
             await self._lookout.reread()
             self._audit.note(self._shards)
+        before = self._clock.now() - self._stream.retention
+        await self._lookout.drop_outlived(self._listed, before=before.timestamp())
 
     async def _listing(self) -> Sequence[Shard]:
         """Return a complete listing, soon or not at all: takeovers must not wait for a slow stream."""

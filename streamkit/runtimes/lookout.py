@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import KEPT_SECONDS, Sightings
+from streamkit.core.leasing import KEPT_SECONDS, Sightings, outlived
 from streamkit.events import WorkerBuried
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Container, Sequence
 
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.ports import Rows
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORGOTTEN_AT_ONCE = 5
 """Rows of the gone that one worker removes in a tick."""
+_DROPPED_AT_ONCE = 25
+"""Rows of shards long over that one worker removes after a listing."""
 PARTITION_SHARDS = 500
 """Rows under one partition key, and with as many buckets as they need under each (`crew.SHARDS_A_BUCKET`)."""
 SERVED_SECONDS = 4e-5
@@ -50,6 +52,8 @@ class Lookout:
         self._sightings = Sightings()
         self._kept = KEPT_SECONDS * (1 + process.chance.fraction())
         """Everybody waits for a time of its own: so the first one removes a row, and the others find it gone."""
+        self._outlived: frozenset[str] = frozenset()
+        """Shards whose rows the latest listing had no use for any more."""
         self._looked_at: object = None
         self._due = 0.0
         self._not_before = 0.0
@@ -104,6 +108,19 @@ class Lookout:
         bygone = self._sightings.bygone(members, now=self._clock.monotonic(), after=self._kept)
         for each in [each for each in bygone if each.worker not in owners][:FORGOTTEN_AT_ONCE]:
             await self._rows.members.forget(each)
+
+    async def drop_outlived(self, listed: Container[str], *, before: float) -> None:
+        """Remove some rows of shards that no two listings in a row had any use for.
+
+        `before` is the age of the oldest record that the stream may still hold, in seconds since the epoch.
+        """
+        found = outlived(self.shards, listed=listed, before=before)
+        dropped = [row for row in found if row.id in self._outlived][:_DROPPED_AT_ONCE]
+        for row in dropped:
+            await self._rows.leases.drop(row)
+        self._outlived = frozenset(row.id for row in found if row not in dropped)
+        if dropped:
+            self.shards = [row for row in self.shards if row not in dropped]
 
     async def _bury(self, member: Member) -> bool:
         dead = await self._rows.members.bury(member)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, levels_of, plan
+from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, levels_of, outlived, plan
 from streamkit.core.lineage import Shard
 from streamkit.testing.strategies import lineages
 
@@ -240,3 +240,23 @@ def test_who_is_gone_for_long_is_bygone() -> None:
     sightings.note([dead], 12_599.0)
     assert sightings.bygone([dead], now=12_599.0, after=3600.0) == []
     assert sightings.bygone([dead], now=12_600.0, after=3600.0) == [dead]
+
+
+def test_a_row_is_outlived_when_nobody_can_ask_for_it_again() -> None:
+    """Ended, unlisted, old, and everything that goes on from it has ended too."""
+
+    def row(name: str, state: Literal["open", "ended", "halted"], parent: str = "", arrived: float = 10.0) -> ShardRow:
+        shard = Shard(name, (parent,) if parent else ())
+        return ShardRow(shard, "TRIM_HORIZON", state=state, frontier_arrived=arrived)
+
+    made = [
+        row("old", "ended"),
+        row("awaited", "ended", "old"),
+        row("open", "open", "awaited"),
+        row("young", "ended", arrived=30.0),
+        row("listed", "ended"),
+        row("halted", "halted"),
+    ]
+    rows = {each.id: each for each in made}
+    assert outlived(rows.values(), listed={"listed"}, before=20.0) == [rows["old"]]
+    assert outlived([replace(rows["old"], caught_up_at=20.0)], listed=(), before=20.0) == []

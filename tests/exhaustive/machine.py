@@ -281,7 +281,7 @@ class Machine:
         opened = SimpleNamespace(
             ports=SimpleNamespace(source=table),
             rows=SimpleNamespace(leases=table, members=table),
-            registration=SimpleNamespace(start="TRIM_HORIZON", stream=None),
+            registration=SimpleNamespace(start="TRIM_HORIZON", stream=SimpleNamespace(retention=timedelta(days=1))),
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE)), table=""),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
@@ -396,7 +396,7 @@ class Machine:
 
 _ASIDE = {
     *("_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"),
-    *("_audit", "_identity"),  # without holes the audit knows what the rows tell
+    *("_audit", "_identity", "_stream"),  # without holes the audit knows what the rows tell
     *("alive", "current", "_kept", "_lease", "_not_before"),
 }
 """What does not change, is made anew at each look, or decides nothing about shards."""

@@ -684,6 +684,14 @@ MUTANTS = (
         f"{CHANGES}::test_a_consumer_that_was_caught_up_reports_no_gap_after_a_quiet_day",
     ),
     mutant(
+        "a parent forgotten before its child ended",
+        "11",
+        "core/leasing.py",
+        "        and row.id not in awaited\n",
+        "",
+        "tests/core/test_leasing.py::test_a_row_is_outlived_when_nobody_can_ask_for_it_again",
+    ),
+    mutant(
         "nobody is told that records grow old",
         "14",
         "runtimes/shard.py",

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import defaultdict
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -213,6 +214,36 @@ def test_a_consumer_that_was_caught_up_reports_no_gap_after_a_quiet_day() -> Non
         await cluster.until(lambda: seen.complete(4))
         assert cluster.events("records.trimmed") == []
         assert cluster.events("shard.failed") == []
+
+    simulate(main)
+
+
+def test_rows_of_shards_that_are_long_over_are_forgotten() -> None:
+    """Shards roll for ever and every worker reads all rows: those that no listing has use for go, and nothing else."""
+
+    async def main(cluster: Cluster) -> None:
+        seen = Seen(cluster)
+        cluster.world.changing.streams.roll_seconds = HOUR
+        cluster.start(seen.consumer)
+        for hour in range(30):
+            seen.put(range(hour, hour + 1), items=2)
+            await asyncio.sleep(HOUR)
+        await cluster.until(lambda: seen.complete(30, items=2))
+        rows = cluster.world.table.shard_rows
+        listed = {shard["ShardId"] for shard in described(cluster)}
+        assert len(listed - rows.keys()) <= 1  # the youngest may not have been found yet
+        assert len(cluster.events("shard.ended")) >= 28
+        assert len(rows) <= len(listed) + 2
+        assert all(len(turns) == 30 for turns in seen.turns.values())
+        assert cluster.events("records.trimmed") == []
+
+    def described(cluster: Cluster) -> list[dict[str, Any]]:
+        streams = cluster.world.changing.streams
+        [stream] = streams.list_streams()["Streams"]
+        found: list[dict[str, Any]] = streams.describe_stream(stream_arn=stream["StreamArn"])["StreamDescription"][
+            "Shards"
+        ]
+        return found
 
     simulate(main)
 

@@ -101,7 +101,7 @@ class ChangesContract:
 
     async def test_changes_are_what_was_written(self, source: Source, changing: TableDriver) -> None:
         """Every type of attribute, exactly, before and after."""
-        first = {
+        first: dict[str, object] = {
             "id": "a",
             "n": 10**37 + 1,
             "d": Decimal("0.1"),

@@ -250,6 +250,19 @@ class LeasesContract:
         assert await the_row(leases, right.id) == ended(held)
         assert await the_row(leases, child.id) == grown
 
+    async def test_an_ended_row_is_forgotten_once(self, leases: Leases) -> None:
+        """Twice is no error; a row that is not as it was seen stays."""
+        row = a_row()
+        await leases.add([row])
+        held = await taken(leases, row, by="worker-a")
+        end = ended(held)
+        await leases.drop(replace(end, revision=end.revision))
+        assert await the_row(leases, row.id) == held
+        await leases.write(held, end)
+        for _ in range(2):
+            await leases.drop(end)
+        assert row.id not in {each.id for each in await leases.rows()}
+
 
 def a_row(*, parents: tuple[str, ...] = ()) -> ShardRow:
     """Return the row of a shard nobody has seen before."""

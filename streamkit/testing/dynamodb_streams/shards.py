@@ -30,8 +30,8 @@ class StoredShard:
     """Once closed: no change of it has a higher sequence number."""
     trimmed: int = 0
     """The highest sequence number that was dropped."""
-    numbers: list[int] = field(default_factory=list)
-    changes: list[tuple[float, bytes]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list[int])
+    changes: list[tuple[float, bytes]] = field(default_factory=list[tuple[float, bytes]])
     """When each was written, and its JSON."""
 
     def holds(self, key_hash: int) -> bool:

@@ -81,7 +81,7 @@ class StoredStream:
     table: str
     view: View
     enabled: bool = True
-    shards: dict[str, StoredShard] = field(default_factory=dict)
+    shards: dict[str, StoredShard] = field(default_factory=dict[str, StoredShard])
 
     @property
     def label(self) -> str:

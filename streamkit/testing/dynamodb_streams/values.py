@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 Json = Mapping[str, Any]
 
@@ -25,11 +25,11 @@ def tagged(value: object) -> dict[str, Any]:  # noqa: PLR0911 - one type, one li
         case bytes():
             return {"B": b64encode(value).decode()}
         case Mapping():
-            return {"M": item(value)}
+            return {"M": item(cast("Mapping[object, object]", value))}
         case list() | tuple():
-            return {"L": [tagged(each) for each in value]}
+            return {"L": [tagged(each) for each in cast("Sequence[object]", value)]}
         case AbstractSet() if value:
-            return _set(value)
+            return _set(cast("AbstractSet[object]", value))
         case _:
             raise TypeError(f"expected what an attribute of DynamoDB can be, got {type(value).__name__}")
 

@@ -94,7 +94,7 @@ class TableChanges:
         def add(shard: StreamShard, old: Item | None, new: Item | None) -> None:
             table = shard.table
             before, after = (None if each is None else each.to_json()["Attributes"] for each in (old, new))
-            whole = before or after or {}
+            whole: dict[str, Any] = before or after or {}
             keys = {name: whole[name] for name in (table.hash_key_attr, table.range_key_attr) if name}
             shard.items.append(_Noted(keys, before, after, self._expiring))  # type: ignore[arg-type]  # it is ours now
             self._dirty[id(shard)] = shard

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Trouble = Literal["throttled", "lost", "late"]
-Write = Literal["register", "add", "take", "write", "ask", "join", "beat", "bury", "forget"]
+Write = Literal["register", "add", "take", "write", "ask", "drop", "join", "beat", "bury", "forget"]
 
 
 class MemoryTable:
@@ -151,6 +151,15 @@ class MemoryTable:
             raise Refused(row)
         self.shard_rows[held.id] = wanted
         self._add(children)
+
+    async def drop(self, ended: ShardRow) -> None:
+        """Delete the row, if it is as it was seen."""
+        await self._written("drop", lambda: self._drop(ended))
+
+    def _drop(self, ended: ShardRow) -> None:
+        row = self.shard_rows.get(ended.id)
+        if row is not None and (row.state, row.epoch, row.revision) == (ended.state, ended.epoch, ended.revision):
+            del self.shard_rows[ended.id]
 
     # -- Members
 
