@@ -32,19 +32,17 @@ _SKIP = "an operator skips a record"
 
 path_argument = click.argument("path", metavar="MODULE:CONSUMER")
 shard_option = click.option("--shard", required=True, metavar="ID", help="The shard, by id or number.")
-number_option = click.option(
-    "--sequence",
-    required=True,
-    metavar="NUMBER",
-    callback=lambda _ctx, _param, value: _digits(value),
-    help="The record's sequence number.",
-)
 
 
-def _digits(value: str) -> str:
+def _digits(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not (value.isascii() and value.isdigit() and len(value) <= 129):  # noqa: PLR2004 - the most that AWS allows
-        raise click.BadParameter(f"expected digits, got {value!r}.")
+        raise click.BadParameter(f"expected digits, got {value!r}.", ctx, param)
     return value
+
+
+number_option = click.option(
+    "--sequence", required=True, metavar="NUMBER", callback=_digits, help="The record's sequence number."
+)
 
 
 @click.group()

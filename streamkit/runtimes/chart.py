@@ -27,7 +27,7 @@ class Chart:
     def __init__(self, inherited: Vitals | None, *, clock: Clock, report: Report) -> None:
         self._inherited = inherited or Vitals()
         self._clock = clock
-        self._report = report
+        self._pass_on = report
         self._retried = 0
         self._dead = 0
         self._paused: str | None = None
@@ -50,7 +50,7 @@ class Chart:
                 self._paused = None
             case _:
                 pass
-        self._report(event)
+        self._pass_on(event)
 
     def vitals(self, settling: Settling) -> Vitals:
         """Sum up."""

@@ -125,6 +125,7 @@ class Redrive:
         self._consumer = consumer
         self._tools = tools
         self._options = options
+        self._pass_on = tools.report
         self._engine: Engine | None = None
         self._once = Once(consumer, tools.redriven, tools.ledger, run=tools.chance.token())
         self._grip = Grip(tools.mailbox, clock=tools.clock)
@@ -280,7 +281,7 @@ class Redrive:
                 self._stay(letter, "not tried to the end")
 
     def _hear(self, event: Event) -> None:
-        self._tools.report(event)
+        self._pass_on(event)
         if isinstance(event, ShardPaused) and event.paused_seconds >= self._options.patience.total_seconds():
             self.result.stopped = f"everything fails: {event.cause} at {event.where}"
 

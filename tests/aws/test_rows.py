@@ -25,7 +25,7 @@ from streamkit.aws.rows import (
     shard_item,
     shard_row,
 )
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
 from streamkit.errors import ConfigurationError, CorruptRow
@@ -63,6 +63,9 @@ shard_rows = st.builds(
     frontier_arrived=st.none() | moments,
     caught_up_at=st.none() | moments,
     level=st.none() | st.integers(0, 100),
+    generation=counts,
+    vitals=st.none()
+    | st.builds(Vitals, at=moments, settled=counts, oldest=st.none() | moments, paused=st.none() | ids),
 )
 FULL = ShardRow(
     shard=Shard("shardId-000000000000", ("shardId-000000000007",), (0, 2**127 - 1)),
@@ -75,6 +78,18 @@ FULL = ShardRow(
     prefers="ip-10-0-12-35.eu-central-1-0123456789abcdef",
     frontier_arrived=1_356_998_460.017,
     caught_up_at=1_356_998_461.5,
+    generation=1,
+    vitals=Vitals(
+        at=1_356_998_461.517,
+        settled=123_456_789,
+        retried=12_345,
+        dead=1_234,
+        rate=1_234.56,
+        waiting=6_000,
+        oldest=1_356_998_400.017,
+        behind=3600.0,
+        paused="OSError at shop.py:7",
+    ),
 )
 
 
@@ -280,3 +295,12 @@ def test_a_claimed_key_cannot_be_read_from_the_table() -> None:
     """Keys are data of users: a digest stands for them (rule 31)."""
     assert "N14228" not in str(claim_key("N14228"))
     assert claim_key("a") != claim_key("b")
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[1, 2]x", '{"at": 1}', "[null]"])
+def test_what_is_for_people_only_never_keeps_a_worker_from_reading_a_row(damaged: str) -> None:
+    """A later version may write it otherwise."""
+    item = {**KEY, **shard_item(FULL), "vitals": {"S": damaged}, "asked": {"S": damaged}}
+    row = shard_row("table", item)
+    assert replace(row, vitals=FULL.vitals) == FULL
+    assert row.vitals is None

@@ -34,7 +34,7 @@ class Scene:
         self.ledger = MemoryLedger(self.clock)
         self.effects: list[Record] = []
         self.handler: Handler | None = None
-        self._settings = {"retry": Retry(attempts=2, initial=timedelta(seconds=1)), **settings}
+        self._settings: dict[str, Any] = {"retry": Retry(attempts=2, initial=timedelta(seconds=1)), **settings}
 
     @property
     def values(self) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.leasing import Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Since
 from streamkit.errors import Refused
@@ -290,6 +290,8 @@ def everything(shard: str) -> ShardRow:
         parked=("3f2a", "9c01"),
         frontier_arrived=1_356_998_460.017,
         caught_up_at=1_356_998_461.5,
+        generation=2,
+        vitals=Vitals(at=1_356_998_462.25, settled=7, dead=1, oldest=1_356_998_460.5, paused="OSError at shop.py:7"),
     )
 
 
