@@ -76,6 +76,8 @@ def measured(*, quick: bool, times: int) -> Iterable[str]:
         f"{waited['median']:.0f} ms, 99th percentile {waited['p99']:.0f} ms. It is the pace of polling: five calls a\n"
         "second and shard are all that is allowed."
     )
+    load = os.getloadavg()[2]
+    yield f"\nThe machine's load (15 minutes) at the end: {load:.1f} on {os.cpu_count()} cores."
     yield CLOSING
 
 

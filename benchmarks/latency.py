@@ -34,7 +34,10 @@ async def main() -> None:
         if len(taken) == PUTS + 1:
             running[0].drain("done")
 
-    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws, asyncio.TaskGroup() as group:
+    async with (
+        Aws(settings=AwsSettings(lease_answer_seconds=15.0), report=lambda _: None) as aws,
+        asyncio.TaskGroup() as group,
+    ):
         await schema.create(await aws.call("dynamodb"), handle.table, clock=clock, protected=False)
         kinesis = await aws.call("kinesis")
         await kinesis("CreateStream", StreamName=stream, ShardCount=1)

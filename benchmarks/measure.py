@@ -111,6 +111,9 @@ def _run(series: Series, environment: Mapping[str, str], expected: int) -> None:
             check=True,
         )
         found = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        series.void = f"not through after {LIMIT_SECONDS} s"
+        return
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
         said = getattr(error, "stderr", None) or str(error)
         series.void = f"failed: {str(said).strip().splitlines()[-1][:100]}"

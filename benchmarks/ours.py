@@ -86,7 +86,7 @@ async def work(kind: str, meter: Meter) -> None:
     loop = asyncio.get_running_loop()
     running: list[Worker] = []
     mine = counting(kind, meter, lambda: loop.call_soon_threadsafe(running[0].drain, "done"))
-    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws:
+    async with Aws(settings=AwsSettings(lease_answer_seconds=15.0), report=lambda _: None) as aws:
         await schema.create(await aws.call("dynamodb"), mine.table, clock=clock, protected=False)
     options = Options(until_idle=timedelta(seconds=10))
     world = Unpaced(clock=clock, chance=chance)

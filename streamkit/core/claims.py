@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from streamkit.signals import Failed, Partial, Poison
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from streamkit.core.records import Record
     from streamkit.core.schedule import Attempt
@@ -62,3 +62,14 @@ def groups(ordinals: Sequence[int], *, apart: Mapping[int, object]) -> list[list
             cut.append([ordinal])
             open_run = True
     return cut
+
+
+def regrouped(
+    attempt: Attempt, done: Container[int], failures: Mapping[int, object], *, halve: bool
+) -> Sequence[Sequence[int]]:
+    """Cut what is left into what is to be run together; where nobody is named, halves or the whole."""
+    rest = [ordinal for ordinal in attempt.ordinals if ordinal not in done]
+    if failures or len(rest) < len(attempt.ordinals):
+        return groups(rest, apart=failures)
+    half = (len(rest) + 1) // 2
+    return [rest[:half], rest[half:]] if halve else [rest]

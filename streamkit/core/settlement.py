@@ -18,7 +18,7 @@ from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from streamkit.core.claims import claims, groups, heads, pairs, tells_of_records_only
+from streamkit.core.claims import claims, groups, heads, pairs, regrouped, tells_of_records_only
 from streamkit.core.lanes import Lanes, Stretch
 from streamkit.core.letters import Condemned, cause_of
 from streamkit.core.rules import Batching, OnDeadLetter, Outcome, Rules, Tally
@@ -30,7 +30,7 @@ from streamkit.events import ShardHalted
 from streamkit.signals import Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from streamkit.core.leasing import Progress
     from streamkit.core.positions import Position
@@ -295,7 +295,7 @@ class Settling:
             self.succeeded(attempt, now)
             return
         halve = troubles.counts or isinstance(error, Poison)
-        self._schedule.put_back(attempt, _regrouped(attempt, done, failures, halve=halve))
+        self._schedule.put_back(attempt, regrouped(attempt, done, failures, halve=halve))
         self._settle_some(attempt, done, now)
         down = {o: each for o, each in failures.items() if isinstance(each, Unavailable) and not troubles.worn_out}
         if down:
@@ -380,14 +380,3 @@ def _segments(batching: Batching | None) -> Segments:
         msg = "expected how to make batches, got None"
         raise ValueError(msg)
     return Segments(size=batching.size, linger=batching.linger)
-
-
-def _regrouped(
-    attempt: Attempt, done: Container[int], failures: Mapping[int, object], *, halve: bool
-) -> Sequence[Sequence[int]]:
-    """Cut what is left into what is to be run together; where nobody is named, halves or the whole."""
-    rest = [ordinal for ordinal in attempt.ordinals if ordinal not in done]
-    if failures or len(rest) < len(attempt.ordinals):
-        return groups(rest, apart=failures)
-    half = (len(rest) + 1) // 2
-    return [rest[:half], rest[half:]] if halve else [rest]

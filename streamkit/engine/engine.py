@@ -24,8 +24,7 @@ from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
 from streamkit.engine.screen import Screen
-from streamkit.engine.watch import Watch
-from streamkit.events import HandlerStuck, HandlerTimedOut
+from streamkit.engine.watch import Watch, watching
 from streamkit.signals import Failed
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class Engine:
 
     async def _run(self, attempt: Attempt | Stretch | None) -> None:
         """Make attempts, one after the other, until there is none to take."""
-        watch, clock = self._watch(), self._around.clock
+        watch, clock = watching(self._handling, self._around, self._settling.shard), self._around.clock
         turn, began = 0, clock.monotonic()
         try:
             while attempt is not None:
@@ -282,25 +281,6 @@ class Engine:
                 replace(each, attempt=n + 1) if n else each for each, n in zip(records, failures, strict=True)
             )
         return Batch(records) if self._handling.batches else records[0]
-
-    def _watch(self) -> Watch:
-        handling, report, shard = self._handling, self._around.report, self._settling.shard
-
-        def on_timeout(attempt: Attempt | Stretch) -> None:
-            number = attempt.records[0].sequence_number
-            report(HandlerTimedOut(shard=shard, sequence=number, timeout_seconds=handling.timeout))
-
-        def on_stuck(attempt: Attempt | Stretch) -> None:
-            report(HandlerStuck(shard=shard, sequence=attempt.records[0].sequence_number))
-            self._around.on_stuck()
-
-        return Watch(
-            timeout=handling.timeout,
-            grace=handling.grace,
-            cancellable=handling.threads is None,
-            on_timeout=on_timeout,
-            on_stuck=on_stuck,
-        )
 
     # Dead letters
 

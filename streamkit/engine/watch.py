@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from streamkit.events import HandlerStuck, HandlerTimedOut
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamkit.core.lanes import Stretch
     from streamkit.core.schedule import Attempt
+    from streamkit.engine.needs import Handling, Surroundings
 
 
 class Watch:
@@ -80,3 +83,23 @@ class Watch:
         self._on_timeout(attempt)
         if self._cancellable and self._task is not None:
             self._task.cancel()
+
+
+def watching(handling: Handling, around: Surroundings, shard: str) -> Watch:
+    """Return a watch for the attempts of the running task, which reports what it finds."""
+
+    def on_timeout(attempt: Attempt | Stretch) -> None:
+        number = attempt.records[0].sequence_number
+        around.report(HandlerTimedOut(shard=shard, sequence=number, timeout_seconds=handling.timeout))
+
+    def on_stuck(attempt: Attempt | Stretch) -> None:
+        around.report(HandlerStuck(shard=shard, sequence=attempt.records[0].sequence_number))
+        around.on_stuck()
+
+    return Watch(
+        timeout=handling.timeout,
+        grace=handling.grace,
+        cancellable=handling.threads is None,
+        on_timeout=on_timeout,
+        on_stuck=on_stuck,
+    )

@@ -153,7 +153,7 @@ MUTANTS = (
         rule="8",
         patches=(
             Patch(
-                file="engine/engine.py",
+                file="engine/watch.py",
                 old="cancellable=handling.threads is None",
                 new="cancellable=True",
             ),
