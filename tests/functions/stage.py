@@ -123,7 +123,8 @@ class Stage:
         self.exits = 0
         self.behaviour: Callable[[int], Awaitable[None] | None] = lambda _: None
         """What a handler does besides; it may raise, and wait."""
-        self.handler: Callable[[Record], object] = self.handle
+        self.handler: Callable[..., Any] = self.handle
+        self.batches = False
         self._settings = settings
 
     def consumer(self) -> Consumer:
@@ -135,7 +136,8 @@ class Stage:
             "retry": Retry(attempts=3, initial=timedelta(seconds=0.5), maximum=timedelta(seconds=1)),
             **self._settings,
         }
-        made: Consumer = consumer("staged", **settings)(self.handler)
+        decorate = consumer.batch if self.batches else consumer
+        made: Consumer = decorate("staged", **settings)(self.handler)
         return made
 
     async def handle(self, record: Record) -> None:
