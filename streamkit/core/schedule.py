@@ -61,6 +61,10 @@ class Schedule(Protocol):
         """Keep one record back, and with it the later ones of its key. FOREVER waits for another `hold`."""
         ...
 
+    def defer(self, ordinal: int, until: float) -> None:
+        """Let others go before a record that was just added, if nothing of its key stands before it."""
+        ...
+
     def drop(self, ordinal: int) -> None:
         """The held record is settled without another attempt."""
         ...
@@ -141,6 +145,13 @@ class Lanes:
         lane.ticket = next(self._tickets)
         if until < FOREVER:
             heapq.heappush(self._held, (until, lane.ticket, lane))
+
+    def defer(self, ordinal: int, until: float) -> None:
+        """Keep a lane back that begins with this record."""
+        lane = self._lanes[self._key_of(ordinal)]
+        if lane.queue[0][0] == ordinal and lane in self._ready:
+            self._ready.remove(lane)
+            self.hold(ordinal, until)
 
     def drop(self, ordinal: int) -> None:
         """The held head is settled."""
@@ -231,6 +242,10 @@ class Segments:
     def hold(self, ordinal: int, until: float) -> None:
         """Keep a record back that stands alone in its piece."""
         self._held[ordinal] = until
+
+    def defer(self, ordinal: int, until: float) -> None:
+        """Keep a record back, and with it the later ones of its key."""
+        self.hold(ordinal, until)
 
     def drop(self, ordinal: int) -> None:
         """The held record is settled: its piece is gone."""

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 OnDeadLetter = Literal["continue", "park", "halt"]
 
+_AFTER_OTHERS_SECONDS = 0.1
+"""What failed in another process waits for so long: whatever else may run has started by then."""
 MAX_PARKED = 100
 """Keys a shard may have parked (rule 21): over that it halts, for it is no longer a matter of single keys."""
 
@@ -197,11 +199,14 @@ class Settling:
     def admit(self, records: Iterable[Record], now: float) -> None:
         """Take records in, in stream order. Those settled before are dropped, quietly, and counted (rule 23)."""
         admit, add, tally = self._window.admit, self._schedule.add, self._tally
+        inherited = self._evidence.inherited
         for record in records:
             tally.received += 1
             ordinal = admit(record)
             if ordinal is not None and not record.foreign:
                 add(ordinal, record, now)
+                if ordinal in inherited:
+                    self._schedule.defer(ordinal, now + _AFTER_OTHERS_SECONDS)
                 continue
             if ordinal is not None:
                 self._window.settle(ordinal)
@@ -212,7 +217,8 @@ class Settling:
     ) -> None:
         """Go on where another process left off.
 
-        `failures` by ordinal count once the record fails here too. `doomed` ended the process before, alone: they are
+        `failures` by ordinal count once the record fails here too; others go before it, for their success is a witness
+        against it. `doomed` ended the process before, alone: they are
         condemned for this reason without another attempt. `down` is for how many seconds everything has been failing.
         """
         self._evidence.inherited = dict(failures)

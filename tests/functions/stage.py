@@ -209,11 +209,8 @@ class Stage:
     def order_holds(self, keys: int = 5) -> bool:
         """Say whether the first effects of each key came in stream order."""
         first_effects = list(dict.fromkeys(self.effects))
-        return all(
-            line == sorted(line)
-            for key in range(keys)
-            if (line := [n for n in first_effects if n % keys == key]) or True
-        )
+        lines = [[number for number in first_effects if number % keys == key] for key in range(keys)]
+        return all(line == sorted(line) for line in lines)
 
     @property
     def cost(self) -> int:

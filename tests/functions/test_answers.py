@@ -190,7 +190,7 @@ def test_a_record_that_always_takes_too_long_ends_in_the_queue(factor: int | Non
 
 @both
 def test_a_batch_that_takes_longer_than_there_is_time_is_halved_over_deliveries(factor: int | None) -> None:
-    """Five records of two seconds, six seconds an invocation: batches shrink until they fit; one that never does dies."""
+    """Batches shrink until they fit into the time there is; a record that alone takes longer ends in the queue."""
 
     async def play(stage: Stage) -> None:
         async def handle(batch: Batch) -> None:
