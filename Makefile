@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench pins build clean
+.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench isolation pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -48,6 +48,9 @@ mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: h
 
 bench: $(VENV)/.dev  ## CPU a record against a bare boto3 loop, side by side
 	$(BIN)/python -m benchmarks.read_loop
+
+isolation: $(VENV)/.dev  ## one bad record among a hundred in Lambda: bisection, Powertools, streamkit, side by side
+	$(BIN)/python -m benchmarks.isolation
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

@@ -14,6 +14,7 @@
 What AWS documents or was recorded doing is done to the letter; what nobody knows is said to be inferred, beside it.
 """
 
+from streamkit.testing.mapping.consumers import deployed
 from streamkit.testing.mapping.containers import Container, ContainerLoop, run_mapped
 from streamkit.testing.mapping.course import Discard
 from streamkit.testing.mapping.documents import document, document_with_payload
@@ -21,7 +22,9 @@ from streamkit.testing.mapping.faults import Faults
 from streamkit.testing.mapping.feeds import ChangeFeed, Entry, Feed, KinesisFeed
 from streamkit.testing.mapping.function import Context, Handler, LambdaFunction, Outcome
 from streamkit.testing.mapping.mapping import EventSourceMapping, Invocation
+from streamkit.testing.mapping.memory import FunctionMemory
 from streamkit.testing.mapping.terms import FOREVER, Terms
+from streamkit.testing.mapping.wire import Weather, Wire
 
 __all__ = [
     "FOREVER",
@@ -34,12 +37,16 @@ __all__ = [
     "EventSourceMapping",
     "Faults",
     "Feed",
+    "FunctionMemory",
     "Handler",
     "Invocation",
     "KinesisFeed",
     "LambdaFunction",
     "Outcome",
     "Terms",
+    "Weather",
+    "Wire",
+    "deployed",
     "document",
     "document_with_payload",
     "run_mapped",
