@@ -22,7 +22,6 @@ from streamkit.testing.mapping.faults import Faults
 from streamkit.testing.mapping.feeds import ChangeFeed, Entry, Feed, KinesisFeed
 from streamkit.testing.mapping.function import Context, Handler, LambdaFunction, Outcome
 from streamkit.testing.mapping.mapping import EventSourceMapping, Invocation
-from streamkit.testing.mapping.memory import FunctionMemory
 from streamkit.testing.mapping.terms import FOREVER, Terms
 from streamkit.testing.mapping.wire import Weather, Wire
 
@@ -37,7 +36,6 @@ __all__ = [
     "EventSourceMapping",
     "Faults",
     "Feed",
-    "FunctionMemory",
     "Handler",
     "Invocation",
     "KinesisFeed",

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from streamkit.ports import FunctionPorts
 from streamkit.runtimes.function.function import Function
 from streamkit.testing.mapping.containers import current
 from streamkit.testing.mapping.function import LambdaFunction
-from streamkit.testing.mapping.memory import FunctionMemory, Outbox
+from streamkit.testing.mapping.services import Services
+from streamkit.testing.mapping.wire import Weather, Wire
 from streamkit.testing.time import SeededChance, VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from streamkit.consumer import Consumer
-    from streamkit.ports import Report
     from streamkit.runtimes.function.function import Answer
     from streamkit.testing.mapping.faults import Faults
     from streamkit.testing.mapping.function import Context, Handler
@@ -30,36 +26,19 @@ def deployed(
     *,
     timeout: timedelta = timedelta(seconds=30),
     faults: Faults | None = None,
-    memory: FunctionMemory | None = None,
+    weather: Weather | None = None,
 ) -> LambdaFunction:
-    """Deploy a consumer as a function over a world in memory: its queue and ledger, its clock and its report.
+    """Deploy a consumer as a function over a world in memory: its memory of deliveries, its queue, its ledger.
 
-    `memory` is what deliveries leave behind, in life the checkpoint table; pass one to look at it, to disturb the way
-    there (`memory.wire`), or to deploy again.
+    `weather` is what befalls its requests to them. Its events go to the world's report, and it takes virtual time.
     """
-    services = _Services(world, memory or FunctionMemory())
-    return LambdaFunction(lambda: _handler(consumer, services), name=consumer.name, timeout=timeout, faults=faults)
+    services = Services(world, Wire(weather))
+    return LambdaFunction(
+        lambda: _handler(consumer, world, services), name=consumer.name, timeout=timeout, faults=faults
+    )
 
 
-class _Services:
-    """A `FunctionWorld` in memory."""
-
-    def __init__(self, world: World, memory: FunctionMemory) -> None:
-        self.world = world
-        self.memory = memory
-
-    @asynccontextmanager
-    async def function(
-        self,
-        consumer: Consumer,
-        report: Report,  # noqa: ARG002 - the port's
-    ) -> AsyncGenerator[FunctionPorts]:
-        """Open memory, queue and ledger."""
-        letters = Outbox(self.world.letters, self.memory.wire) if consumer.dead_letters else None
-        yield FunctionPorts(memory=self.memory, dead_letters=letters, ledger=self.world.ledger)
-
-
-def _handler(consumer: Consumer, services: _Services) -> Handler:
+def _handler(consumer: Consumer, world: World, services: Services) -> Handler:
     """Return what the import of the consumer's module gives to one container."""
     container = current()
     functions: list[Function] = []
@@ -71,7 +50,7 @@ def _handler(consumer: Consumer, services: _Services) -> Handler:
                 services,
                 clock=VirtualClock(),
                 chance=SeededChance().fork(container.name),
-                report=services.world.report,
+                report=world.report,
                 leave=container.exit,
             )
             functions.append(await container.stack.enter_async_context(opening))

@@ -48,14 +48,14 @@ class Wire:
         self._chance = SeededChance().fork("wire")
         self._context = copy_context()
 
-    async def ask(self, name: str, effect: Callable[[], T], *, during: bool = True) -> T:
-        """Make a request; its effect takes place at one moment, or never. Raises what the effect raises.
+    async def ask(self, name: str, effect: Callable[[], T]) -> T:
+        """Make a request; its effect takes place at one moment, or never.
 
-        `during` is whether trouble may hit it. Raises `Throttled`, `Unanswered`.
+        Raises what the effect raises, `Throttled`, `Unanswered`.
         """
         self.requests[name] += 1
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        weather, drawn = self.weather, self._chance.fraction() if during else 1.0
+        weather, drawn = self.weather, self._chance.fraction()
         if drawn < weather.throttled:
             self._after(self._way(), lambda: _fail(answer, Throttled(name)))
         elif drawn < weather.throttled + weather.lost:
