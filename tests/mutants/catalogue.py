@@ -23,6 +23,7 @@ HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 CANARY = "tests/test_canary.py"
+TROUBLE = "tests/equivalence/test_trouble.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -507,5 +508,30 @@ MUTANTS = (
         "                error=cause.message if cause else None,\n",
         f"{CANARY}::test_a_thousand_marked_records_through_every_trouble_leave_no_trace_in_the_logs",
         f"{CANARY}::test_batches_of_marked_records_leave_none_either",
+    ),
+    # Lambda
+    mutant(
+        "a shard's watermark whatever the factor",
+        "24",
+        "runtimes/function/delivery.py",
+        "in_turn=opened.consumer.parallelization_factor == 1",
+        "in_turn=True",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "a twin does not wait",
+        "24",
+        "runtimes/function/claims.py",
+        "any(memo.lives(now) and memo.known.shares(share.records) for memo in memos)",
+        "any(memo.lives(now) and memo.known.shares(share.records) for memo in ())",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "what earlier deliveries settled is forgotten",
+        "24",
+        "core/memory.py",
+        "flags = _either(flags, memo.known.ahead(records, decoding))",
+        "flags = _either(flags, bytearray())",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
     ),
 )

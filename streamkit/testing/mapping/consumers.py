@@ -9,7 +9,7 @@ from streamkit.runtimes.function.function import Function
 from streamkit.testing.mapping.containers import current
 from streamkit.testing.mapping.function import LambdaFunction
 from streamkit.testing.mapping.services import Services
-from streamkit.testing.mapping.wire import Weather, Wire
+from streamkit.testing.mapping.wire import Wire
 from streamkit.testing.time import SeededChance, VirtualClock
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ def deployed(
     *,
     timeout: timedelta = timedelta(seconds=30),
     faults: Faults | None = None,
-    weather: Weather | None = None,
+    wire: Wire | None = None,
 ) -> LambdaFunction:
     """Deploy a consumer as a function over a world in memory: its memory of deliveries, its queue, its ledger.
 
-    `weather` is what befalls its requests to them. Its events go to the world's report, and it takes virtual time.
+    `wire` carries its requests to them, in whatever weather. Its events go to the world's report.
     """
-    services = Services(world, Wire(weather))
+    services = Services(world, wire or Wire())
     return LambdaFunction(
         lambda: _handler(consumer, world, services), name=consumer.name, timeout=timeout, faults=faults
     )

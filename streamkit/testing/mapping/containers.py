@@ -38,7 +38,10 @@ class Container:
         """What its cold start gave."""
         self.dead = False
         self.frozen = False
+        self._buried = False
         self.invocations = 0
+        self.suspensions = 0
+        """How often it stood still in the middle of an invocation."""
         self.stack = AsyncExitStack()
         """What lives as long as the process; closed when the world is over, for nobody would want the warnings."""
         self.on_exit: Callable[[], object] = int
@@ -76,7 +79,12 @@ class Container:
 
     def kill(self) -> None:
         """Run nothing ever again."""
-        self.dead = True
+        self.dead = not self._buried
+
+    def suspend(self) -> None:
+        """Freeze in the middle of an invocation."""
+        self.suspensions += 1
+        self.freeze()
 
     def exit(self) -> None:
         """End the process from the inside, as `os._exit` does."""
@@ -85,6 +93,7 @@ class Container:
 
     async def bury(self) -> None:
         """Let what is left of it end, once the world it lived in is over."""
+        self._buried = True
         self.dead = self.frozen = False
         self._release()
         for task in self._tasks:
@@ -106,6 +115,11 @@ class Container:
         for handle in held:
             if not handle.cancelled():
                 handle._loop._add_callback(handle)  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio's own queue
+
+
+def home() -> Container | None:
+    """Return the container that is running; None outside of any."""
+    return _HOME.get()
 
 
 def current() -> Container:

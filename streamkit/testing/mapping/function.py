@@ -175,14 +175,14 @@ class LambdaFunction:
         """Let a container stand still for a while, unless it has answered meanwhile."""
         if task.done():
             return
-        container.freeze()
+        container.suspend()
         seconds = 2 * self.timeout.total_seconds() * self._chance.fraction()
         self._loop.call_later(seconds, lambda: None if task.done() or container in self._idle else container.thaw())
 
     def _cut(self, container: Container, kind: Kind) -> Outcome:
         """End an invocation that did not end by itself."""
         if kind == "timed out" and self._hit(self.faults.zombies):
-            container.freeze()
+            container.suspend()
             self._idle.append(container)
         else:
             container.kill()
