@@ -95,16 +95,17 @@ def powertools(_world: World, effect: Effect) -> LambdaFunction:
 
 
 def _powertools(effect: Effect) -> Handler:
-    from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+    from aws_lambda_powertools.utilities import batch
 
-    processor = BatchProcessor(event_type=EventType.KinesisDataStreams)
+    kit: Any = batch  # typed in part only
+    processor = kit.BatchProcessor(event_type=kit.EventType.KinesisDataStreams)
 
-    def handler(event: dict[str, Any], context: Any) -> object:  # noqa: ANN401 - Powertools has its own type
-        return process_partial_response(
-            event=event,
-            record_handler=lambda record: effect(json.loads(record.kinesis.data_as_text())),
-            processor=processor,
-            context=context,
+    def record_handler(record: Any) -> None:  # noqa: ANN401 - Powertools has its own types
+        effect(json.loads(record.kinesis.data_as_text()))
+
+    def handler(event: dict[str, Any], context: Any) -> object:  # noqa: ANN401 - the same
+        return kit.process_partial_response(
+            event=event, record_handler=record_handler, processor=processor, context=context
         )
 
     return handler
