@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-peers fleet pins build clean
+.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-peers fleet isolation pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -60,6 +60,9 @@ bench-peers: .cache/bench-peers/.made  ## the peers that `make bench` measures, 
 
 fleet: $(VENV)/.dev  ## deploys, crashes, pauses, restarts and reshards of real processes, measured, into docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet
+
+isolation: $(VENV)/.dev  ## one bad record among a hundred in Lambda: bisection, Powertools, streamkit, side by side
+	$(BIN)/python -m benchmarks.isolation
 
 pins: $(BIN)/python  ## resolve all extras anew into constraints.txt; needs Python 3.11, the oldest supported
 	$(BIN)/python .ci/pins.py

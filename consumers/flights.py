@@ -1,6 +1,7 @@
 """Departures in, delay statistics by carrier out: how a consumer is written.
 
-    streamkit run consumers.flights:flights
+    streamkit run consumers.flights:flights       as a worker
+    consumers.flights.lambda_handler              as a function
 
 A delivery may come again, because a worker may die between the write and its checkpoint. So a write and the proof
 that it happened are one: a row lists the records in it and refuses one it lists already. That is one request a
@@ -85,6 +86,9 @@ async def flights(record: Record, *, state: DynamoDB) -> None:
         late = int(flight.arr_delay >= LATE_MINUTES)
         counted, values = "delay_minutes :delay, late :late", {":delay": flight.arr_delay, ":late": late}
     await add(state, flight, record, counted, values)
+
+
+lambda_handler = flights.lambda_handler
 
 
 async def add(client: DynamoDB, flight: Flight, record: Record, counted: str, values: dict[str, int]) -> None:

@@ -75,6 +75,14 @@ class Lanes:
         """Append records."""
         self._fresh.append(ordinal, records)
 
+    def defer(self, ordinal: int, record: Record, now: float, *, until: float) -> None:
+        """Append a record, in a held lane of its own if its key has none."""
+        if record.key in self._lanes or any(each.key == record.key for each in self._fresh):
+            self.add(ordinal, (record,), now)
+            return
+        self._open_lane(ordinal, record)
+        self.hold(ordinal, until)
+
     def take(self, now: float) -> Attempt | None:
         """Return the head of the lane that is ready for longest, else a fresh record that no lane holds back."""
         while self._held and self._held[0][0] <= now:

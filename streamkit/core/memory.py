@@ -89,6 +89,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Since when everything has been failing: seconds since the epoch."""
     halted: str | None = None
     """Why nothing runs until a person acts."""
+    batch: int = 0
+    """Most records of a batch: the one before took longer than there was time. 0 is as the consumer says."""
     parked: tuple[str, ...] = ()
     """Digests of the keys whose later records follow an earlier one into the dead-letter queue (rule 21)."""
 
@@ -117,6 +119,8 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
 
     def extended(self, begin: Position, progress: Progress) -> Stretches:
         """Return this with what is settled now, of a delivery that began with this record."""
+        if progress.frontier is None and not progress.done:
+            return self
         kept = [replace(each, progress=Progress(each.progress.frontier)) for each in self.stretches]
         for each in self.stretches:
             if _holds(each, begin):
@@ -125,6 +129,11 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
                 begin = each.begin
         kept = [each for each in kept if each.progress.frontier and _named(each.begin) != _named(begin)]
         return Stretches((Stretch(begin, progress), *kept)[:MAX_STRETCHES])
+
+    def passes(self, records: Sequence[Record]) -> bool:
+        """Say whether a delivery of later records has been here: batches come in turn, so these are settled."""
+        last = _at(records[-1])
+        return any(_named(stretch.begin) > last for stretch in self.stretches)
 
     def shares(self, records: Sequence[Record]) -> bool:  # noqa: ARG002 - as Digests
         """Say whether a delivery of this memo and these records may be the same: of one shard they come in turn."""
@@ -291,6 +300,7 @@ def remaining(trouble: Trouble, unsettled: Iterable[Record], *, moved: bool) -> 
         deaths=0 if cleared else trouble.deaths,
         suspects=suspects,
         sole={at: n for at, n in trouble.sole.items() if at in places},
+        batch=trouble.batch if places else 0,
     )
 
 

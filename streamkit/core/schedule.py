@@ -59,6 +59,10 @@ class Schedule(Protocol):
         """Keep one record back, and with it the later ones of its key. FOREVER waits for another `hold`."""
         ...
 
+    def defer(self, ordinal: int, record: Record, now: float, *, until: float) -> None:
+        """Append a record and let others go before it until then, if nothing of its key stands before it."""
+        ...
+
     def drop(self, ordinal: int) -> None:
         """The held record is settled without another attempt."""
         ...

@@ -35,6 +35,11 @@ class Segments:
             self._fresh_since = now
         self._fresh.append(ordinal, records)
 
+    def defer(self, ordinal: int, record: Record, now: float, *, until: float) -> None:
+        """Append a record, held: others overtake it once it has come up."""
+        self.add(ordinal, (record,), now)
+        self._held[ordinal] = until
+
     def take(self, now: float) -> Attempt | None:
         """Return the leftmost piece that may run, else a new batch if it is full or has lingered."""
         return self._pick(now, due=now)
@@ -113,7 +118,7 @@ class Segments:
                 return self._start(runnable)
         while len(self._fresh) >= self._size or (self._fresh and now >= self._fresh_since + linger):
             batch = self._cut(now)
-            if not self._pieces:  # then nothing is held
+            if not (self._pieces or self._held):
                 self._running = batch
                 return batch
             runnable, kept = self._part([*zip(batch.ordinals, batch.records, strict=True)], blocked, due)

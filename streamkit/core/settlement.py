@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PARKED", "Batching", "OnDeadLetter", "Outcome", "Rules", "Settling", "Tally", "digest"]
 
+_AFTER_OTHERS_SECONDS = 0.1
+"""What failed in another process waits for so long: whatever else may run has started by then."""
 MAX_PARKED = 100
 """Keys a shard may have parked (rule 21): over that it halts, for it is no longer a matter of single keys."""
 
@@ -170,14 +172,18 @@ class Settling:
         """Take records in, in stream order. Those settled before are dropped, quietly, and counted (rule 23)."""
         records = list(records)
         self._tally.received += len(records)
-        first = self._window.extend(records)
+        again = self._troubles.inherited
+        first = None if again else self._window.extend(records)
         if first is not None:
             self._schedule.add(first, records, now)
             return
         for record in records:
             ordinal = self._window.admit(record)
             if ordinal is not None and not record.foreign:
-                self._schedule.add(ordinal, (record,), now)
+                if ordinal in again:
+                    self._schedule.defer(ordinal, record, now, until=now + _AFTER_OTHERS_SECONDS)
+                else:
+                    self._schedule.add(ordinal, (record,), now)
                 continue
             if ordinal is not None:
                 self._window.settle(ordinal)
@@ -190,8 +196,9 @@ class Settling:
     ) -> None:
         """Go on where another process left off.
 
-        `failures` by ordinal count once the record fails here too. `doomed` ended the process before, alone: they are
-        condemned for this reason without another attempt. `down` is for how many seconds everything has been failing.
+        `failures` by ordinal count once the record fails here too; others go before it, for their success is a witness
+        against it. `doomed` ended the process before, alone: they are condemned for this reason without another
+        attempt. `down` is for how many seconds everything has been failing.
         """
         self._doomed = {(record.sequence_number, record.subsequence): why for record, why in doomed.items()}
         self._troubles.inherit(now, failures=failures, down=down)

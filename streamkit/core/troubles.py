@@ -18,7 +18,7 @@ from streamkit.events import RecordCondemned, RecordRetried, ShardPaused, ShardR
 from streamkit.signals import Poison, Unavailable, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from streamkit.core.records import Record
     from streamkit.core.rules import Rules, Tally
@@ -76,6 +76,11 @@ class Troubles:
         self._evidence.inherited = dict(failures)
         if down is not None:
             self._breaker.open(now - down, 0.0)
+
+    @property
+    def inherited(self) -> Collection[int]:
+        """Ordinals of records that failed in another process and have not been tried here."""
+        return self._evidence.inherited
 
     def failures(self) -> dict[int, int]:
         """Return the failures to go on from, by ordinal: those that count, and during an outage those from before."""

@@ -114,7 +114,7 @@ def test_records_of_unknown_shards_are_told_apart_by_their_keys() -> None:
 def memo(**fields: object) -> Memo:
     """Return a memo of the first ten records."""
     known = Digests.of(SHARD[:10], [False] * 10)
-    return replace(Memo(token="t", since=1.0, until=2.0, known=known), **fields)  # type: ignore[arg-type]
+    return replace(Memo(token="t", since=1.0, until=2.0, known=known), **fields)
 
 
 def recollected(*memos: Memo) -> Trouble:

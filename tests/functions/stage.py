@@ -123,7 +123,8 @@ class Stage:
         self.exits = 0
         self.behaviour: Callable[[int], Awaitable[None] | None] = lambda _: None
         """What a handler does besides; it may raise, and wait."""
-        self.handler: Callable[[Record], object] = self.handle
+        self.handler: Callable[..., Any] = self.handle
+        self.batches = False
         self._settings = settings
 
     def consumer(self) -> Consumer:
@@ -135,7 +136,8 @@ class Stage:
             "retry": Retry(attempts=3, initial=timedelta(seconds=0.5), maximum=timedelta(seconds=1)),
             **self._settings,
         }
-        made: Consumer = consumer("staged", **settings)(self.handler)
+        decorate = consumer.batch if self.batches else consumer
+        made: Consumer = decorate("staged", **settings)(self.handler)
         return made
 
     async def handle(self, record: Record) -> None:
@@ -207,11 +209,8 @@ class Stage:
     def order_holds(self, keys: int = 5) -> bool:
         """Say whether the first effects of each key came in stream order."""
         first_effects = list(dict.fromkeys(self.effects))
-        return all(
-            line == sorted(line)
-            for key in range(keys)
-            if (line := [n for n in first_effects if n % keys == key]) or True
-        )
+        lines = [[number for number in first_effects if number % keys == key] for key in range(keys)]
+        return all(line == sorted(line) for line in lines)
 
     @property
     def cost(self) -> int:

@@ -11,9 +11,10 @@ import pytest
 
 from streamkit import Poison, Retry, Unavailable
 from streamkit.consumer import DynamoDBStream
+from streamkit.core.records import Batch
 from streamkit.errors import ConfigurationError, MalformedEvent, Throttled, Unsettled
 from streamkit.testing import run_virtual
-from tests.functions.stage import MODES, SETTLED, Stage, changes, first, kinesis, sequence
+from tests.functions.stage import MODES, SETTLED, Stage, batch_numbers, changes, first, kinesis, sequence
 
 Play = Callable[[Stage], Coroutine[object, object, None]]
 
@@ -185,6 +186,25 @@ def test_a_record_that_always_takes_too_long_ends_in_the_queue(factor: int | Non
         assert sorted(stage.effects) == [n for n in range(10) if n != 4]
 
     staged(factor, play)
+
+
+@both
+def test_a_batch_that_takes_longer_than_there_is_time_is_halved_over_deliveries(factor: int | None) -> None:
+    """Batches shrink until they fit into the time there is; a record that alone takes longer ends in the queue."""
+
+    async def play(stage: Stage) -> None:
+        async def handle(batch: Batch) -> None:
+            numbers = batch_numbers(batch)
+            await asyncio.sleep(sum(1_000 if number == 3 else 2 for number in numbers))
+            stage.effects += numbers
+
+        stage.handler = handle
+        stage.batches = True
+        assert await stage.delivered(range(5), seconds=6) <= 12
+        assert stage.dead == [3]
+        assert sorted(stage.effects) == [0, 1, 2, 4]
+
+    staged(factor, play, retry=Retry(attempts=2))
 
 
 @both

@@ -149,7 +149,7 @@ def test_a_thread_that_does_not_end_ends_the_process_and_its_record_is_condemned
 
 async def exiting(stage: Stage, gates: list[Gate]) -> object:
     """Invoke; when the process ends, what hangs in its threads ends with it."""
-    open_gates = asyncio.get_running_loop().call_later(14.9, lambda: [gate.open() for gate in gates])
+    open_gates = asyncio.get_running_loop().call_later(14.9, _open, gates)
     try:
         return await stage.invoke(kinesis(*range(10)), seconds=15)
     except* Exited:
@@ -157,3 +157,8 @@ async def exiting(stage: Stage, gates: list[Gate]) -> object:
     finally:
         open_gates.cancel()
         gates.clear()
+
+
+def _open(gates: list[Gate]) -> None:
+    for gate in gates:
+        gate.open()

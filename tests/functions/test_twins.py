@@ -109,6 +109,23 @@ def test_a_late_one_takes_nothing_from_the_new_owner(factor: int | None) -> None
     staged(factor, play)
 
 
+def test_a_twin_that_waited_while_the_mapping_went_on_repeats_nothing() -> None:
+    """Nobody listens to it: it gives its records back, however many deliveries have settled theirs since."""
+
+    async def play(stage: Stage) -> None:
+        stage.behaviour = lambda _: asyncio.sleep(0.3)
+        async with asyncio.TaskGroup() as group:
+            late = [group.create_task(stage.invoke(kinesis(0))) for _ in range(3)]
+            while not any(task.done() for task in late):
+                await asyncio.sleep(0.01)
+            for number in range(1, 40):
+                assert await stage.invoke(kinesis(number)) == SETTLED
+        assert sorted(stage.effects) == list(range(40))
+        assert await stage.invoke(kinesis(40)) == SETTLED
+
+    staged(1, play)
+
+
 def test_batches_of_one_shard_run_side_by_side() -> None:
     """With a factor above one they interleave: none waits for another, and none takes another's records for done."""
 

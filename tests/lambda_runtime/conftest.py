@@ -78,7 +78,7 @@ class Runtime:
             **{f"STREAMKIT_{name}": value for name, value in settings.items()},
         }
         command = [
-            *(EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"),
+            *(str(EMULATOR), "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"),
             *("--runtime-api-address", f"127.0.0.1:{api}"),
             *(sys.executable, "-m", "awslambdaric", f"staged.{handler}"),
         ]
@@ -134,7 +134,7 @@ class Runtime:
         )
 
     def _client(self, service: str) -> Any:  # noqa: ANN401 - the SDK has no types
-        return boto3.client(service, endpoint_url=self._variables["AWS_ENDPOINT_URL"], region_name="us-east-1")  # type: ignore[call-overload]
+        return boto3.client(service, endpoint_url=self._variables["AWS_ENDPOINT_URL"], region_name="us-east-1")
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - as invoke

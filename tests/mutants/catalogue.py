@@ -26,6 +26,7 @@ DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
+TROUBLE = "tests/equivalence/test_trouble.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -706,5 +707,30 @@ MUTANTS = (
         "        change=isinstance(record, Change),\n",
         "        change=False,\n",
         "tests/core/test_envelope.py::test_a_change_is_read_back_as_a_change",
+    ),
+    # Lambda
+    mutant(
+        "a shard's watermark whatever the factor",
+        "24",
+        "runtimes/function/delivery.py",
+        "in_turn=opened.consumer.parallelization_factor == 1",
+        "in_turn=True",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "a twin does not wait",
+        "24",
+        "runtimes/function/claims.py",
+        "any(memo.lives(now) and memo.known.shares(share.records) for memo in memos)",
+        "any(memo.lives(now) and memo.known.shares(share.records) for memo in ())",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "what earlier deliveries settled is forgotten",
+        "24",
+        "core/memory.py",
+        "flags = _either(flags, memo.known.ahead(records, decoding))",
+        "flags = _either(flags, bytearray())",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
     ),
 )

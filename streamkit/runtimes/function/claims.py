@@ -89,6 +89,8 @@ class Claims:
         self._fence = Fence(lease=terms.lease, clock=terms.clock)
         self.blocked = False
         """Whether a twin stands in the way."""
+        self.passed = False
+        """Whether the mapping has gone on while this delivery waited for its twin: nobody listens to it any more."""
 
     def holds(self) -> bool:
         """Say whether a handler may start: looked at right before each (rule 3)."""
@@ -100,7 +102,9 @@ class Claims:
 
     async def take(self) -> Recollection:
         """Claim the records, however long others are at work on them; return what is known of them."""
+        waited = False
         while not await self._placed():
+            waited = True
             await self._withdraw()
             if not self.blocked:
                 first = self._part.records[0].sequence_number
@@ -108,6 +112,7 @@ class Claims:
             self.blocked = True
             await self._others_to_end()
         self.blocked = False
+        self.passed = waited and any(share.passed() for share in self._shares)
         now, decoding = self._now(), self._terms.decoding
         shares = [
             (share.indexes, Recollection.of(share.found, share.records, now=now, decoding=decoding))
@@ -239,10 +244,16 @@ class _Share:
             known=self._known(standing),
         )
 
+    def passed(self) -> bool:
+        """Say whether later records of the shard have been delivered."""
+        return isinstance(self.cell, ShardCell) and self._before().passes(self.records)
+
+    def _before(self) -> Stretches:
+        return next((memo.known for memo in self.found if isinstance(memo.known, Stretches)), Stretches())
+
     def _known(self, standing: Standing) -> Stretches | Digests:
         if isinstance(self.cell, ShardCell):
-            before = next((memo.known for memo in self.found if isinstance(memo.known, Stretches)), Stretches())
-            return before.extended(named(self.records[0]), standing.progress)
+            return self._before().extended(named(self.records[0]), standing.progress)
         unsettled = {place(record) for record in standing.unsettled}
         return Digests.of(self.records, [place(record) not in unsettled for record in self.records])
 

@@ -79,6 +79,9 @@ class Delivery:
                 self._known = await self._claims.take()
         except TimeoutError:
             return self._given_back(self._records, "twin" if self._claims.blocked else "table")
+        if self._claims.passed:
+            await self._let_go()
+            return self._given_back(self._records, "twin")
         self._begin()
         await self._work()
         unsettled = self._unsettled()
@@ -93,6 +96,9 @@ class Delivery:
         trouble, records = self._known.trouble, self._records
         if self._known.died:
             self._report_death(trouble)
+        batching = self._rules.batching
+        if batching is not None and trouble.batch:
+            self._rules = replace(self._rules, batching=replace(batching, size=min(batching.size, trouble.batch)))
         self._settling = self._new_settling()
         interesting = {*trouble.failures, *trouble.sole}
         found = {at: index for index, record in enumerate(records) if (at := place(record)) in interesting}
@@ -187,9 +193,24 @@ class Delivery:
         """Write what came of it, and let go. What is settled is, whether the table takes note of it or not."""
         if self._overtaken:
             return
+        standing = self._standing(unsettled)
+        if unsettled and not self._moved() and self._cause() == "deadline":
+            standing = changed(standing, trouble=changed(standing.trouble, batch=self._half_a_batch()))
         with suppress(TimeoutError, Overtaken):
             async with asyncio.timeout(self._left(self._deadline.leave)):
-                await self._claims.save(self._standing(unsettled), ends=True)
+                await self._claims.save(standing, ends=True)
+
+    def _half_a_batch(self) -> int:
+        """Return how many records the next batch may have: this one took all the time there was."""
+        batching = self._rules.batching
+        return 0 if batching is None else max(1, min(batching.size, len(self._records)) // 2)
+
+    async def _let_go(self) -> None:
+        """Give the claim back, and leave everything as it was found."""
+        untouched = Standing(progress=Progress(), unsettled=self._records, trouble=self._known.trouble, moved=False)
+        with suppress(TimeoutError, Overtaken):
+            async with asyncio.timeout(self._left(self._deadline.leave)):
+                await self._claims.save(untouched, ends=True)
 
     def _unsettled(self) -> list[Record]:
         ahead, records = self._known.ahead, self._records

@@ -14,6 +14,7 @@
 What AWS documents or was recorded doing is done to the letter; what nobody knows is said to be inferred, beside it.
 """
 
+from streamkit.testing.mapping.consumers import deployed
 from streamkit.testing.mapping.containers import Container, ContainerLoop, run_mapped
 from streamkit.testing.mapping.course import Discard
 from streamkit.testing.mapping.documents import document, document_with_payload
@@ -22,6 +23,7 @@ from streamkit.testing.mapping.feeds import ChangeFeed, Entry, Feed, KinesisFeed
 from streamkit.testing.mapping.function import Context, Handler, LambdaFunction, Outcome
 from streamkit.testing.mapping.mapping import EventSourceMapping, Invocation
 from streamkit.testing.mapping.terms import FOREVER, Terms
+from streamkit.testing.mapping.wire import Weather, Wire
 
 __all__ = [
     "FOREVER",
@@ -40,6 +42,9 @@ __all__ = [
     "LambdaFunction",
     "Outcome",
     "Terms",
+    "Weather",
+    "Wire",
+    "deployed",
     "document",
     "document_with_payload",
     "run_mapped",

@@ -12,6 +12,7 @@ its `finally`.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_FUNERAL_SECONDS = 3600.0
 _HOME: ContextVar[Container | None] = ContextVar("_HOME", default=None)
 
 
@@ -36,7 +38,14 @@ class Container:
         """What its cold start gave."""
         self.dead = False
         self.frozen = False
+        self._buried = False
         self.invocations = 0
+        self.suspensions = 0
+        """How often it stood still in the middle of an invocation."""
+        self.stack = AsyncExitStack()
+        """What lives as long as the process; closed when the world is over, for nobody would want the warnings."""
+        self.on_exit: Callable[[], object] = int
+        """Told when the process ended itself."""
         self._held: list[asyncio.Handle] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._context = copy_context()
@@ -70,12 +79,30 @@ class Container:
 
     def kill(self) -> None:
         """Run nothing ever again."""
-        self.dead = True
+        self.dead = not self._buried
 
-    def bury(self) -> None:
+    def suspend(self) -> None:
+        """Freeze in the middle of an invocation."""
+        self.suspensions += 1
+        self.freeze()
+
+    def exit(self) -> None:
+        """End the process from the inside, as `os._exit` does."""
+        self.kill()
+        self.on_exit()
+
+    async def bury(self) -> None:
         """Let what is left of it end, once the world it lived in is over."""
+        self._buried = True
         self.dead = self.frozen = False
         self._release()
+        for task in self._tasks:
+            task.cancel()
+        async with asyncio.timeout(_FUNERAL_SECONDS):
+            for task in self._tasks:
+                with suppress(Exception, asyncio.CancelledError):
+                    await task
+        await self.stack.aclose()
 
     def holds(self, handle: asyncio.Handle) -> bool:
         """Keep a callback that may not run now; return whether it was kept."""
@@ -88,6 +115,19 @@ class Container:
         for handle in held:
             if not handle.cancelled():
                 handle._loop._add_callback(handle)  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio's own queue
+
+
+def home() -> Container | None:
+    """Return the container that is running; None outside of any."""
+    return _HOME.get()
+
+
+def current() -> Container:
+    """Return the container that is running. Raises `RuntimeError` outside of any."""
+    container = _HOME.get()
+    if container is None:
+        raise RuntimeError("expected to run in a container, got none")
+    return container
 
 
 class ContainerLoop(VirtualLoop):
@@ -127,11 +167,6 @@ class ContainerLoop(VirtualLoop):
         guarded.handle = handle = super().call_at(when, guarded, context=context)
         return handle
 
-    def bury(self) -> None:
-        """Let every container's tasks end."""
-        for container in self.containers:
-            container.bury()
-
 
 class _Guarded:
     """A callback of a container."""
@@ -159,12 +194,13 @@ def run_mapped(main: Callable[[], Coroutine[Any, Any, T]], *, seed: int = 0, sta
     """
     loop = ContainerLoop(seed=seed, start=start)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        try:
-            return runner.run(_called(main))
-        finally:
-            loop.bury()
+        return runner.run(_called(main, loop))
 
 
-async def _called(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _called(main: Callable[[], Coroutine[Any, Any, T]], loop: ContainerLoop) -> T:
     """Call `main` where there is a running loop, so that it may make clocks before its first await."""
-    return await main()
+    try:
+        return await main()
+    finally:
+        for container in loop.containers:
+            await container.bury()

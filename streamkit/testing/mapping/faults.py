@@ -15,7 +15,7 @@ class Faults:
     lost: float = 0.0
     """The handler runs to its end, the mapping hears nothing and delivers again."""
     twins: float = 0.0
-    """The batch is invoked twice; the mapping goes by one answer, and never waits for the other."""
+    """The batch is invoked twice at once; the mapping goes by one answer, and never waits for the other."""
     crashed: float = 0.0
     """The container dies in the middle, as of memory."""
     stalled: float = 0.0

@@ -137,7 +137,7 @@ class LambdaFunction:
         crash = self._moment() if self._hit(self.faults.crashed) else limit
         await self._ended(task, container, min(limit, crash))
         if not task.done():
-            return self._cut(container, "crashed" if crash < limit else "timed out")
+            return self._cut(container, "crashed" if crash < limit or container.dead else "timed out")
         container.freeze()
         if self._hit(self.faults.recycled):
             container.kill()
@@ -164,6 +164,7 @@ class LambdaFunction:
                 ended.set_result(None)
 
         task.add_done_callback(end)
+        container.on_exit = lambda: end(None)
         if self._hit(self.faults.stalled):
             self._loop.call_later(self._moment(), self._stall, container, task)
         timer = self._loop.call_later(limit, end, None)
@@ -174,14 +175,14 @@ class LambdaFunction:
         """Let a container stand still for a while, unless it has answered meanwhile."""
         if task.done():
             return
-        container.freeze()
+        container.suspend()
         seconds = 2 * self.timeout.total_seconds() * self._chance.fraction()
         self._loop.call_later(seconds, lambda: None if task.done() or container in self._idle else container.thaw())
 
     def _cut(self, container: Container, kind: Kind) -> Outcome:
         """End an invocation that did not end by itself."""
         if kind == "timed out" and self._hit(self.faults.zombies):
-            container.freeze()
+            container.suspend()
             self._idle.append(container)
         else:
             container.kill()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
@@ -98,9 +98,14 @@ class EventSourceMapping:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        """Stop polling; invocations under way are waited for."""
+        """Stop polling; invocations under way are waited for. An error of the test's own goes on as it is."""
         await self.disable(abruptly=True)
-        return await self._stack.__aexit__(kind, error, traceback)
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if error is not None and group.exceptions == (error,):
+                return False
+            raise
 
     # -- what an operator does
 
@@ -214,10 +219,10 @@ class EventSourceMapping:
         twin = faults.twins > 0 and self._chance.fraction() < faults.twins
         first_counts = not twin or self._chance.fraction() < 0.5  # noqa: PLR2004 - either of two
         run = partial(self._invoke, shard, numbers, event)
-        self._group.create_task(run(heard if first_counts else None))
+        first = self._group.create_task(run(heard if first_counts else None))
         if twin:
             delay = faults.within.total_seconds() * self._chance.fraction()
-            self._group.create_task(run(None if first_counts else heard, delay=delay))
+            self._group.create_task(run(None if first_counts else heard, first, delay))
         return await heard
 
     async def _invoke(
@@ -226,11 +231,15 @@ class EventSourceMapping:
         numbers: tuple[str, ...],
         event: Entry,
         heard: asyncio.Future[Outcome] | None,
+        twin: asyncio.Task[None] | None = None,
         delay: float = 0.0,
     ) -> None:
-        """Invoke once, whoever still waits for it."""
+        """Invoke once, whoever still waits for it; beside its twin, after a delay, and no later than that one ends."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(delay)
+        if twin is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await asyncio.shield(twin)
         began = loop.time()
         outcome = await self.function.invoke(event)
         if outcome.kind not in ("throttled", "too large"):

@@ -1,0 +1,34 @@
+"""Lambda alone, with throttles, lost answers, twins, crashes, time-outs, zombies, hasty operators, a slow table."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.equivalence.campaign import never_seen, trouble
+from tests.equivalence.runtimes import by_lambda
+from tests.equivalence.scenario import draw
+
+SEEDS = range(100)
+RARE = ("invocation timed out", "letters.delayed")
+"""Not in every hundred seeds."""
+
+
+def test_in_trouble_nothing_is_lost_and_little_is_repeated() -> None:
+    """Order holds, letters are for what is condemned, repeats for what was cut off, and all faults were seen.
+
+    Nothing is reported settled that has no effect and no letter.
+    """
+    seen = Counter[str]()
+    for seed in SEEDS:
+        seen += trouble(seed)
+    assert set(never_seen(seen)) <= set(RARE)
+
+
+def test_a_seed_names_one_history() -> None:
+    """What is found once is found again."""
+
+    def history() -> list[tuple[float, str]]:
+        _, mapping = by_lambda(draw(3, troubled=True))
+        return [(each.ended, each.outcome.kind) for each in mapping.invocations]
+
+    assert history() == history()
