@@ -15,7 +15,7 @@ STREAM = Stream("stream", "arn:stream", "monday", timedelta(hours=24))
 
 
 def test_a_worker_that_waited_takes_no_shard_of_another_stream() -> None:
-    """Same name, same ids, and no sequence number yet that the service could refuse: only the identity tells (rule 13)."""
+    """Same name, same ids, no sequence number yet for the service to refuse: only the identity tells (rule 13)."""
 
     async def main(cluster: Cluster) -> None:
         owner = cluster.start()
