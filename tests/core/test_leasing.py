@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -107,7 +107,14 @@ def test_carrying_out_plans_reaches_balance_and_then_rests(table: tuple[list[Sha
     assert all(each == Plan() for each in plans(rows, members).values())
 
 
+def crowd(shards: int) -> tuple[list[ShardRow], list[Member]]:
+    """All shards with the first of five workers."""
+    rows = [ShardRow(Shard(f"shard-{number}"), "TRIM_HORIZON", owner=WORKERS[0]) for number in range(shards)]
+    return rows, [Member(worker) for worker in WORKERS]
+
+
 @given(table=tables(), gone=st.sets(st.integers(0, 30)))
+@example(table=crowd(10), gone={0, 3, 5})
 def test_moves_of_others_that_are_under_way_change_nobodys_mind(
     table: tuple[list[ShardRow], list[Member]], gone: set[int]
 ) -> None:

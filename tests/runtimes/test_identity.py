@@ -9,30 +9,28 @@ from streamkit.core.lineage import Stream
 from streamkit.errors import ConfigurationError, Throttled
 from streamkit.runtimes.identity import Identity
 from streamkit.testing import ManualClock, MemorySource, World, run_virtual
-from tests.runtimes.cluster import Cluster, simulate
+from tests.runtimes.cluster import TAKEOVER, Cluster, simulate
 
 STREAM = Stream("stream", "arn:stream", "monday", timedelta(hours=24))
 
 
 def test_a_worker_that_waited_takes_no_shard_of_another_stream() -> None:
-    """Same name, same ids, no error at any read: only the identity tells (rule 13)."""
+    """Same name, same ids, no sequence number yet for the service to refuse: only the identity tells (rule 13)."""
 
     async def main(cluster: Cluster) -> None:
         owner = cluster.start()
-        cluster.put(1)
-        await cluster.until_handled(1)
+        await cluster.until(lambda: bool(cluster.events("shard.taken", of=owner)))
         waiting = cluster.start()
         await asyncio.sleep(5)
         owner.kill()
         cluster.world.stream.delete()
         cluster.world.stream.create()
-        cluster.put(2)
-        while not waiting.task.done():
-            await asyncio.sleep(1.0)
+        cluster.put(1)
+        await cluster.until(waiting.task.done, within=TAKEOVER + 10)
         error = waiting.task.exception()
         assert isinstance(error, ExceptionGroup)
         assert error.split(ConfigurationError)[1] is None
-        assert cluster.values == [1]
+        assert cluster.values == []
 
     simulate(main)
 

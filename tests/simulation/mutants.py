@@ -15,7 +15,7 @@ from tests.mutants.__main__ import copy, mutate
 from tests.mutants.catalogue import Mutant, Patch, mutant
 
 SEEDS = 1_500
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 900
 _HUNT = """
 from tests.simulation.campaign import look
 for seed in range({seeds}):
@@ -103,6 +103,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "            await self._write(owner=None, prefers=self._prefers)\n",
         "            await self.lease.write(owner=None, prefers=self._prefers)\n",
     ),
+    mutant(
+        "hysteresis removed",
+        "6",
+        "core/balance.py",
+        "    worth = max(CLEAR * average, LEAST * _UNIT)\n",
+        "    worth = 0.0\n",
+    ),
+    mutant(
+        "a throughput half known is gone by",
+        "6",
+        "core/balance.py",
+        "KNOWN = 0.9\n",
+        "KNOWN = 0.1\n",
+    ),
+    shared("a peak is passed on whole"),
+    mutant(
+        "a hand-over begun on stale rows",
+        "6",
+        "runtimes/coordinator.py",
+        "if steps.moves and self._lookout.current and not any(run.draining for run in self.runs):",
+        "if steps.moves and not any(run.draining for run in self.runs):",
+    ),
+    shared("moves under way set others in motion"),
+    shared("a tombstone is removed too early"),
     shared("a retry overlaps a timed-out attempt"),
     mutant(
         "a child does not wait for its parents",

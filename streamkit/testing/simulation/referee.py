@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamkit.core.leasing import KEPT_SECONDS, SUSPICION, ShardRow
 from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.testing.simulation.book import Book, Run
 from streamkit.testing.simulation.repeats import Repeats
@@ -17,7 +16,7 @@ from streamkit.testing.simulation.repeats import Repeats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamkit.core.leasing import Member
+    from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.records import Record
     from streamkit.events import Event
@@ -33,6 +32,9 @@ class Violation(AssertionError):
     """A promise was broken."""
 
 
+_SUSPICION = 1.05
+_KEPT_SECONDS = 3600.0
+"""Rule 2's own figures, not the product's: a change there must not move what it is measured by."""
 _PATIENCE_WITH_MOVES = 3
 """Hand-overs of one shard, by rates that are only just being measured, while no worker or shard comes or goes."""
 
@@ -286,14 +288,14 @@ class Referee:
         body = self._bodies[member.worker]
         self._note(process.name, f"buried {body.name}, silent for {silent:.3f} s")
         self._history.saw("buried the dead" if not body.alive else "buried the living")
-        if silent < SUSPICION * self.mix.lease / (1.0 + self.mix.drift) - 1e-6:
+        if silent < _SUSPICION * self.mix.lease / (1.0 + self.mix.drift) - 1e-6:
             self.violated("the living are not buried", f"{process.name} buried {body.name} after {silent:.3f} s")
 
     def forgotten(self, process: Process, member: Member) -> None:
         """The row of a worker was removed."""
         gone = self._loop.time() - self._gone.get(member.worker, self._loop.time())
         self._history.saw(f"forgot who {'left' if member.state == 'left' else 'died'}")
-        if gone < KEPT_SECONDS / (1.0 + self.mix.drift):
+        if gone < _KEPT_SECONDS / (1.0 + self.mix.drift):
             self.violated("the gone are remembered for a while", f"{member} by {process.name} after {gone:.0f} s")
 
     def _stirred(self) -> None:
