@@ -24,6 +24,7 @@ WINDOW = "tests/core/test_window.py"
 HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
+REDRIVE = "tests/runtimes/test_redrive.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
@@ -606,9 +607,25 @@ MUTANTS = (
         "a resumed shard halts at the same gap",
         "14",
         "cli/resume.py",
-        "halted=None, caught_up_at=now,",
+        "halted=None, caught_up_at=seen,",
         "halted=None,",
         f"{STANDING}::test_a_shard_halted_by_a_gap_goes_on_after_resume",
+    ),
+    mutant(
+        "a redriven effect is not noted",
+        "30",
+        "runtimes/redrive.py",
+        "if outcome is not Outcome.DUPLICATE])",
+        "if outcome is None])",
+        f"{REDRIVE}::test_a_letter_whose_deletion_was_lost_is_deleted_by_the_next_run_without_effect",
+    ),
+    mutant(
+        "parked letters overtake the first of their key",
+        "30",
+        "core/sorting.py",
+        " and not (parked and letter.record.key in skipped)",
+        "",
+        f"{REDRIVE}::test_a_filter_does_not_let_parked_letters_overtake",
     ),
     mutant(
         "memory held elsewhere starves a shard",
