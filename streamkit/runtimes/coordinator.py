@@ -200,6 +200,8 @@ class Coordinator:
 
     async def _forget_outlived(self) -> None:
         """Delete, a few at a time, the rows that no two listings in a row had any use for."""
+        if all(row.state != "ended" or row.id in self._listed for row in self._shards):
+            return
         before = self._clock.now() - self._stream.retention
         found = outlived(self._shards, listed=self._listed, before=before.timestamp())
         forgotten = [row for row in found if row.id in self._outlived][:_FORGET]
