@@ -13,8 +13,8 @@ from streamkit.core import changes
 from streamkit.core.letters import Condemned, Letter
 from streamkit.core.records import Origin, Record
 from streamkit.testing import kpl
-from streamkit.testing.dynamodb_streams.streams import Written
 from streamkit.testing.dynamodb_streams.values import item
+from streamkit.testing.dynamodb_streams.written import Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

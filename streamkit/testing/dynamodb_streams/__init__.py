@@ -5,7 +5,8 @@ It follows https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Stre
 """
 
 from streamkit.testing.dynamodb_streams.errors import StreamsError
-from streamkit.testing.dynamodb_streams.streams import ChangeStreams, Written
+from streamkit.testing.dynamodb_streams.streams import ChangeStreams
 from streamkit.testing.dynamodb_streams.table import ChangingTable
+from streamkit.testing.dynamodb_streams.written import Written
 
 __all__ = ["ChangeStreams", "ChangingTable", "StreamsError", "Written"]

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -15,10 +15,8 @@ import msgspec
 from streamkit.core.values import Key, canonical
 from streamkit.testing.dynamodb_streams import errors
 from streamkit.testing.dynamodb_streams.shards import KEYS, RETENTION_SECONDS, ROLL_SECONDS, StoredShard
-from streamkit.testing.dynamodb_streams.values import Json
+from streamkit.testing.dynamodb_streams.written import View, Written
 from streamkit.testing.kinesis.seals import Broken, Iterator, Seal
-
-View = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 
 ACCOUNT: Final = "123456789012"
 ITERATOR_SECONDS: Final = 900.0
@@ -30,47 +28,6 @@ READERS: Final = 2
 """So many may read a shard at a time; one counts for a second after it asked."""
 FIRST_NUMBER: Final = 10**21 - 50
 """Soon after it the numbers get longer: their order is not that of their texts."""
-
-_REAPER: Final = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-
-
-class Written(NamedTuple):
-    """One write to one item, in DynamoDB's own JSON."""
-
-    keys: Json
-    old: Json | None
-    new: Json | None
-    expired: bool = False
-
-    @property
-    def event(self) -> str:
-        """What it was."""
-        if self.old is None:
-            return "INSERT"
-        return "REMOVE" if self.new is None else "MODIFY"
-
-    def json(self, *, number: int, changed: float, view: View, event_id: str, region: str) -> bytes:
-        """Return the change as the service writes it."""
-        body: dict[str, Any] = {
-            "ApproximateCreationDateTime": int(changed),
-            "Keys": self.keys,
-            "SequenceNumber": str(number),
-            "StreamViewType": view,
-        }
-        if view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES") and self.new is not None:
-            body["NewImage"] = self.new
-        if view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES") and self.old is not None:
-            body["OldImage"] = self.old
-        body["SizeBytes"] = len(msgspec.json.encode(body))
-        change = {
-            "eventID": event_id,
-            "eventName": self.event,
-            "eventVersion": "1.1",
-            "eventSource": "aws:dynamodb",
-            "awsRegion": region,
-            "dynamodb": body,
-        }
-        return msgspec.json.encode(change | ({"userIdentity": _REAPER} if self.expired else {}))
 
 
 @dataclass(slots=True)

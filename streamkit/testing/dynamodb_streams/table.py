@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from streamkit.core.values import Image, Key, Plain, canonical, plain
-from streamkit.testing.dynamodb_streams.streams import ACCOUNT, ChangeStreams, Written
+from streamkit.testing.dynamodb_streams.streams import ACCOUNT, ChangeStreams
 from streamkit.testing.dynamodb_streams.values import Json, item
+from streamkit.testing.dynamodb_streams.written import Written
 
 if TYPE_CHECKING:
     from streamkit.ports import Clock
-    from streamkit.testing.dynamodb_streams.streams import View
+    from streamkit.testing.dynamodb_streams.written import View
 
 
 class ChangingTable:
