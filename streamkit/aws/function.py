@@ -73,7 +73,7 @@ class _Sdk:
     def __init__(self, threads: ThreadPoolExecutor, report: Report) -> None:
         import boto3
 
-        self._session: Any = boto3.session.Session()
+        self._session: Any = boto3.Session()
         self._threads = threads
         self._report = report
 
