@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,8 +50,8 @@ class AwsFunctionWorld:
     @asynccontextmanager
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
         """Open table and queue. Nothing is asked of them before the first delivery: a cold start costs no request."""
-        with ThreadPoolExecutor(_AT_ONCE, "streamkit-aws") as threads:
-            sdk = _Sdk(threads, report)
+        with ThreadPoolExecutor(_AT_ONCE, "streamkit-aws") as threads, ExitStack() as stack:
+            sdk = stack.enter_context(closing(_Sdk(threads, report)))
             dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
             yield FunctionPorts(
                 memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
@@ -73,9 +73,15 @@ class _Sdk:
     def __init__(self, threads: ThreadPoolExecutor, report: Report) -> None:
         import boto3
 
-        self._session: Any = boto3.session.Session()
+        self._session: Any = boto3.Session()
         self._threads = threads
         self._report = report
+        self._clients: list[Any] = []
+
+    def close(self) -> None:
+        """Close the clients' connections."""
+        for client in self._clients:
+            client.close()
 
     def call(self, service: Service, *, region: str | None = None) -> Call:
         """Make a client. Every request is sent once: whoever asks decides about asking again."""
@@ -93,6 +99,7 @@ class _Sdk:
             client = self._session.client(service, region_name=region, config=settings)
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"no client for {service}: {meaning(error, Request(service, '*', ''))}") from error
+        self._clients.append(client)
         url: str = client.meta.endpoint_url
         if is_overridden(service, url, os.environ):
             self._report(EndpointOverridden(service=service, url=url))

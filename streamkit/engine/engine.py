@@ -59,6 +59,7 @@ class Engine:
         """Runners between two attempts, that only let others have the loop."""
         self._burying = False
         self._refused = False
+        self._sends_last = False
         self._stopping = False
         self.fenced = False
         """Whether it stopped because nothing may start any more."""
@@ -71,9 +72,10 @@ class Engine:
         self._changed.set()
         self.settled.set()
 
-    def stop(self) -> None:
-        """Start nothing more; `run` returns when what is under way has ended."""
+    def stop(self, *, letters: bool = False) -> None:
+        """Start nothing more; `run` returns when what is under way has ended, and `letters` that are due are sent."""
         self._stopping = True
+        self._sends_last = letters
         self._changed.set()
 
     async def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
@@ -98,7 +100,7 @@ class Engine:
     def _owes_letters(self) -> bool:
         """Say whether verdicts wait for a queue that has not just refused some."""
         able = self._around.dead_letters is not None and not self._refused and not self.fenced
-        return able and bool(self._settling.condemned)
+        return self._sends_last and able and bool(self._settling.condemned)
 
     async def _wait(self, until: Callable[[], bool]) -> None:
         if self._changed.is_set() or self._over(until):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -154,7 +154,7 @@ class Stage:
         return int(getattr(record, "new")["n"]) if hasattr(record, "new") else int(record.data)  # noqa: B009
 
     @asynccontextmanager
-    async def container(self, **changes: Any) -> AsyncIterator[Function]:
+    async def container(self, **changes: Any) -> AsyncGenerator[Function]:
         """Open the function as a container would."""
 
         def leave() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
 from streamkit.clock import SystemChance
+from streamkit.runtimes.function import container
 from tests.functions.stage import SETTLED, kinesis
 
 LATE = ("aioboto3", "aiobotocore", "aiohttp", "click", "structlog", "tenacity", "rich", "streamkit.testing")
@@ -123,6 +124,7 @@ def test_two_threads_do_not_disturb_each_other(
         for turn in range(5):
             numbers = range(100 * index + 10 * turn, 100 * index + 10 * turn + 10)
             answers.append(consumers[index % 2].lambda_handler(kinesis(*numbers, shard=f"shardId-{index}"), Context()))
+        container.close()
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -147,8 +149,6 @@ def test_a_cold_start_loads_nothing_that_it_need_not(resource: Callable[[], str]
 @pytest.fixture(autouse=True)
 def own_container() -> Iterator[None]:
     """Let each test begin with a cold container, and close it."""
-    from streamkit.runtimes.function import container
-
     container.close()
     yield
     container.close()

@@ -46,14 +46,13 @@ def test_what_the_deadline_cuts_off_comes_back(runtime: Runtime) -> None:
 @pytest.mark.parametrize("factor", ["1", "10"])
 def test_a_record_that_times_the_function_out_is_condemned_alone(runtime: Runtime, factor: str) -> None:
     """It holds the loop up until Lambda kills the process. Its neighbours take effect; the mapping gets on."""
-    runtime.start(timeout=2, PARALLELIZATION_FACTOR=factor)
+    runtime.start(timeout=3, PARALLELIZATION_FACTOR=factor)
     batch = event("a", "spin", "b")
     answers = [runtime.invoke(batch)]
-    while answers[-1] != SETTLED and len(answers) < 8:
+    while answers[-1] != SETTLED and len(answers) < 10:
         answers.append(runtime.invoke(batch))
     assert answers[-1] == SETTLED, runtime.log()
-    assert all("timed out" in answer for answer in answers[:-1]), answers
-    assert len(answers) <= 6
+    assert 3 <= sum("timed out" in answer for answer in answers) <= 6, answers
     assert runtime.letters() == [(b"spin", "ProcessDied")]
     assert {"a", "b"} == {line for line in runtime.effects() if not line.startswith("opened")}
 
@@ -61,7 +60,11 @@ def test_a_record_that_times_the_function_out_is_condemned_alone(runtime: Runtim
 def test_a_thread_that_does_not_end_ends_the_process_before_the_time_out(runtime: Runtime) -> None:
     """It would thaw into a later invocation; from its second time on the record is in the queue."""
     runtime.start(handler="threaded_handler", timeout=3)
-    assert runtime.invoke(event("a", "spin", "b")) == SETTLED  # a broken connection is a delivery that comes again
+    batch = event("a", "spin", "b")
+    answers = [runtime.invoke(batch)]  # a connection that breaks off is a delivery that comes again
+    while answers[-1] != SETTLED and len(answers) < 6:
+        answers.append(runtime.invoke(batch))
+    assert answers[-1] == SETTLED, runtime.log()
     assert runtime.log().count("exited: exit status 70") == 2
     assert "timed out" not in runtime.log()
     assert runtime.letters() == [(b"spin", "ProcessDied")]

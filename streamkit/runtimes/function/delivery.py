@@ -118,7 +118,7 @@ class Delivery:
             working = group.create_task(self._engine.run(until=self._over))
             others = [group.create_task(each) for each in (self._feed(), self._renew(), self._leave(working))]
             timers = [
-                loop.call_later(self._left(deadline.stop), self._engine.stop),
+                loop.call_later(self._left(deadline.stop), self._stop),
                 loop.call_later(self._left(deadline.cancel), working.cancel),
             ]
             await _worked(working)
@@ -128,6 +128,10 @@ class Delivery:
                 task.cancel()
 
     # While it works
+
+    def _stop(self) -> None:
+        """Start nothing more. A letter that parks its key waits: earlier records of the key may not have run."""
+        self._engine.stop(letters=self._opened.consumer.on_dead_letter != "park")
 
     def _over(self) -> bool:
         """Say whether there is nothing left to do, or nothing that could be done."""

@@ -118,11 +118,10 @@ class Function:
         return None
 
 
-def _first(failed: Exception) -> Exception:
+def _first(failed: ExceptionGroup[Exception]) -> Exception:
     """Return the error itself: groups say where it came from, which nobody asked."""
-    while isinstance(failed, ExceptionGroup):
-        failed = failed.exceptions[0]
-    return failed
+    first = failed.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 def _intake(consumer: Consumer) -> Intake:

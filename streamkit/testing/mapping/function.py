@@ -122,7 +122,8 @@ class LambdaFunction:
         outcome = await self._run(container, payload)
         await self._travel()
         self.running -= 1
-        return Outcome("lost") if self._hit(self.faults.lost) else outcome
+        ended = outcome.kind in ("answered", "failed")
+        return Outcome("lost") if ended and self._hit(self.faults.lost) else outcome
 
     async def _run(self, container: Container, payload: bytes) -> Outcome:
         """Run to the end, or to the death of the container."""
