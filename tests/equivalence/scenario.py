@@ -155,7 +155,7 @@ def _outages(rng: random.Random, duration: float) -> tuple[tuple[float, float], 
 
 
 def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
-    """Draw what befalls Lambda. Who declares batches in turn keeps little of the past: see `test_known_limits.py`."""
+    """Draw what befalls Lambda. Who declares batches in turn keeps little of the past: see `test_long_waits.py`."""
 
     def share(odds: float, most: float) -> float:
         return rng.uniform(0.0, most) if rng.random() < odds else 0.0

@@ -1,11 +1,9 @@
-"""What the Lambda path does not do yet. Each of these fails today; who mends one removes its mark."""
+"""Deliveries that wait for long, or take too long: nothing is repeated, and nothing stands still."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-
-import pytest
 
 from streamkit.testing.mapping import Faults, Terms
 from tests.equivalence.audit import audit
@@ -27,20 +25,18 @@ CALM = replace(
 )
 
 
-@pytest.mark.xfail(reason="a twin that waits while four later deliveries settle runs its records again")
 def test_a_twin_that_waited_long_repeats_nothing() -> None:
     """The memo of a shard keeps four stretches; with small batches a waiting twin is overtaken by more.
 
-    Where dead letters park their keys, what it handles again can even become a dead letter.
+    Where dead letters park their keys, what it handled again could even become a dead letter.
     """
     puts = tuple(Put(at=0.0, number=number, key=f"key-{number % 10}", behaviour="fine") for number in range(60))
     twins = Trouble(faults=Faults(twins=0.6, within=timedelta(seconds=0.2)), lasts=30.0)
     audit(*by_lambda(replace(CALM, seed=1, puts=puts, trouble=twins)))
 
 
-@pytest.mark.xfail(reason="a batch cut off by the deadline is begun whole again, and neither halved nor counted")
 def test_a_batch_that_takes_longer_than_the_function_may_is_halved_at_last() -> None:
-    """Five records of two seconds each, six seconds for an invocation: the shard stands still for ever."""
+    """Five records of two seconds each, six seconds for an invocation: what is too much for one is cut in halves."""
     puts = tuple(Put(at=0.0, number=number, key=f"key-{number}", behaviour="slow") for number in range(5))
     terms = Terms(batch_size=5, report_batch_item_failures=True)
     timeout = timedelta(seconds=6)
