@@ -50,11 +50,14 @@ def test_a_table_has_a_stream(client: Callable[..., Any]) -> None:
     dynamodb.put_item(TableName="streamed", Item={"pk": {"S": "a"}})
     dynamodb.delete_item(TableName="streamed", Key={"pk": {"S": "a"}})
     (stream,) = streams.list_streams(TableName="streamed")["Streams"]
-    (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
-    at = streams.get_shard_iterator(
-        StreamArn=stream["StreamArn"], ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
-    assert [r["eventName"] for r in streams.get_records(ShardIterator=at)["Records"]] == ["INSERT", "REMOVE"]
+    shards = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    found: list[Any] = []
+    for shard in shards:
+        at = streams.get_shard_iterator(
+            StreamArn=stream["StreamArn"], ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        found += streams.get_records(ShardIterator=at)["Records"]
+    assert [record["eventName"] for record in found] == ["INSERT", "REMOVE"]
 
 
 def test_many_long_polls_hold_up_nobody_and_see_what_arrives(client: Callable[..., Any]) -> None:
