@@ -23,9 +23,7 @@ PAGE = 10_000
 
 def boto3_loop(meter: Meter) -> None:
     """Read shard after shard with boto3."""
-    import boto3
-
-    kinesis: Any = boto3.client("kinesis")  # pyright: ignore[reportUnknownMemberType]
+    kinesis: Any = importlib.import_module("boto3").client("kinesis")
     for shard in kinesis.list_shards(StreamName=STREAM)["Shards"]:
         place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
         token = kinesis.get_shard_iterator(StreamName=STREAM, **place)["ShardIterator"]
@@ -41,8 +39,7 @@ def boto3_loop(meter: Meter) -> None:
 
 async def aioboto3_loop(meter: Meter) -> None:
     """Read shard after shard with aioboto3."""
-    import aioboto3
-
+    aioboto3: Any = importlib.import_module("aioboto3")
     async with aioboto3.Session().client("kinesis") as kinesis:
         for shard in (await kinesis.list_shards(StreamName=STREAM))["Shards"]:
             place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
@@ -95,9 +92,7 @@ async def async_kinesis_loop(meter: Meter) -> None:
 
 def boto3_polls(meter: Meter) -> None:
     """Ask every shard of a quiet stream in turn."""
-    import boto3
-
-    kinesis: Any = boto3.client("kinesis")  # pyright: ignore[reportUnknownMemberType]
+    kinesis: Any = importlib.import_module("boto3").client("kinesis")
     shards = [shard["ShardId"] for shard in kinesis.list_shards(StreamName=STREAM)["Shards"]]
     tokens = {
         shard: kinesis.get_shard_iterator(StreamName=STREAM, ShardId=shard, ShardIteratorType="TRIM_HORIZON")

@@ -5,7 +5,6 @@ import json
 import time
 import uuid
 from statistics import median, quantiles
-from typing import Any
 
 from streamkit import Checkpoint, Kinesis, Record, consumer
 from streamkit.aws import schema
@@ -47,8 +46,7 @@ async def main() -> None:
             await kinesis("PutRecord", StreamName=stream, PartitionKey="a", Data=moment)
 
         world = AwsWorld(clock=clock, chance=chance)
-        options: dict[str, Any] = {"clock": clock, "chance": chance, "report": lambda _: None, "options": Options()}
-        running.append(Worker([handle], world, **options))
+        running.append(Worker([handle], world, clock=clock, chance=chance, report=lambda _: None, options=Options()))
         await put()
         group.create_task(running[0].run())
         await ready.wait()

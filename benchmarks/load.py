@@ -91,7 +91,7 @@ class Stream:
         return [b'{"Records":', piece, tail.encode()]
 
     def _described(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        stream = {
+        stream: dict[str, Any] = {
             "StreamName": STREAM,
             "StreamARN": f"arn:aws:kinesis:us-east-1:123456789012:stream/{STREAM}",
             "StreamStatus": "ACTIVE",

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +56,7 @@ class Series:
 
 
 @contextmanager
-def load(case: Case) -> Iterator[Mapping[str, str]]:
+def load(case: Case) -> Generator[Mapping[str, str]]:
     """Run a load server; yield the variables that lead a subject to it."""
     options = [f"--{name}={getattr(case, name)}" for name in ("records", "size", "answer", "keys", "shards")]
     command = [sys.executable, "-m", "benchmarks.load", *options]

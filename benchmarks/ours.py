@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from msgspec.structs import replace as changed
 
@@ -107,8 +106,15 @@ async def read_and_settle(meter: Meter) -> None:
         report=lambda _: None,
     )
     threads = Threads(1, name="bench")
-    around: dict[str, Any] = {"clock": clock, "report": lambda _: None, "dead_letters": None, "ledger": None}
-    surroundings = Surroundings(**around, may_start=lambda: True, delay=lambda _: 1.0, on_stuck=lambda: None)
+    surroundings = Surroundings(
+        clock=clock,
+        report=lambda _: None,
+        dead_letters=None,
+        ledger=None,
+        may_start=lambda: True,
+        delay=lambda _: 1.0,
+        on_stuck=lambda: None,
+    )
     engine = Engine(handling_of(mine, state=None, threads=threads, stream_arn=""), settling, surroundings)
     async with Aws(settings=AwsSettings(), report=lambda _: None) as aws, asyncio.TaskGroup() as group:
         call = await aws.call("kinesis")

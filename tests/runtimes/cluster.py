@@ -47,14 +47,16 @@ class ProcessLoop(VirtualLoop):
         self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Schedule; asyncio calls it for everything that runs at once."""
-        context = context or contextvars.copy_context()
+        if context is None:
+            context = contextvars.copy_context()
         return super().call_soon(self._guarded, callback, args, context, context=context)
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Schedule; asyncio calls it for everything that runs later."""
-        context = context or contextvars.copy_context()
+        if context is None:
+            context = contextvars.copy_context()
         return super().call_at(when, self._guarded, callback, args, context, context=context)
 
     def _guarded(self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context) -> None:

@@ -118,10 +118,10 @@ class Function:
         return None
 
 
-def _first(failed: ExceptionGroup[Exception]) -> Exception:
+def _first(failed: BaseExceptionGroup[Exception]) -> Exception:
     """Return the error itself: groups say where it came from, which nobody asked."""
     first = failed.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _intake(consumer: Consumer) -> Intake:
