@@ -162,4 +162,4 @@ def draw(seed: int) -> Mix:
         workers, shards = rng.choice((2, 3)), rng.choice((4, 6))
         duration, records = rng.uniform(90.0, 150.0), rng.choice((400, 800))
         return replace(mix, uneven=True, workers=workers, shards=shards, keys=12, duration=duration, records=records)
-    return replace(mix, aftermath=3 * 3600.0) if happens(0.01) else mix
+    return replace(mix, aftermath=1.7 * 3600.0) if happens(0.005) else mix
