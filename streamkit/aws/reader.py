@@ -93,7 +93,7 @@ class KinesisReader:
 
     def _accept(self, answer: dict[str, Any]) -> Read:
         """Move the place to the end of an answer and return what is new in it."""
-        records = _records(answer["Records"], self._origin)
+        records = records_of(answer["Records"], self._origin)
         millis = answer.get("MillisBehindLatest")
         size = sum([len(record.data) for record in records])
         self._pace.note(size, idle=not records and not millis)
@@ -145,7 +145,7 @@ def _iterator_type(place: Place, *, now: float) -> tuple[dict[str, Any], int | N
     return {"ShardIteratorType": place}, None
 
 
-def _records(raw: Sequence[Any], origin: Origin) -> list[Record]:
+def records_of(raw: Sequence[Any], origin: Origin) -> list[Record]:
     """Make records: one loop, nothing else in it."""
     if raw and not isinstance(raw[0], RawRecord):
         return [_record(each, origin) for each in raw]

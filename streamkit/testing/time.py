@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from streamkit.testing.threads import Gate, Jobs
@@ -29,6 +30,7 @@ __all__ = [
     "Deadlock",
     "Gate",
     "ManualClock",
+    "NumberedTask",
     "SeededChance",
     "VirtualClock",
     "VirtualLoop",
@@ -54,6 +56,20 @@ class Deadlock(RuntimeError):
         super().__init__(f"nothing is ready and no timer is set; {len(tasks)} pending tasks: {shown}")
 
 
+class NumberedTask(asyncio.Task[T]):
+    """A task whose place in a set depends on its number, not on its address.
+
+    A task group cancels its tasks in the order of a set: `asyncio.TaskGroup._abort`.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, T], *, number: int, **options: Any) -> None:  # noqa: ANN401 - `asyncio.Task`'s
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio loop on virtual time. `seed` and `start` are for the clock and the chance made from it."""
 
@@ -64,6 +80,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._jobs = Jobs()
         self._selector = self
+        self._numbers = count()
+        self.set_task_factory(self._numbered)
+
+    def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> NumberedTask[Any]:  # noqa: ANN401 - typeshed: any task
+        return NumberedTask(coro, number=next(self._numbers), loop=loop, **options)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streamkit.aws.reader import records_of
 from streamkit.aws.rows import claim_key
 from streamkit.cli.demo.producer import Produced
 from streamkit.cli.demo.world import QUEUE, STATISTICS, STREAM, Stage
@@ -84,9 +85,8 @@ async def _records(stage: Stage) -> AsyncIterator[Record]:
         iterator = (await stage.kinesis("GetShardIterator", **place))["ShardIterator"]
         for _ in range(_MOST_ANSWERS):
             answer = await stage.kinesis("GetRecords", ShardIterator=iterator)
-            for each in answer["Records"]:
-                arrived = float(each["ApproximateArrivalTimestamp"])
-                yield Record(each["Data"], each["PartitionKey"], each["SequenceNumber"], origin, arrived)
+            for record in records_of(answer["Records"], origin):
+                yield record
             if not answer["MillisBehindLatest"]:
                 break
             iterator = answer["NextShardIterator"]

@@ -167,7 +167,12 @@ class Book:
         log, passed = self.log[row.id], self.passed(row)
         if passed and entry.sequence <= log[passed - 1].sequence:
             return True
+        return not self._bits_lost(row) and entry in self.done(row)
+
+    def forgotten(self, row: ShardRow, entry: Entry) -> bool:
+        """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17)."""
+        return self._bits_lost(row) and entry in self.done(row)
+
+    def _bits_lost(self, row: ShardRow) -> bool:
         first = row.progress.first
-        if first is None or self.trimmed(log[self.at(row.id, first.sequence_number)]):
-            return False
-        return entry in self.done(row)
+        return first is not None and self.trimmed(self.log[row.id][self.at(row.id, first.sequence_number)])

@@ -7,6 +7,8 @@ from collections import deque
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, TypeVar
 
+from streamkit.testing.time import NumberedTask
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
@@ -36,7 +38,13 @@ class Home:
 
     def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Start a task of this process."""
-        task = asyncio.Task(coroutine, loop=self.loop, name=name, context=self.context.run(copy_context))
+        task = NumberedTask(
+            coroutine,
+            number=self.loop.number(),
+            loop=self.loop,
+            name=name,
+            context=self.context.run(copy_context),
+        )
         self.keep(task)
         return task
 

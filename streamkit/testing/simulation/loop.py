@@ -22,6 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from streamkit.testing.simulation.home import HOME, Home
+from streamkit.testing.time import NumberedTask
 
 if TYPE_CHECKING:
     import random
@@ -58,6 +59,7 @@ class FleetLoop(asyncio.BaseEventLoop):
         self._turns = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Home]] = []
         self._numbers = count()
+        self._tasks = count()
         self._able: list[Home] = []
         self._halted = False
         self.over = False
@@ -226,6 +228,10 @@ class FleetLoop(asyncio.BaseEventLoop):
 
     # -- what asyncio asks of a loop
 
+    def number(self) -> int:
+        """Return the number of the next task."""
+        return next(self._tasks)
+
     def create_future(self) -> asyncio.Future[Any]:
         """Make a future of this loop."""
         return asyncio.Future(loop=self)
@@ -234,7 +240,7 @@ class FleetLoop(asyncio.BaseEventLoop):
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **_: object
     ) -> asyncio.Task[T]:
         """Make a task of the current process."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = NumberedTask(coro, number=self.number(), loop=self, name=name, context=context)
         (HOME.get() if context is None else context[HOME]).keep(task)
         return task
 

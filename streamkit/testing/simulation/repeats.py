@@ -5,6 +5,7 @@ under one lease ..................... never
 what a checkpoint covers ............ never
 more than the window of the shard ... never
 after the grace of a SIGTERM ran out  yes                          -- it ended too late to be checkpointed
+what was done ahead of a trimmed gap  yes                          -- the bits count from a record that is gone
 after a hand-over ................... never
 after a crash, or a sleep ........... what one interval holds      -- if the table took the checkpoints
 """
@@ -55,6 +56,8 @@ class Repeats:
             self._violated("a crash repeats no more than the window", f"{entry}, {ahead} beyond the frontier: {row!r}")
         elif (last.ended or 0.0) > last.process.cut_at:
             self._saw("repeat after the grace")
+        elif self._book.forgotten(row, entry):
+            self._saw("repeat over a trimmed gap")
         elif (entry.shard, last.epoch) in self.released:
             self._violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
         elif self._prompt:
