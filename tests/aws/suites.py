@@ -1,9 +1,8 @@
 """The contracts of the ports for the AWS adapters, on whatever the fixtures of the importing folder lead to."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
-import boto3
 import pytest
 
 from streamkit.aws.backoff import Backoff
@@ -139,11 +138,14 @@ class TestMailbox(MailboxContract):
         return SqsMailbox(queue, queue.url, chance=SystemChance())
 
     @pytest.fixture
-    def put(self, queue: RefusingQueue, embedded: Mapping[str, str]) -> Callable[[int], object]:
+    def put(self, queue: RefusingQueue) -> Callable[[int], Awaitable[object]]:
         """Put in bodies that are all different."""
-        client = boto3.client("sqs", endpoint_url=embedded["AWS_ENDPOINT_URL"], region_name="us-east-1")
-        send = client.send_message
-        return lambda number: [send(QueueUrl=queue.url, MessageBody=f"letter {n}") for n in range(number)]
+
+        async def put(number: int) -> None:
+            for n in range(number):
+                await queue.call("SendMessage", QueueUrl=queue.url, MessageBody=f"letter {n}")
+
+        return put
 
 
 class TestStandardQueue(DeadLettersContract, RefusalsContract):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -105,9 +105,13 @@ class TestMailbox(MailboxContract):
         return MemoryMailbox(clock, poll_seconds=0.0)
 
     @pytest.fixture
-    def put(self, mailbox: MemoryMailbox) -> Callable[[int], object]:
+    def put(self, mailbox: MemoryMailbox) -> Callable[[int], Awaitable[object]]:
         """Put letters in."""
-        return lambda number: mailbox.put(*(letter(record(n)) for n in range(number)))
+
+        async def put(number: int) -> None:
+            mailbox.put(*(letter(record(n)) for n in range(number)))
+
+        return put
 
 
 class TestMemory(MemoryContract):

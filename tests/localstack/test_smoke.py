@@ -170,19 +170,21 @@ def drain(connect: Connect, stream: str, shard: str, *, enough: int | None = Non
 
 
 def drain_table(connect: Connect, table: str, *, enough: int) -> list[Any]:
-    """Read a table's stream until it gave enough changes."""
+    """Read the shards of a table's stream in turn until they gave enough changes."""
     streams = connect("dynamodbstreams")
     arn = connect("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-    (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
-        "ShardIterator"
+    iterators = [
+        streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+            "ShardIterator"
+        ]
+        for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
     ]
     changes: list[Any] = []
     for _ in range(CALLS):
-        answer = streams.get_records(ShardIterator=iterator)
-        changes += answer["Records"]
-        iterator = answer.get("NextShardIterator")
-        if len(changes) >= enough or iterator is None:
+        answers = [streams.get_records(ShardIterator=iterator) for iterator in iterators]
+        changes += [change for answer in answers for change in answer["Records"]]
+        iterators = [each for answer in answers if (each := answer.get("NextShardIterator"))]
+        if len(changes) >= enough or not iterators:
             break
     return changes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -65,17 +65,17 @@ class RedrivenContract:
 @pytest.mark.contract
 @pytest.mark.asyncio
 class MailboxContract:
-    """Fixtures `mailbox`: an empty queue; `put`: a call that puts in so many letters."""
+    """Fixtures `mailbox`: an empty queue; `put`: an asynchronous call that puts in so many letters."""
 
     async def test_an_empty_queue_shows_nothing(self, mailbox: Mailbox) -> None:
         """After a moment."""
         assert list(await mailbox.take(10)) == []
 
     async def test_what_is_taken_is_out_of_sight_until_it_is_put_back(
-        self, mailbox: Mailbox, put: Callable[[int], object]
+        self, mailbox: Mailbox, put: Callable[[int], Awaitable[object]]
     ) -> None:
         """Each letter is given to one, whole."""
-        put(3)
+        await put(3)
         taken = [*await mailbox.take(2), *await mailbox.take(10)]
         assert len({each.body for each in taken}) == 3
         assert list(await mailbox.take(10)) == []
@@ -84,9 +84,9 @@ class MailboxContract:
         again = [*await mailbox.take(10), *await mailbox.take(10)]
         assert {each.body for each in again} == {each.body for each in taken}
 
-    async def test_what_is_deleted_is_gone(self, mailbox: Mailbox, put: Callable[[int], object]) -> None:
+    async def test_what_is_deleted_is_gone(self, mailbox: Mailbox, put: Callable[[int], Awaitable[object]]) -> None:
         """And may be deleted, kept and put back again without harm."""
-        put(12)
+        await put(12)
         taken = [*await mailbox.take(10), *await mailbox.take(10)]
         assert len(taken) == 12
         await mailbox.delete(taken[:11])
