@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 PATIENCE = Backoff(base_seconds=0.2, limit_seconds=5.0, tries=6)
 POLL_SECONDS = 1
 """A long poll asks every server of the queue; a short one only some, and may miss letters."""
-GONE = frozenset({"ReceiptHandleIsInvalid", "AWS.SimpleQueueService.MessageNotInflight", "InvalidParameterValue"})
+GONE = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "AWS.SimpleQueueService.MessageNotInflight",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",  # LocalStack's name of the same
+    }
+)
 """Why a receipt is good for nothing: the letter is deleted, or in sight again."""
 
 
