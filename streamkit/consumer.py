@@ -169,8 +169,8 @@ class Consumer:
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
-        yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
-        yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
+        yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency
+        yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size
         window = self.checkpoint.window
         yield (
             not self.batches or self.batch_size <= window,
@@ -202,7 +202,7 @@ class Consumer:
         )
         factor = self.parallelization_factor
         yield _is_a(self.partial_responses, bool), "partial_responses: expected True or False", self.partial_responses
-        yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor  # noqa: PLR2004
+        yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor
 
     @property
     def table(self) -> str:

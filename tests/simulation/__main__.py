@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it talks to a terminal
 """Run seeds of the simulation, or look at one.
 
     python -m tests.simulation --seeds 0-9999 --jobs 2     a campaign

@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it talks to a terminal
 """Protocol rules broken on purpose in a copy of the package: how many seeds until the simulation notices."""
 
 from __future__ import annotations
