@@ -1,9 +1,12 @@
 """What holds in every test run: nobody's AWS account is touched, and a busy machine is not judged."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 from hypothesis import settings
 
 from streamkit.testing.endpoint import endpoint_process
@@ -26,6 +29,14 @@ def no_account() -> Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_loader() -> Iterator[None]:
+    """Let the SDK read its descriptions of services once, not for every session: half the price of a test's clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(create_loader))
         yield
 
 
