@@ -63,7 +63,7 @@ class Heart:
         return set(self.member.holds) <= {shard for shard, _ in self._held}
 
     def _wake(self) -> None:
-        if self._resting is not None:
+        if self._resting is not None and not self._resting.expired():
             self._resting.reschedule(asyncio.get_running_loop().time())
 
     async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
