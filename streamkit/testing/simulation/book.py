@@ -31,7 +31,17 @@ class Run:
     began: float
     effect: float | None = None
     ended: float | None = None
-    fine: bool = False
+    error: BaseException | None = None
+    """What it ended with, if not well."""
+
+    @property
+    def fine(self) -> bool:
+        """Say whether it ended well."""
+        return self.ended is not None and self.error is None
+
+    def under_way(self, now: float) -> bool:
+        """Say whether it has begun and not ended."""
+        return self.ended is None or self.ended > now
 
 
 @dataclass(slots=True)
@@ -172,6 +182,16 @@ class Book:
     def forgotten(self, row: ShardRow, entry: Entry) -> bool:
         """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17)."""
         return self._bits_lost(row) and entry in self.done(row)
+
+    def dropped(self, before: ShardRow, row: ShardRow) -> list[Entry]:
+        """Return the records that the row named as done before, and does not cover any more (rule 17)."""
+        passed = self.passed(row)
+        edge = self.log[row.id][passed - 1].sequence if passed else -1
+        ahead = [entry for entry in self.done(before) if entry.sequence > edge]
+        if not ahead or self._bits_lost(before):
+            return []
+        kept = {entry.number for entry in self.done(row)}
+        return [entry for entry in ahead if entry.number not in kept]
 
     def _bits_lost(self, row: ShardRow) -> bool:
         first = row.progress.first

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.testing.simulation.book import Book, Run
+from streamkit.testing.simulation.letters import Letters
 from streamkit.testing.simulation.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Referee:
         self.violation: str | None = None
         self.book = Book(loop.time, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
+        self.letters = Letters(mix, self.book, violated=self.violated)
         self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
         self._history = history
@@ -72,11 +74,6 @@ class Referee:
         """When a worker left or was declared dead."""
         self._offers = Counter[str]()
         """How often each shard was handed over since a worker or a shard came or went."""
-        rates = mix.rates
-        self._hindered = bool(
-            rates.slow or rates.sink_outages or rates.lost_effects or rates.stops or rates.stop_at_request
-        )
-        """Whether a handler that has no fault of its own may fail or run out of time."""
 
     # -- verdicts
 
@@ -155,11 +152,12 @@ class Referee:
         if at < len(entries) and entries[at].number < entry.number and entries[at] is not entry:
             self.violated("order per key", f"{entry} took effect before {entries[at]}")
 
-    def ended(self, process: Process, record: Record, run: Run, *, fine: bool) -> None:
-        """A handler ends."""
+    def ended(self, process: Process, record: Record, run: Run, error: BaseException | None = None) -> None:
+        """A handler ends: well, or with an error."""
         run.ended = self._loop.time()
-        run.fine = fine
-        if not fine:
+        run.error = error
+        self.letters.ended(self.book.of(record), run)
+        if error is not None:
             self._note(process.name, f"fails {self.book.of(record)}")
 
     # -- dead letters
@@ -171,15 +169,7 @@ class Referee:
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
         entry.letter = condition
-        if condition == "Poison":
-            fit = entry.behaviour == "poison"
-        elif condition == "Parked":
-            fit = any(each.letter for each in self.book.by_key[entry.key] if each.number < entry.number)
-        else:
-            failed = sum(run.process is process and not run.fine for run in entry.runs)
-            fit = failed >= self.mix.attempts and (entry.behaviour != "plain" or self._hindered)
-        if not fit:
-            self.violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
+        self.letters.judge(entry, letter, process)
 
     # -- rows
 
@@ -224,6 +214,8 @@ class Referee:
         if was is not None and (now is None or int(now.sequence_number) < int(was.sequence_number)):
             self.violated("the frontier never moves back", f"{before!r} became {row!r}")
         self._pass(row)
+        for entry in self.book.dropped(before, row):
+            self.violated("a checkpoint forgets nothing", f"{entry} is no longer done in {row!r}")
         for entry in self.book.done(row):
             if not self.book.accounted(entry):
                 self.violated("nothing is lost", f"a done bit of {row.id} names {entry}, which is not settled")
@@ -272,8 +264,11 @@ class Referee:
         self._stirred()
         self._note(process.name, "joined")
 
-    def beat(self, process: Process, member: Member) -> None:
-        """A heartbeat took effect."""
+    def beat(self, process: Process, member: Member, *, before: Member | None) -> None:
+        """A heartbeat took effect upon a row that was like this."""
+        if before is None or before.state != "alive":
+            state = "gone" if before is None else before.state
+            self.violated("the gone stay gone", f"{member.worker} of {process.name}, {state}, beat again")
         self._beaten[member.worker] = self._loop.time()
         if member.state != "alive":
             self._gone[member.worker] = self._loop.time()

@@ -111,7 +111,7 @@ class TableView(MemoryTable):
         if row is None or row.state != "alive":
             self._process.history.saw("heartbeat of the dead refused")
         super()._beat(member)
-        self._referee.beat(self._process, member)
+        self._referee.beat(self._process, member, before=row)
 
     def _bury(self, seen: Member) -> bool:
         alive = self.worker_rows.get(seen.worker)
