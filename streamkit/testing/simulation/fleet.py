@@ -254,7 +254,7 @@ class Fleet:
         """Return how long a thread takes: now and then longer than the handler may, or than anybody waits."""
         rng, mix = self.weather.rng, self.mix
         drawn = rng.random()
-        if drawn < mix.bad / 200 and not self.quiet:
+        if drawn < mix.bad / 200 + mix.stuck and not self.quiet:
             return mix.timeout + rng.uniform(31.0, 40.0)
         return rng.uniform(0.8, 2.0) * mix.timeout if drawn < mix.bad / 10 else rng.uniform(0.0, 0.2)
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
+from streamkit.events import (
+    CheckpointWritten,
+    RecordsTrimmed,
+    ShardFailed,
+    ShardLost,
+    ShardsOffered,
+    ShardTaken,
+    WorkerFenced,
+)
 from streamkit.testing.simulation.book import Book, Run
 from streamkit.testing.simulation.letters import Letters
 from streamkit.testing.simulation.repeats import Repeats
@@ -70,6 +78,7 @@ class Referee:
         self._held: dict[tuple[str, str], int] = {}
         self._durable: dict[tuple[str, str], str | None] = {}
         self._beaten: dict[str, float] = {}
+        self._open: dict[tuple[str, str], list[Run]] = defaultdict(list)
         self._gone: dict[str, float] = {}
         """When a worker left or was declared dead."""
         self._offers = Counter[str]()
@@ -132,7 +141,17 @@ class Referee:
         if entry.effects:
             self.repeats.judge(entry, run, row)
         entry.runs.append(run)
+        for other in self._under_way(process, entry.shard):
+            if other.epoch != run.epoch:
+                self.violated("one lease at a time", f"{entry} by {process.name} beside an attempt of {other.epoch}")
+        self._open[process.name, entry.shard].append(run)
         return run
+
+    def _under_way(self, process: Process, shard: str) -> list[Run]:
+        """Return the attempts that have not ended."""
+        now, key = self._loop.time(), (process.name, shard)
+        self._open[key] = [run for run in self._open[key] if run.under_way(now)]
+        return self._open[key]
 
     def effect(self, process: Process, record: Record, run: Run) -> None:
         """A handler's effect takes place."""
@@ -187,6 +206,8 @@ class Referee:
         self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
             self.repeats.released.add((row.id, row.epoch))
+            if self._under_way(process, row.id):
+                self.violated("no shard is let go while an attempt runs", f"{row.id} by {process.name}")
         if row.state != "open":
             self._stirred()
         if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
@@ -214,6 +235,8 @@ class Referee:
         if was is not None and (now is None or int(now.sequence_number) < int(was.sequence_number)):
             self.violated("the frontier never moves back", f"{before!r} became {row!r}")
         self._pass(row)
+        if now is not None:
+            self.book.moved(row.id)
         for entry in self.book.dropped(before, row):
             self.violated("a checkpoint forgets nothing", f"{entry} is no longer done in {row!r}")
         for entry in self.book.done(row):
@@ -323,5 +346,11 @@ class Referee:
         elif isinstance(event, RecordsTrimmed):
             self.book.gaps.append(event)
             self._note(process.name, f"reports a gap in {event.shard[-4:]}")
+        elif isinstance(event, ShardLost):
+            self.repeats.lost(process, event.shard, event.epoch)
+        elif isinstance(event, WorkerFenced):
+            for (name, shard), epoch in self._held.items():
+                if name == process.name:
+                    self.repeats.lost(process, shard, epoch)
         elif isinstance(event, ShardFailed):
             self.violated("no loop breaks", f"{event.error} at {event.where}, {event.shard} by {process.name}")
