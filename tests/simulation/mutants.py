@@ -190,7 +190,8 @@ _BROKEN: tuple[Mutant, ...] = (
         "runtimes/lease.py",
         "            await self._leases.write(self.row, wanted, children=children)\n",
         "            try:\n                await self._leases.write(self.row, wanted, children=children)\n"
-        "            except (Throttled, Unanswered):\n                await asyncio.sleep(60.0)\n                raise\n",
+        "            except (Throttled, Unanswered):\n                await asyncio.sleep(60.0)\n"
+        "                raise\n",
     ),
     mutant(
         "a refused letter is taken for sent",

@@ -331,6 +331,12 @@ class Referee:
             if self._offers[shard] > _PATIENCE_WITH_MOVES:
                 self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nothing came or went")
 
+    def _lost(self, process: Process, event: ShardLost | WorkerFenced) -> None:
+        """A process knows that it has lost a shard, or all it held."""
+        for (name, shard), epoch in self._held.items():
+            if name == process.name and (isinstance(event, WorkerFenced) or event.shard == shard):
+                self.repeats.lost(process, shard, epoch)
+
     def event(self, process: Process, event: Event) -> None:
         """A process reports an event."""
         self._history.saw(event.name)
@@ -346,11 +352,7 @@ class Referee:
         elif isinstance(event, RecordsTrimmed):
             self.book.gaps.append(event)
             self._note(process.name, f"reports a gap in {event.shard[-4:]}")
-        elif isinstance(event, ShardLost):
-            self.repeats.lost(process, event.shard, event.epoch)
-        elif isinstance(event, WorkerFenced):
-            for (name, shard), epoch in self._held.items():
-                if name == process.name:
-                    self.repeats.lost(process, shard, epoch)
+        elif isinstance(event, (ShardLost, WorkerFenced)):
+            self._lost(process, event)
         elif isinstance(event, ShardFailed):
             self.violated("no loop breaks", f"{event.error} at {event.where}, {event.shard} by {process.name}")
