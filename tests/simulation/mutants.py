@@ -116,7 +116,13 @@ _BROKEN: tuple[Mutant, ...] = (
     ),
     shared("a tombstone is removed too early"),
     shared("a retry overlaps a timed-out attempt"),
-    shared("a cancelled shard goes on in its thread"),
+    mutant(
+        "a shard is let go while an attempt runs",
+        "8",
+        "runtimes/shard.py",
+        "        self._engine.stop()\n",
+        "        self._engine.stop()\n        self._early = asyncio.get_running_loop().create_task(self._finish())\n",
+    ),
     mutant(
         "a child does not wait for its parents",
         "11",
