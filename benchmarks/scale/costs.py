@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any
 
@@ -49,12 +49,23 @@ class Load:
     """Requests and units a second."""
 
     requests: float
-    writes: float
-    reads: float
-    shard_writes: float
+    checkpoints: float
     """Write units on the shard rows."""
+    beats: float
+    """Write units on the worker rows."""
+    reads: float
     look_reads: float = 0.0
-    """Read units on the worker rows."""
+    """Read units on the worker rows: a part of `reads`."""
+
+    @property
+    def writes(self) -> float:
+        """Write units on all rows."""
+        return self.checkpoints + self.beats
+
+    def since(self, before: Load, *, seconds: float) -> Load:
+        """Of two bills, return what came between them, a second."""
+        spent = {each.name: (getattr(self, each.name) - getattr(before, each.name)) / seconds for each in fields(self)}
+        return Load(**spent)
 
 
 # Sizes
@@ -158,13 +169,12 @@ def ours(shards: int, workers: int, *, busy: bool = True) -> Load:
     beats = workers * BEATS / LEASE
     looks = workers / (tick(workers) + 2 * LATENCY)
     look_reads = looks * spread(workers * member_bytes(held), worker_buckets(shards))
-    shard_writes = checkpoints * units(shard_bytes(), WRITE_UNIT)
     return Load(
         requests=checkpoints + beats + looks * worker_buckets(shards),
-        writes=shard_writes + beats * units(member_bytes(held), WRITE_UNIT),
+        checkpoints=checkpoints * units(shard_bytes(), WRITE_UNIT),
+        beats=beats * units(member_bytes(held), WRITE_UNIT),
         reads=look_reads + workers * rows_units(shards) / max(LEASE, SELDOM * pause(shards, workers)),
         look_reads=look_reads,
-        shard_writes=shard_writes,
     )
 
 
@@ -173,11 +183,11 @@ def kcl(shards: int, *, busy: bool = True) -> Load:
 
     In its favour: its rows are as small as ours, and its leader election, worker metrics and lease discovery are free.
     """
-    writes = shards / KCL_RENEWAL + (shards / INTERVAL if busy else 0.0)
-    scan = shards * shard_bytes()
+    renewals, checkpoints = shards / KCL_RENEWAL, (shards / INTERVAL if busy else 0.0)
+    scan, unit = shards * shard_bytes(), units(shard_bytes(), WRITE_UNIT)
     return Load(
-        requests=writes + ceil(scan / 2**20) / KCL_SCAN,
-        writes=writes * units(shard_bytes(), WRITE_UNIT),
+        requests=renewals + checkpoints + ceil(scan / 2**20) / KCL_SCAN,
+        checkpoints=checkpoints * unit,
+        beats=renewals * unit,
         reads=units(scan, READ_UNIT) / KCL_SCAN,
-        shard_writes=0.0,
     )

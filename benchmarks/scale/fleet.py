@@ -64,11 +64,15 @@ class BilledTable(MemoryTable):
         self.units["beat"] += units(_member_bytes(len(member.holds)), WRITE_UNIT)
         await super().beat(member)
 
-    def bill(self) -> tuple[int, int, int]:
-        """Return requests, write units and read units so far."""
-        single = self.requests["write"] + self.requests["take"] + self.requests["bury"] + self.requests["join"]
-        writes = single + self.units["beat"]
-        return sum(self.requests.values()), writes, self.units["rows"] + self.units["members"]
+    def bill(self) -> Load:
+        """Return requests and units so far; a shard's row is smaller than a unit."""
+        return Load(
+            requests=sum(self.requests.values()),
+            checkpoints=self.requests["write"] + self.requests["take"],
+            beats=self.requests["bury"] + self.requests["join"] + self.units["beat"],
+            reads=self.units["rows"] + self.units["members"],
+            look_reads=self.units["members"],
+        )
 
 
 STREAM = Stream("scale", "arn:aws:kinesis:eu-west-1:000000000000:stream/scale", "1", timedelta(days=1))
@@ -212,7 +216,7 @@ class Change:
     """A worker less, or more: seconds until all is well again, and read units spent meanwhile."""
 
     seconds: float
-    reads: int
+    reads: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,13 +240,12 @@ async def measure(shards: int, workers: int, *, busy: bool) -> Measured:
         await _settle(fleet)
         before = fleet.table.bill()
         await asyncio.sleep(WINDOW)
-        spent = [(now - was) / WINDOW for now, was in zip(fleet.table.bill(), before, strict=True)]
+        load = fleet.table.bill().since(before, seconds=WINDOW)
         crash = await _change(fleet, lambda: fleet.kill("worker-000"), fleet.served)
         await _settle(fleet)
         join = await _change(fleet, fleet.start, fleet.balanced)
         for name in [*fleet.workers]:
             fleet.kill(name)
-    load = Load(requests=spent[0], writes=spent[1], reads=spent[2], shard_writes=0.0)
     return Measured(load=load, started=started, crash=crash, join=join)
 
 
@@ -253,7 +256,7 @@ async def _settle(fleet: Fleet) -> None:
 
 
 async def _change(fleet: Fleet, happens: Callable[[], None], over: Callable[[], bool]) -> Change:
-    before = fleet.table.bill()[2]
+    before = fleet.table.bill().reads
     happens()
     seconds = await fleet.until(over)
-    return Change(seconds=seconds, reads=fleet.table.bill()[2] - before)
+    return Change(seconds=seconds, reads=fleet.table.bill().reads - before)
