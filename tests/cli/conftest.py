@@ -32,6 +32,10 @@ def handle(record: Record) -> None:
 """
 
 
+LONGEST_SECONDS = 240
+"""Of a program: less than its test has, and no judgement on a busy machine."""
+
+
 class Outcome(NamedTuple):
     """What became of a command."""
 
@@ -86,7 +90,7 @@ def world() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture
 def program(project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line as a program that works in the embedded world; killed after a minute at most."""
+    """Start the command line as a program that works in the embedded world; killed if it does not end at all."""
     watches: list[threading.Timer] = []
 
     def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -98,7 +102,7 @@ def program(project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., s
             stderr=subprocess.PIPE,
             text=True,
         )
-        watches.append(threading.Timer(60, child.kill))
+        watches.append(threading.Timer(LONGEST_SECONDS, child.kill))
         watches[-1].start()
         return child
 

@@ -122,7 +122,7 @@ def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
     )
     assert operate("init", path, "--queue").status == 0
     (project / "bad").touch()
-    fast = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
+    fast = {"STREAMKIT_CHECKPOINT_LEASE": "5s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
 
     def put(*payloads: str) -> None:
         for each in payloads:

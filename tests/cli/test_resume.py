@@ -69,7 +69,7 @@ def test_a_worker_that_runs_takes_a_resumed_shard_again(
         assert worker.stdout is not None
         assert [worker.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
         worker.terminate()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=240)
 
 
 def test_only_halted_shards_are_found_and_one_may_be_named() -> None:

@@ -77,7 +77,7 @@ def test_a_signal_drains(program: Program, ready: Stage, number: signal.Signals)
     with program("run", path) as child:
         begun(child)
         child.send_signal(number)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=240)
     assert child.returncode == 0
     assert out == "done\n"
     names = [event["event"] for event in logged(err)]
@@ -95,7 +95,7 @@ def test_the_second_interrupt_exits_at_once(program: Program, ready: Stage) -> N
         assert child.stderr is not None
         assert any('"worker.draining"' in line for line in child.stderr)
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=10)
+        child.communicate(timeout=240)
     assert child.returncode == 130
 
 
@@ -104,7 +104,7 @@ def test_a_handler_that_outlives_the_grace_period_is_left_for_the_next_worker(pr
     with program("run", ready("slow", "x", handler=FOREVER), "--grace", "0.2") as child:
         begun(child)
         child.terminate()
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=240)
     assert child.returncode == 0
     assert logged(err)[-1]["handled"] == 0
 

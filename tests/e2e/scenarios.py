@@ -65,7 +65,7 @@ def deploy(stage: Stage, chance: Random, *, beside: bool, terms: Terms) -> Outco
             fresh = stage.worker(*terms)
             eventually(lambda: bool(fresh.names()), "the successor has joined")
         load.goes_on(chance.uniform(0.0, 1.0))
-        shards, at = leaving.shards(), time.time()
+        shards, at = _held_by(leaving), time.time()
         leaving.signal(signal.SIGTERM)
         handover = _taken_over(stage, shards, leaving, since=at)
         leaving.end()
@@ -77,7 +77,7 @@ def crash(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     with stage.load(chance, Pace(slow=0.004)) as load:
         _, victim = _shared_by(stage, 2, terms)
         load.goes_on(chance.uniform(0.5, 0.5 + terms.lease / 4 + terms.interval))
-        shards, at = victim.shards(), time.time()
+        shards, at = _held_by(victim), time.time()
         victim.kill()
         handover = _taken_over(stage, shards, victim, since=at)
     return _outcome(stage, load, since=at, handover=handover, also=lambda evidence: _older_repeats(evidence, victim))
@@ -88,7 +88,7 @@ def pause(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     with stage.load(chance) as load:
         awake, sleeper = _shared_by(stage, 2, terms)
         load.goes_on(chance.uniform(0.0, terms.lease / 4 + terms.interval))
-        shards, at = sleeper.shards(), time.time()
+        shards, at = _held_by(sleeper), time.time()
         sleeper.signal(signal.SIGSTOP)
         handover = _taken_over(stage, shards, sleeper, since=at)
         eventually(lambda: time.time() - at >= 3 * terms.lease, "three leases are over")
@@ -155,6 +155,12 @@ def _shared_by(stage: Stage, workers: int, terms: Terms) -> list[Process]:
     eventually(lambda: all(len(worker.shards()) == share for worker in fleet), "each worker holds its share")
     eventually(lambda: all(_works(stage, worker, since=0.0) for worker in fleet), "each worker has handled a record")
     return fleet
+
+
+def _held_by(worker: Process) -> Sequence[str]:
+    """Return the shards of a worker, once it has any: on a busy machine it may have just lost them."""
+    eventually(lambda: bool(worker.shards()), "it holds a shard")
+    return worker.shards()
 
 
 def _works(stage: Stage, worker: Process, *, since: float) -> bool:
