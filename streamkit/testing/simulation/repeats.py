@@ -95,7 +95,8 @@ class Repeats:
         lost = self._lost.get((last.process.name, entry.shard, last.epoch))
         if not causes and self._prompt:
             self._violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
-        end = min([*causes, *([] if lost is None else [lost])], default=0.0)
+        known = causes if lost is None else [*causes, lost]
+        end = min(known) if known else 0.0
         late = end - (last.ended or 0.0)
         if late > self._slack and (self._prompt or not self._kept_trying(entry.shard, last.process, end)):
             self._violated(
