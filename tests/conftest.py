@@ -19,6 +19,7 @@ settings.register_profile("thorough", settings.get_profile("streamkit"), max_exa
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "streamkit"))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run one worker more than there are cores: whoever tests real processes mostly waits for them."""
     return (os.cpu_count() or 1) + 1

@@ -16,7 +16,7 @@ from streamkit.ports import Ports, Registration
 from streamkit.runtimes.carrying import Carrying
 from streamkit.runtimes.identity import same_stream
 from streamkit.runtimes.incarnation import Incarnation
-from streamkit.runtimes.process import Opened
+from streamkit.runtimes.process import Opened, Stopping
 from streamkit.runtimes.setup import handling_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class Crew:
             ports = await stack.enter_async_context(process.world.open(consumer, process.report))
             if consumer.source.changes:
                 ports = replace(ports, source=Carrying(ports.source))
-            registration = await self._register(ports)
+            try:
+                registration = await self._register(ports)
+            except Stopping:
+                return
             rows = await stack.enter_async_context(process.world.rows(consumer, registration))
             state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
             threads = Threads(min(16 * consumer.concurrency, _THREADS), name=f"streamkit-{consumer.name}")

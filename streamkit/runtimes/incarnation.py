@@ -25,6 +25,7 @@ from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.fence import Fence
 from streamkit.runtimes.heart import Heart, start_thread
 from streamkit.runtimes.lease import Lease
+from streamkit.runtimes.process import Stopping
 from streamkit.runtimes.setup import rules_of
 from streamkit.runtimes.shard import ShardRun, Terms
 from streamkit.runtimes.waiting import came
@@ -70,7 +71,7 @@ class Incarnation:
         """Join, work until the process stops or the fence is down, and leave."""
         try:
             await self._join()
-        except DeclaredDead:  # the answers came so late that others gave it up: the next incarnation tries
+        except (DeclaredDead, Stopping):  # the answers came so late that others gave it up: the next incarnation tries
             return
         async with self._beating():
             await self._work()

@@ -39,12 +39,25 @@ class Process:
     on_stuck: Callable[[], None]
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a request to the table returns, however long the table takes to answer."""
+        """Return what a request to the table returns, however long the table takes to answer.
+
+        Raises `Stopping` instead of asking once more where the worker is to stop: nobody waits for a start any longer.
+        """
         wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=2), chance=self.chance)
-        return await insist(call, wait, self._delayed)
+
+        async def attempt() -> T:
+            if self.stop.is_set():
+                raise Stopping
+            return await call()
+
+        return await insist(attempt, wait, self._delayed)
 
     def _delayed(self, error: str, _seconds: float) -> None:
         self.report(CoordinationDelayed(worker=self.name, error=error))
+
+
+class Stopping(Exception):
+    """The worker is to stop, and what it was about to begin has not begun."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,3 +208,17 @@ def test_a_worker_that_leaves_a_broken_shard_alone_for_a_while_is_not_idle() -> 
         assert cluster.seen == set(range(10))
 
     simulate(main)
+
+
+@pytest.mark.parametrize("method", ["recorded", "join"])
+def test_a_worker_that_waits_for_its_table_to_begin_with_stops_when_told_to(method: str) -> None:
+    """Nobody waits for its start any longer, and it has nothing to finish."""
+
+    async def main(cluster: Cluster) -> None:
+        Refusals(cluster.world.table, method, Throttled("too fast"))
+        process = cluster.start(cluster.consumer(checkpoint=SMALL))
+        await asyncio.sleep(30)
+        process.drain()
+        assert await ended(cluster, process, within=3) == []
+
+    simulate(main)
