@@ -35,7 +35,9 @@ from streamkit.events import Event
 from streamkit.runtimes.setup import handling_of, rules_of
 from streamkit.runtimes.worker import Options, Worker
 
-UNPACED = Pacing(calls_per_second=1e9, bytes_per_second=1e15, idle_seconds=0.05, idle_limit_seconds=0.05)
+UNPACED = Pacing(calls_per_second=1e9, bytes_per_second=1e15)
+"""As fast as answers come; a shard that has brought everything is polled at the usual pace, as in use."""
+NEVER_IDLE = changed(UNPACED, idle_seconds=0.0, idle_limit_seconds=0.0)
 
 
 def counting(kind: str, meter: Meter, done: Callable[[], object]) -> Consumer:
@@ -138,7 +140,7 @@ async def poll(meter: Meter) -> None:
     async with Aws(settings=AwsSettings(), report=lambda _: None) as aws:
         call = await aws.call("kinesis")
         source = KinesisSource(call, stream=STREAM, clock=clock, chance=chance, report=lambda _: None)
-        source.settings = changed(source.settings, pacing=UNPACED)
+        source.settings = changed(source.settings, pacing=NEVER_IDLE)
         shards = await source.shards()
         readers = [source.reader(shard, "TRIM_HORIZON") for shard in shards]
         for reader in readers:
