@@ -8,6 +8,7 @@ aggregates apart.
 """
 
 import asyncio
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from streamkit.runtimes.worker import Options, Worker
 
 UNPACED = Pacing(calls_per_second=1e9, bytes_per_second=1e15)
 """As fast as answers come; a shard that has brought everything is polled at the usual pace, as in use."""
+LEAN = not os.environ.get("BENCH_SDK")
+"""Whether records are asked for without the SDK, as is usual."""
 NEVER_IDLE = changed(UNPACED, idle_seconds=0.0, idle_limit_seconds=0.0)
 
 
@@ -90,7 +93,7 @@ async def work(kind: str, meter: Meter) -> None:
     async with Aws(settings=AwsSettings(lease_answer_seconds=15.0), report=lambda _: None) as aws:
         await schema.create(await aws.call("dynamodb"), mine.table, clock=clock, protected=False)
     options = Options(until_idle=timedelta(seconds=10))
-    world = Unpaced(clock=clock, chance=chance)
+    world = Unpaced(clock=clock, chance=chance, settings=AwsSettings(lean=LEAN))
     running.append(Worker([mine], world, clock=clock, chance=chance, report=lambda _: None, options=options))
     await running[0].run()
 
@@ -118,7 +121,10 @@ async def read_and_settle(meter: Meter) -> None:
         on_stuck=lambda: None,
     )
     engine = Engine(handling_of(mine, state=None, threads=threads, stream_arn=""), settling, surroundings)
-    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws, asyncio.TaskGroup() as group:
+    async with (
+        Aws(settings=AwsSettings(lean=LEAN), report=lambda _: None, clock=clock) as aws,
+        asyncio.TaskGroup() as group,
+    ):
         call = await aws.call("kinesis")
         source = KinesisSource(call, stream=STREAM, clock=clock, chance=chance, report=lambda _: None)
         source.settings = changed(source.settings, pacing=UNPACED)
@@ -137,7 +143,7 @@ async def read_and_settle(meter: Meter) -> None:
 async def poll(meter: Meter) -> None:
     """Ask every shard of a quiet stream, by a reader each."""
     clock, chance = SystemClock(), SystemChance()
-    async with Aws(settings=AwsSettings(), report=lambda _: None) as aws:
+    async with Aws(settings=AwsSettings(lean=LEAN), report=lambda _: None, clock=clock) as aws:
         call = await aws.call("kinesis")
         source = KinesisSource(call, stream=STREAM, clock=clock, chance=chance, report=lambda _: None)
         source.settings = changed(source.settings, pacing=NEVER_IDLE)

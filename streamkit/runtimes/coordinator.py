@@ -216,14 +216,22 @@ class Coordinator:
 
     async def _take(self, wanted: Sequence[ShardRow], group: asyncio.TaskGroup) -> None:
         """Take shards at once, and run each that was had; then raise what went wrong with another, if anything did."""
-        takes = [take(self._rows.leases, seen, me=self._me, chance=self._chance) for seen in wanted]
-        taken = await asyncio.gather(*takes, return_exceptions=True)
+        async with asyncio.TaskGroup() as takes:
+            tasks = [takes.create_task(self._try_to_take(seen)) for seen in wanted]
+        taken = [task.result() for task in tasks]
         for seen, row in zip(wanted, taken, strict=True):
             if isinstance(row, ShardRow) and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
         for error in taken:
-            if isinstance(error, BaseException):
+            if isinstance(error, WorldError):
                 raise error
+
+    async def _try_to_take(self, seen: ShardRow) -> ShardRow | WorldError | None:
+        """Return the row of a shard that was had, or what is wrong with the table: other takes go on."""
+        try:
+            return await take(self._rows.leases, seen, me=self._me, chance=self._chance)
+        except WorldError as error:
+            return error
 
     def _offer(self, moves: Sequence[Move]) -> None:
         """Hand shards over: all of the plan at once, and nothing more until they are gone."""
