@@ -16,15 +16,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.changes import encode_changes
+
 FIRST = 49590338271490256608559692538361571095921575989136588898
 """A sequence number of 56 digits, as Kinesis gives them."""
 TOP = 2**128
 CREATED = 1_700_000_000
 STREAM = "bench"
+TABLE_ARN = f"arn:aws:dynamodb:us-east-1:123456789012:table/{STREAM}"
+LABEL = "2026-01-01T00:00:00.000"
 
 
 def encode(records: int, *, answer: int, size: int, keys: int) -> list[bytes]:
-    """Return the records of one shard as JSON, one piece an answer."""
+    """Return the records of one shard as JSON, one piece an answer. Of no size are changes, with both images."""
+    if not size:
+        return [encode_changes(range(n, min(n + answer, records))) for n in range(0, records, answer)]
     data = base64.b64encode(b"x" * size).decode()
     arrived = time.time() - 60
     pieces: list[bytes] = []
@@ -65,7 +71,7 @@ class Stream:
         self._pieces = pieces
         self._shards = [
             {
-                "ShardId": f"shardId-{n:012d}",
+                "ShardId": f"shardId-{n:020d}",
                 "HashKeyRange": {
                     "StartingHashKey": str(TOP * n // shards),
                     "EndingHashKey": str(TOP * (n + 1) // shards - 1),
@@ -99,17 +105,18 @@ class Stream:
             "StreamCreationTimestamp": CREATED,
             "EnhancedMonitoring": [],
         }
-        match operation:
-            case "GetShardIterator":
-                return {"ShardIterator": f"{request['ShardId']}/0"}
-            case "ListShards":
-                return {"Shards": self._shards}
-            case "DescribeStreamSummary":
-                return {"StreamDescriptionSummary": {**stream, "OpenShardCount": len(self._shards)}}
-            case "DescribeStream":
-                return {"StreamDescription": {**stream, "Shards": self._shards, "HasMoreShards": False}}
-            case _:
-                return {}
+        plainly: dict[str, dict[str, Any]] = {
+            "ListStreams": {"Streams": [{"StreamArn": f"{TABLE_ARN}/stream/{LABEL}", "TableName": STREAM}]},
+            "DescribeTable": {
+                "Table": {"TableArn": TABLE_ARN, "CreationDateTime": CREATED, "LatestStreamArn": TABLE_ARN}
+            },
+            "ListShards": {"Shards": self._shards},
+            "DescribeStreamSummary": {"StreamDescriptionSummary": {**stream, "OpenShardCount": len(self._shards)}},
+            "DescribeStream": {"StreamDescription": {**stream, "Shards": self._shards, "HasMoreShards": False}},
+        }
+        if operation == "GetShardIterator":
+            return {"ShardIterator": f"{request['ShardId']}/0"}
+        return plainly.get(operation, {})
 
 
 class Connection(asyncio.Protocol):
@@ -148,7 +155,15 @@ class Connection(asyncio.Protocol):
             self._transport.writelines([head.encode(), *parts])
 
 
-OPERATIONS = ("GetRecords", "GetShardIterator", "ListShards", "DescribeStreamSummary", "DescribeStream")
+OPERATIONS = (
+    "GetRecords",
+    "GetShardIterator",
+    "ListShards",
+    "DescribeStreamSummary",
+    "DescribeStream",
+    "ListStreams",
+    "DescribeTable",
+)
 
 
 def _header(head: str, name: str) -> str:
