@@ -65,7 +65,7 @@ def powertools(meter: Meter) -> Function:
     batch: Any = importlib.import_module("aws_lambda_powertools.utilities.batch")
     processor = batch.BatchProcessor(event_type=batch.EventType.KinesisDataStreams)
 
-    def handle(record: Any) -> None:  # noqa: ANN401 - Powertools' own record
+    def handle(record: Any) -> None:
         meter.seen += bool(record.kinesis.data_as_bytes())
 
     return lambda event: batch.process_partial_response(

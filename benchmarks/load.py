@@ -20,6 +20,10 @@ from benchmarks.changes import encode_changes
 
 FIRST = 49590338271490256608559692538361571095921575989136588898
 """A sequence number of 56 digits, as Kinesis gives them."""
+LEAD = int(str(FIRST)[:3])
+_LEADING = b'"SequenceNumber":"%d' % LEAD
+MOST_LAPS = 1_000 - LEAD
+"""How often the same answers can follow each other with higher numbers."""
 TOP = 2**128
 CREATED = 1_700_000_000
 STREAM = "bench"
@@ -67,8 +71,9 @@ def _field(number: int, content: bytes) -> bytes:
 class Stream:
     """What the operations return."""
 
-    def __init__(self, pieces: list[bytes], shards: int) -> None:
+    def __init__(self, pieces: list[bytes], shards: int, laps: int) -> None:
         self._pieces = pieces
+        self._laps = laps
         self._shards = [
             {
                 "ShardId": f"shardId-{n:020d}",
@@ -90,9 +95,12 @@ class Stream:
     def _records(self, iterator: str) -> list[bytes]:
         shard, _, place = iterator.rpartition("/")
         n = int(place)
-        left = max(0, len(self._pieces) - n - 1)
-        piece = self._pieces[n] if n < len(self._pieces) else b"[]"
-        following = n + 1 if n < len(self._pieces) else n
+        left = max(0, self._laps * len(self._pieces) - n - 1)
+        lap, at = divmod(n, len(self._pieces)) if self._pieces else (self._laps, 0)
+        piece = self._pieces[at] if lap < self._laps else b"[]"
+        if lap:
+            piece = piece.replace(_LEADING, b'"SequenceNumber":"%d' % (LEAD + lap))
+        following = n + 1 if lap < self._laps else n
         tail = f',"NextShardIterator":"{shard}/{following}","MillisBehindLatest":{left * 1000}}}'
         return [b'{"Records":', piece, tail.encode()]
 
@@ -188,9 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("records", "size", "answer", "keys", "shards"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument(
+        "--laps", type=int, default=1, help=f"give the same again with higher numbers, up to {MOST_LAPS}"
+    )
     wanted = parser.parse_args()
     pieces = encode(wanted.records // wanted.shards, answer=wanted.answer, size=wanted.size, keys=wanted.keys)
-    asyncio.run(serve(Stream(pieces, wanted.shards)))
+    asyncio.run(serve(Stream(pieces, wanted.shards, wanted.laps)))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ class Case:
     answer: int = 1_000
     keys: int = 1_000
     shards: int = 1
+    laps: int = 1
+    """How often the records follow each other, with higher numbers."""
 
     def __str__(self) -> str:
         if not self.size:
@@ -60,7 +62,7 @@ class Series:
 @contextmanager
 def load(case: Case) -> Generator[Mapping[str, str]]:
     """Run a load server; yield the variables that lead a subject to it."""
-    options = [f"--{name}={getattr(case, name)}" for name in ("records", "size", "answer", "keys", "shards")]
+    options = [f"--{name}={getattr(case, name)}" for name in ("records", "size", "answer", "keys", "shards", "laps")]
     command = [sys.executable, "-m", "benchmarks.load", *options]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         port = server.stdout.readline().strip() if server.stdout else ""

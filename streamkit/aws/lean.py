@@ -72,8 +72,8 @@ class LeanCall:
     def __init__(
         self,
         sdk: Call,
-        client: Any,  # noqa: ANN401 - the SDK has no types
-        credentials: Any,  # noqa: ANN401 - the same
+        client: Any,
+        credentials: Any,
         *,
         clock: Clock,
         settings: LeanSettings,
@@ -174,7 +174,7 @@ class LeanCall:
             self._left -= self._pattern is None
         return answer
 
-    def _look(self, request: Any, **_: object) -> None:  # noqa: ANN401 - the SDK has no types
+    def _look(self, request: Any, **_: object) -> None:
         """Keep what the SDK is about to send; it sends it all the same."""
         self._seen = request
 
@@ -183,7 +183,7 @@ class LeanCall:
         self._pattern = None
         self._left = max(0, self._left - 1)
 
-    def _learned(self, seen: Any, credentials: Credentials) -> Pattern | None:  # noqa: ANN401 - the SDK has no types
+    def _learned(self, seen: Any, credentials: Credentials) -> Pattern | None:
         """Return the pattern of a request, if it is one that can be made again."""
         headers = {name.lower(): _text(value) for name, value in seen.headers.items()}
         url = urlsplit(seen.url)
