@@ -14,8 +14,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import boto3
-
 from benchmarks.load import FIRST, STREAM
 from benchmarks.meter import EXPECTED, Meter
 from streamkit import Kinesis, Record, consumer
@@ -76,7 +74,8 @@ def powertools(meter: Meter) -> Function:
 def streamkit(meter: Meter) -> Function:
     """Return a consumer's function, which drops what it has handled before."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    boto3.client("dynamodb").create_table(
+    dynamodb: Any = importlib.import_module("boto3").client("dynamodb")
+    dynamodb.create_table(
         TableName=f"streamkit-{name}",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],

