@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-peers fleet isolation pins build clean
+.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-memory bench-peers fleet isolation pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -49,6 +49,9 @@ mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: h
 
 bench: $(VENV)/.dev bench-peers  ## what a record costs, beside bare loops and peers, into docs/performance.md; QUICK=1 prints a part
 	BENCH_PEERS=.cache/bench-peers $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-memory: $(VENV)/.dev  ## memory at full speed for SECONDS=600: it must not grow
+	$(BIN)/python -m benchmarks.memory --seconds $(or $(SECONDS),600)
 
 bench-peers: .cache/bench-peers/.made  ## the peers that `make bench` measures, in an environment of their own
 

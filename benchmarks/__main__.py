@@ -25,7 +25,8 @@ void, ours too.
 
 The bare loops only iterate. streamkit runs its worker with everything on: leases, heartbeats in a thread of their own,
 order per key, time-outs, duplicates dropped, the fence asked before each record, checkpoints in DynamoDB. The quotas of
-a shard (2 MB and 5 calls a second) are kept by none of them. The load server sends answers that it encoded before.
+a shard (2 MB and 5 calls a second) are kept by none of them. For changes the engine runs without worker and
+checkpoints. The load server sends answers that it encoded before.
 
 ![CPU a record](performance.svg)
 """
@@ -35,10 +36,12 @@ CLOSING = """
 
 - A plain `def` handler costs a trip to a thread and back for every record, 50 to 90 us. Where that matters use
   `async def`, or a batch handler.
-- Small answers and empty polls cost what the SDK takes to sign and send a request: the transport is the SDK's own, so
-  that credentials, endpoints, signatures and errors are too.
+- Requests for records go round the SDK once it has shown how (`streamkit.aws.lean`). Where they cannot, behind a proxy
+  for example, small answers and empty polls cost what the SDK takes: about what they cost the bare loop.
+- In Lambda each batch costs two requests to DynamoDB and the reading of the event, which Powertools' BatchProcessor
+  without idempotency does not do.
 - A handler that waits costs a task switch and a lane, as anything does that waits.
-- Not here: DynamoDB Streams, the Lambda path, the KCL.
+- Not here: the KCL, and a run of hours.
 
 ## Settings that help
 

@@ -1,6 +1,6 @@
 """Loops that read to the end and only iterate: no order, no checkpoint, nothing done twice or lost on purpose.
 
-    python -m benchmarks.bare boto3 | aioboto3 | raw | boto3-polls | async-kinesis | aws_kinesis_agg
+    python -m benchmarks.bare boto3 | aioboto3 | raw | boto3-polls | boto3-changes | async-kinesis | aws_kinesis_agg
 
 The last two run in an environment of their own. `boto3-polls` asks quiet shards in turn.
 """
@@ -60,7 +60,7 @@ def raw_loop(meter: Meter) -> None:
     connection = http.client.HTTPConnection(server.hostname or "", server.port)
     place = 0
     while meter.seen < EXPECTED:
-        body = json.dumps({"ShardIterator": f"shardId-000000000000/{place}"})
+        body = json.dumps({"ShardIterator": f"shardId-{0:020d}/{place}"})
         connection.request("POST", "/", body, {"X-Amz-Target": "Kinesis_20131202.GetRecords"})
         answer = connection.getresponse().read()
         meter.begin()
@@ -106,6 +106,25 @@ def boto3_polls(meter: Meter) -> None:
             meter.seen += 1
 
 
+def boto3_changes(meter: Meter) -> None:
+    """Read the changes of a table, and both images of each as Python values."""
+    streams: Any = importlib.import_module("boto3").client("dynamodbstreams")
+    types: Any = importlib.import_module("boto3.dynamodb.types")
+    deserialize = types.TypeDeserializer().deserialize
+    arn = streams.list_streams(TableName=STREAM)["Streams"][0]["StreamArn"]
+    (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+    token = streams.get_shard_iterator(StreamArn=arn, **place)["ShardIterator"]
+    while meter.seen < EXPECTED:
+        answer = streams.get_records(ShardIterator=token)
+        meter.begin()
+        for record in answer["Records"]:
+            for image in ("OldImage", "NewImage"):
+                _ = {name: deserialize(value) for name, value in record["dynamodb"][image].items()}
+            meter.seen += 1
+        token = answer["NextShardIterator"]
+
+
 def deaggregate(meter: Meter) -> None:
     """Take aggregates apart with aws_kinesis_agg."""
     deaggregator: Any = importlib.import_module("aws_kinesis_agg.deaggregator")
@@ -129,6 +148,8 @@ def main(name: str) -> None:
             asyncio.run(aioboto3_loop(meter))
         case "boto3-polls":
             boto3_polls(meter)
+        case "boto3-changes":
+            boto3_changes(meter)
         case "aws_kinesis_agg":
             deaggregate(meter)
         case "async-kinesis":

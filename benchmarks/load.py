@@ -16,15 +16,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.changes import encode_changes
+
 FIRST = 49590338271490256608559692538361571095921575989136588898
 """A sequence number of 56 digits, as Kinesis gives them."""
+LEAD = int(str(FIRST)[:3])
+_LEADING = b'"SequenceNumber":"%d' % LEAD
+MOST_LAPS = 1_000 - LEAD
+"""How often the same answers can follow each other with higher numbers."""
 TOP = 2**128
 CREATED = 1_700_000_000
 STREAM = "bench"
+TABLE_ARN = f"arn:aws:dynamodb:us-east-1:123456789012:table/{STREAM}"
+LABEL = "2026-01-01T00:00:00.000"
 
 
 def encode(records: int, *, answer: int, size: int, keys: int) -> list[bytes]:
-    """Return the records of one shard as JSON, one piece an answer."""
+    """Return the records of one shard as JSON, one piece an answer. Of no size are changes, with both images."""
+    if not size:
+        return [encode_changes(range(n, min(n + answer, records))) for n in range(0, records, answer)]
     data = base64.b64encode(b"x" * size).decode()
     arrived = time.time() - 60
     pieces: list[bytes] = []
@@ -61,11 +71,12 @@ def _field(number: int, content: bytes) -> bytes:
 class Stream:
     """What the operations return."""
 
-    def __init__(self, pieces: list[bytes], shards: int) -> None:
+    def __init__(self, pieces: list[bytes], shards: int, laps: int) -> None:
         self._pieces = pieces
+        self._laps = laps
         self._shards = [
             {
-                "ShardId": f"shardId-{n:012d}",
+                "ShardId": f"shardId-{n:020d}",
                 "HashKeyRange": {
                     "StartingHashKey": str(TOP * n // shards),
                     "EndingHashKey": str(TOP * (n + 1) // shards - 1),
@@ -84,9 +95,12 @@ class Stream:
     def _records(self, iterator: str) -> list[bytes]:
         shard, _, place = iterator.rpartition("/")
         n = int(place)
-        left = max(0, len(self._pieces) - n - 1)
-        piece = self._pieces[n] if n < len(self._pieces) else b"[]"
-        following = n + 1 if n < len(self._pieces) else n
+        left = max(0, self._laps * len(self._pieces) - n - 1)
+        lap, at = divmod(n, len(self._pieces)) if self._pieces else (self._laps, 0)
+        piece = self._pieces[at] if lap < self._laps else b"[]"
+        if lap:
+            piece = piece.replace(_LEADING, b'"SequenceNumber":"%d' % (LEAD + lap))
+        following = n + 1 if lap < self._laps else n
         tail = f',"NextShardIterator":"{shard}/{following}","MillisBehindLatest":{left * 1000}}}'
         return [b'{"Records":', piece, tail.encode()]
 
@@ -99,17 +113,18 @@ class Stream:
             "StreamCreationTimestamp": CREATED,
             "EnhancedMonitoring": [],
         }
-        match operation:
-            case "GetShardIterator":
-                return {"ShardIterator": f"{request['ShardId']}/0"}
-            case "ListShards":
-                return {"Shards": self._shards}
-            case "DescribeStreamSummary":
-                return {"StreamDescriptionSummary": {**stream, "OpenShardCount": len(self._shards)}}
-            case "DescribeStream":
-                return {"StreamDescription": {**stream, "Shards": self._shards, "HasMoreShards": False}}
-            case _:
-                return {}
+        plainly: dict[str, dict[str, Any]] = {
+            "ListStreams": {"Streams": [{"StreamArn": f"{TABLE_ARN}/stream/{LABEL}", "TableName": STREAM}]},
+            "DescribeTable": {
+                "Table": {"TableArn": TABLE_ARN, "CreationDateTime": CREATED, "LatestStreamArn": TABLE_ARN}
+            },
+            "ListShards": {"Shards": self._shards},
+            "DescribeStreamSummary": {"StreamDescriptionSummary": {**stream, "OpenShardCount": len(self._shards)}},
+            "DescribeStream": {"StreamDescription": {**stream, "Shards": self._shards, "HasMoreShards": False}},
+        }
+        if operation == "GetShardIterator":
+            return {"ShardIterator": f"{request['ShardId']}/0"}
+        return plainly.get(operation, {})
 
 
 class Connection(asyncio.Protocol):
@@ -148,7 +163,15 @@ class Connection(asyncio.Protocol):
             self._transport.writelines([head.encode(), *parts])
 
 
-OPERATIONS = ("GetRecords", "GetShardIterator", "ListShards", "DescribeStreamSummary", "DescribeStream")
+OPERATIONS = (
+    "GetRecords",
+    "GetShardIterator",
+    "ListShards",
+    "DescribeStreamSummary",
+    "DescribeStream",
+    "ListStreams",
+    "DescribeTable",
+)
 
 
 def _header(head: str, name: str) -> str:
@@ -173,9 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("records", "size", "answer", "keys", "shards"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument(
+        "--laps", type=int, default=1, help=f"give the same again with higher numbers, up to {MOST_LAPS}"
+    )
     wanted = parser.parse_args()
     pieces = encode(wanted.records // wanted.shards, answer=wanted.answer, size=wanted.size, keys=wanted.keys)
-    asyncio.run(serve(Stream(pieces, wanted.shards)))
+    asyncio.run(serve(Stream(pieces, wanted.shards, wanted.laps)))
 
 
 if __name__ == "__main__":

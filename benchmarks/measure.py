@@ -15,20 +15,24 @@ SPREAD = 0.25
 """Between the quartiles of a ratio, as a part of it: beyond it no ratio is printed."""
 PEERS = Path(os.environ.get("BENCH_PEERS", ROOT / ".cache" / "bench-peers"))
 """The environment of the peers, whose dependencies do not go with ours."""
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One stream: so many records of so many bytes, in answers of so many, over keys and shards."""
+    """One stream: so many records of so many bytes (0: changes), in answers of so many, over keys and shards."""
 
     records: int
     size: int = 1_000
     answer: int = 1_000
     keys: int = 1_000
     shards: int = 1
+    laps: int = 1
+    """How often the records follow each other, with higher numbers."""
 
     def __str__(self) -> str:
+        if not self.size:
+            return f"with both images, answers of {self.answer:,}"
         shards = f", {self.shards} shards" if self.shards > 1 else ""
         return f"{self.size:,} B, answers of {self.answer:,}, {self.keys:,} keys{shards}"
 
@@ -58,13 +62,15 @@ class Series:
 @contextmanager
 def load(case: Case) -> Generator[Mapping[str, str]]:
     """Run a load server; yield the variables that lead a subject to it."""
-    options = [f"--{name}={getattr(case, name)}" for name in ("records", "size", "answer", "keys", "shards")]
+    options = [f"--{name}={getattr(case, name)}" for name in ("records", "size", "answer", "keys", "shards", "laps")]
     command = [sys.executable, "-m", "benchmarks.load", *options]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         port = server.stdout.readline().strip() if server.stdout else ""
         try:
             yield {
                 "AWS_ENDPOINT_URL_KINESIS": f"http://127.0.0.1:{port}",
+                "AWS_ENDPOINT_URL_DYNAMODB_STREAMS": f"http://127.0.0.1:{port}",
+                **({} if case.size else {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}),
                 "AWS_DEFAULT_REGION": "us-east-1",
                 "AWS_REGION": "us-east-1",
                 "AWS_ACCESS_KEY_ID": "bench",
@@ -77,13 +83,15 @@ def load(case: Case) -> Generator[Mapping[str, str]]:
 
 
 PEER_SUBJECTS = ("async-kinesis", "aws_kinesis_agg")
-BARE = ("raw", "boto3", "aioboto3", "boto3-polls", *PEER_SUBJECTS)
+BARE = ("raw", "boto3", "aioboto3", "boto3-polls", "boto3-changes", *PEER_SUBJECTS)
+LAMBDA = ("powertools", "lambda")
 
 
 def command(subject: str) -> list[str]:
     """Return how a subject is started."""
     python = str(PEERS / "bin" / "python") if subject in PEER_SUBJECTS else sys.executable
-    return [python, "-m", "benchmarks.bare" if subject in BARE else "benchmarks.ours", subject]
+    module = "bare" if subject in BARE else "functions" if subject in LAMBDA else "ours"
+    return [python, "-m", f"benchmarks.{module}", subject]
 
 
 def rounds(subjects: Sequence[str], environment: Mapping[str, str], *, times: int, expected: int) -> list[Series]:

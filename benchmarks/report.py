@@ -18,6 +18,11 @@ NAMES = {
     "raw": "fetching without decoding (the server's limit)",
     "boto3-polls": "boto3",
     "polls": "**streamkit**'s readers",
+    "boto3-changes": "boto3 and TypeDeserializer, both images",
+    "images": "**streamkit**, both images read",
+    "untouched": "**streamkit**, images not asked for",
+    "powertools": "Powertools' BatchProcessor, without idempotency",
+    "lambda": "**streamkit**, what was handled remembered in DynamoDB",
     "aws_kinesis_agg": "aws_kinesis_agg 1.2.3",
     "expand": "**streamkit**",
 }

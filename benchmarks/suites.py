@@ -45,8 +45,8 @@ def tables(*, quick: bool) -> list[Table]:
     reading = [
         Table("1 KB records", Case(40_000 // part), ALL, READING),
         Table("100 B records", Case(80_000 // part, 100), FEW, READING),
-        Table("10 KB records", Case(8_000 // part, 10_000), FEW, (Goal("async", 0.35, 0.15),)),
-        Table("answers of 100", Case(10_000 // part, answer=100), FEW, (Goal("async", 0.80, 0.15),)),
+        Table("10 KB records", Case(12_000 // part, 10_000), FEW, (Goal("async", 0.35, 0.15),)),
+        Table("answers of 100", Case(40_000 // part, answer=100), FEW, (Goal("async", 0.80, 0.15),)),
         Table("answers of 10,000", Case(80_000 // part, 100, answer=10_000 // part), FEW, READING),
         Table("one key", Case(40_000 // part, keys=1), FEW, READING),
     ]
@@ -67,6 +67,20 @@ def tables(*, quick: bool) -> list[Table]:
             unit="user record",
             calls=200_000 // part,
         ),
+        Table(
+            "changes of a DynamoDB table",
+            Case(20_000 // part, 0),
+            ("boto3-changes", "images", "untouched"),
+            (Goal("images", 0.25, 0.12), Goal("untouched", 0.08, 0.03)),
+            unit="change",
+        ),
+        Table(
+            "Lambda batches of 1,000",
+            Case(0),
+            ("powertools", "lambda"),
+            (Goal("lambda", 1.0, 0.4),),
+            calls=40_000 // part,
+        ),
     ]
     return reading + calls
 
@@ -76,7 +90,10 @@ def growth(*, quick: bool) -> list[tuple[str, Table]]:
     shards = [1, 20] if quick else [1, 20, 200]
     keys = [1, 1_000] if quick else [1, 1_000, 100_000]
     return [
-        *((f"{n:,} shards", Table("", Case(80_000, 100, answer=200, shards=n), ("async",))) for n in shards),
+        *(
+            (f"{n:,} shards", Table("", Case(max(80_000, 2_000 * n), 100, answer=200, shards=n), ("async",)))
+            for n in shards
+        ),
         *((f"{n:,} keys", Table("", Case(100_000, 100, keys=n), ("async",))) for n in keys),
     ]
 

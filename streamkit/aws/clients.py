@@ -19,11 +19,12 @@ from streamkit.aws import decode
 from streamkit.aws.call import Call
 from streamkit.aws.endpoints import is_loopback, is_overridden
 from streamkit.aws.errors import Request, meaning
+from streamkit.aws.lean import LeanCall, LeanSettings
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 
 if TYPE_CHECKING:
-    from streamkit.ports import Report
+    from streamkit.ports import Clock, Report
 
 Session = Any
 """An aioboto3.Session; the SDK is published without types."""
@@ -42,6 +43,8 @@ class AwsSettings(msgspec.Struct, frozen=True):
     connect_seconds: float = 2.0
     answer_seconds: float = 15.0
     """Longest wait for a whole answer of Kinesis, DynamoDB Streams or SQS."""
+    lean: bool = True
+    """Whether records are asked for without the SDK, once it has shown how (`streamkit.aws.lean`)."""
     lease_answer_seconds: float = 2.0
     """The same for DynamoDB, where a lease of a few seconds depends on the answer."""
 
@@ -53,7 +56,9 @@ class AwsSettings(msgspec.Struct, frozen=True):
 class Aws:
     """The clients of one event loop, by service, made when first asked for."""
 
-    def __init__(self, *, settings: AwsSettings, report: Report) -> None:
+    def __init__(self, *, settings: AwsSettings, report: Report, clock: Clock | None = None) -> None:
+        """Without a clock, which tells the time to sign for, all is asked through the SDK."""
+        self._clock = clock
         self._settings = settings
         self._report = report
         self._exit = AsyncExitStack()
@@ -108,7 +113,25 @@ class Aws:
             decode.install(client)
         if service == "dynamodbstreams":
             decode.install_changes(client)
-        return _SdkCall(client, service, within_seconds=self._settings.limit(service))
+        call = _SdkCall(client, service, within_seconds=self._settings.limit(service))
+        if service not in {"kinesis", "dynamodbstreams"} or self._clock is None or not self._settings.lean:
+            return call
+        lean = LeanCall(
+            call, client, await session.get_credentials(), clock=self._clock, settings=self._lean(service, trust)
+        )
+        self._exit.callback(lean.close)
+        return lean
+
+    def _lean(self, service: Service, trust: str | bool) -> LeanSettings:  # noqa: FBT001 - as the SDK says it
+        """Return the limits of the SDK's client for calls without it."""
+        settings = self._settings
+        within = settings.limit(service)
+        return LeanSettings(
+            connections=settings.connections,
+            connect_seconds=min(settings.connect_seconds, within),
+            answer_seconds=within,
+            trust=trust,
+        )
 
     async def _session(self, role: str | None, region: str | None) -> tuple[Session, str | bool]:
         """Return a session in the name of `role`, and what it trusts: a bundle's path, True or False.

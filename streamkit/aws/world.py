@@ -44,7 +44,7 @@ class AwsWorld:
     @asynccontextmanager
     async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports]:
         """Open source, table and queue, having seen that table and queue are there and of the right shape."""
-        async with Aws(settings=self._settings, report=report) as aws:
+        async with Aws(settings=self._settings, report=report, clock=self._clock) as aws:
             dynamodb = await aws.call("dynamodb")
             await schema.check(dynamodb, consumer.table)
             letters = await self._letters(consumer, aws, report)

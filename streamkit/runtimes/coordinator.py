@@ -34,6 +34,8 @@ LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change."""
 _LISTING_LEAST_SECONDS = 2.0
 """A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
+_TAKES = 16
+"""Shards taken at a time: one after the other, hundreds would take longer than a lease on a slow table or busy loop."""
 STALE = 0.6
 """Lease durations without a beat after which a worker may be dead, so that nobody calls the stream idle.
 
@@ -204,15 +206,32 @@ class Coordinator:
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
         if steps.take:
             await self._identity.confirm()
-        for seen in steps.take:
-            if self._held_off.get(seen.id, (0, 0.0))[1] > self._clock.monotonic():
-                continue
-            row = await take(self._rows.leases, seen, me=self._me, chance=self._chance)
-            if row is not None and row.id not in self._runs:
-                self._begin(row, seen.owner, group)
+        now = self._clock.monotonic()
+        due = [seen for seen in steps.take if self._held_off.get(seen.id, (0, 0.0))[1] <= now]
+        for first in range(0, len(due), _TAKES):
+            await self._take(due[first : first + _TAKES], group)
         self._heed_operators()
         if steps.moves and self._lookout.current and not any(run.draining for run in self.runs):
             self._offer(steps.moves)
+
+    async def _take(self, wanted: Sequence[ShardRow], group: asyncio.TaskGroup) -> None:
+        """Take shards at once, and run each that was had; then raise what went wrong with another, if anything did."""
+        async with asyncio.TaskGroup() as takes:
+            tasks = [takes.create_task(self._try_to_take(seen)) for seen in wanted]
+        taken = [task.result() for task in tasks]
+        for seen, row in zip(wanted, taken, strict=True):
+            if isinstance(row, ShardRow) and row.id not in self._runs:
+                self._begin(row, seen.owner, group)
+        for error in taken:
+            if isinstance(error, WorldError):
+                raise error
+
+    async def _try_to_take(self, seen: ShardRow) -> ShardRow | WorldError | None:
+        """Return the row of a shard that was had, or what is wrong with the table: other takes go on."""
+        try:
+            return await take(self._rows.leases, seen, me=self._me, chance=self._chance)
+        except WorldError as error:
+            return error
 
     def _offer(self, moves: Sequence[Move]) -> None:
         """Hand shards over: all of the plan at once, and nothing more until they are gone."""

@@ -30,7 +30,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 async def aws(endpoint: None, recorder: Recorder) -> AsyncIterator[Aws]:
     """Clients of the services in force."""
-    async with Aws(settings=PATIENT, report=recorder) as aws:
+    async with Aws(settings=PATIENT, report=recorder, clock=SystemClock()) as aws:
         yield aws
 
 

@@ -101,7 +101,8 @@ class Delivery:
             self._rules = replace(self._rules, batching=replace(batching, size=min(batching.size, trouble.batch)))
         self._settling = self._new_settling()
         interesting = {*trouble.failures, *trouble.sole}
-        found = {at: index for index, record in enumerate(records) if (at := place(record)) in interesting}
+        looked_at = enumerate(records) if interesting else ()
+        found = {at: index for index, record in looked_at if (at := place(record)) in interesting}
         self._settling.inherit(
             self._opened.clock.monotonic(),
             failures={found[at]: n for at, n in trouble.failures.items() if at in found},

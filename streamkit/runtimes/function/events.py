@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.kpl import expand
+from streamkit.core.kpl import MAGIC, expand
 from streamkit.core.positions import MAX_DIGITS
 from streamkit.core.records import Compression, Origin, Record
 from streamkit.errors import MalformedEvent
@@ -52,7 +52,9 @@ def parts(event: object, intake: Intake) -> list[list[Part]]:
     """
     entries = _entries(event)
     for index, entry in enumerate(entries):
-        _expect_source(entry, index, intake.source)
+        kind: type = type(entry)  # not isinstance: asking it for a Mapping costs a tenth of the batch
+        if kind is not dict or entry.get("eventSource") != intake.source:
+            _expect_source(entry, index, intake.source)
     return _of_dynamodb(entries, intake) if intake.source == "aws:dynamodb" else _of_kinesis(entries, intake)
 
 
@@ -89,24 +91,34 @@ def _of_kinesis(entries: Sequence[Entry], intake: Intake) -> list[list[Part]]:
         parsed = msgspec.convert(entries, list[_Entry])
     except msgspec.ValidationError as error:
         raise MalformedEvent(f"the Records of the event: {error}") from None
-    found: dict[tuple[str, str], tuple[Part, Origin]] = {}
-    highest = dict[tuple[str, str], int]()
+    found: dict[tuple[str, str], _Shard] = {}
+    before = arn = None
+    shard: _Shard | None = None
     for index, entry in enumerate(parsed):
-        where = entry.arn, entry.event_id.partition(":")[0]
-        if where not in found:
-            origin = _kinesis_origin(entry, index, intake)
-            found[where] = Part(entry.arn, origin.shard, [], []), origin
-        part, origin = found[where]
+        name = entry.event_id.partition(":")[0]
+        if shard is None or name != before or entry.arn != arn:
+            before, arn = name, entry.arn
+            shard = found.get((arn, name))
+            if shard is None:
+                shard = found[arn, name] = _Shard(Part(arn, name, [], []), _kinesis_origin(entry, index, intake))
         body = entry.kinesis
         number = int(body.sequence_number)
-        if number <= highest.get(where, -1):
+        if number <= shard.highest:
             raise _malformed(index, "sequence numbers that ascend within a shard", "one that does not")
-        highest[where] = number
-        record = Record(body.data, body.partition_key, body.sequence_number, origin, body.arrived)
+        shard.highest = number
+        record = Record(body.data, body.partition_key, body.sequence_number, shard.origin, body.arrived)
         for each in _taken_apart(record, intake):
-            part.records.append(each)
-            part.places.append(index)
-    return [[part] for part, _ in found.values()]
+            shard.part.records.append(each)
+            shard.part.places.append(index)
+    return [[shard.part] for shard in found.values()]
+
+
+class _Shard(msgspec.Struct):
+    """What an event brought of one shard so far."""
+
+    part: Part
+    origin: Origin
+    highest: int = -1
 
 
 def _kinesis_origin(entry: _Entry, index: int, intake: Intake) -> Origin:
@@ -123,7 +135,7 @@ def _taken_apart(record: Record, intake: Intake) -> Iterable[Record]:
     if len(record.data) > intake.max_record_bytes:
         return [_too_large(record, intake.max_record_bytes)]
     if not intake.changes:
-        return expand(record)
+        return expand(record) if record.data.startswith(MAGIC) else (record,)
     from streamkit.core.changes import carried
 
     return [carried(record)]
