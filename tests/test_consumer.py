@@ -175,7 +175,7 @@ async def _wants_more(record: Record, *, database: object) -> None: ...
         ({"name": "no spaces please"}, "consumer name: expected"),
         ({"colour": "blue"}, "expected settings among"),
         ({"handler": _batch_and_more}, "expected one positional parameter"),
-        ({"handler": _wants_more}, "expected keyword-only parameters among ['state'], got ['database']"),
+        ({"handler": _wants_more}, "expected keyword-only parameters among ['state', 'tx'], got ['database']"),
     ],
 )
 def test_a_wrong_setting_says_what_was_expected_and_what_came(settings: dict[str, Any], expected: str) -> None:

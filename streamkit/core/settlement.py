@@ -30,7 +30,7 @@ from streamkit.events import ShardHalted
 from streamkit.signals import Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from streamkit.core.leasing import Progress
     from streamkit.core.positions import Position
@@ -154,9 +154,13 @@ class Settling:
         """Return the admitted records that are not settled, in stream order."""
         return self._window.unsettled()
 
-    def progress(self) -> Progress:
-        """Return what a checkpoint has to carry now."""
-        return self._window.progress()
+    def progress(self, also: Collection[int] = ()) -> Progress:
+        """Return what a checkpoint has to carry now; or would have to, once these ordinals were settled `also`."""
+        return self._window.progress(also)
+
+    def edge_after(self, also: Collection[int]) -> Record | None:
+        """The record the frontier would stand behind, once these ordinals were settled too."""
+        return self._window.edge_after(also)
 
     def attempts(self, ordinal: int) -> int:
         """Return how often this record has failed so far."""

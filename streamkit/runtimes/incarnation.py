@@ -185,6 +185,7 @@ class Incarnation:
                 kpl_only=consumer.source.kpl_only,
                 open_reader=opened.ports.source.reader,
                 children_of=self._coordinator.children_of,
+                tables=opened.rows.tables,
                 is_trimmed=self._coordinator.is_trimmed,
             ),
             chart,

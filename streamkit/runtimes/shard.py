@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -19,7 +20,8 @@ from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
-from streamkit.errors import LeaseLost, Missing
+from streamkit.engine.transacting import Transacting
+from streamkit.errors import ConfigurationError, LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
     RecordsAged,
@@ -32,6 +34,7 @@ from streamkit.events import (
 from streamkit.ports import Read
 from streamkit.runtimes.chart import Chart
 from streamkit.runtimes.gaps import HALTED_BY_GAP, Gap, Gaps
+from streamkit.runtimes.lease import Step
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ if TYPE_CHECKING:
     from streamkit.core.positions import Place
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.ports import Reader
+    from streamkit.core.transactions import Write
+    from streamkit.ports import Reader, Transactions
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
 
@@ -66,6 +70,7 @@ class Terms:
     kpl_only: bool
     open_reader: Callable[[Shard, Place], Reader]
     children_of: Callable[[str], Awaitable[Sequence[Shard]]]
+    tables: Transactions | None
     is_trimmed: Callable[[str], Awaitable[bool]]
     """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
@@ -83,7 +88,7 @@ class ShardRun:
         self._terms = terms
         self._clock = terms.around.clock
         self._report = terms.around.report
-        self._engine = Engine(terms.handling, settling, terms.around)
+        self._engine = Engine(terms.handling, settling, terms.around, self._transacting())
         self._task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._draining = False
@@ -102,6 +107,16 @@ class ShardRun:
         self._meter = Meter(lease.row.level, now=self._moved[1])
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
+
+    def _transacting(self) -> Transacting | None:
+        terms = self._terms
+        if not terms.handling.transactional:
+            return None
+        if terms.tables is None:
+            msg = "expected a world with transactions, for mode='transactional', got one without"
+            raise ConfigurationError(msg)
+        commit = partial(self._commit, terms.tables)
+        return Transacting(terms.handling, self._settling, terms.around, terms.tables, commit)
 
     @property
     def id(self) -> str:
@@ -323,18 +338,48 @@ class ShardRun:
         await self._write()
 
     async def _write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
-        progress, edge, passed = self._settling.progress(), self._settling.edge, self._settling.passed
-        arrived = edge.arrived if edge is not None else self.lease.row.frontier_arrived
-        changes = {
-            "progress": progress,
-            "parked": self._settling.parked,
-            "frontier_arrived": arrived,
+        """Write a checkpoint. What it says is looked up once every write before it is known."""
+        passed = 0
+
+        def make() -> Step:
+            nonlocal passed
+            passed = self._settling.passed
+            return Step(self._changes() | changes, children=children)
+
+        await self.lease.commit(make)
+        self._written(passed)
+
+    async def _commit(
+        self, tables: Transactions, writes: Sequence[Write], ordinals: Sequence[int], applied: Callable[[], None]
+    ) -> None:
+        """Write a checkpoint that has these settled, together with their writes (rule 25)."""
+
+        def durable() -> None:
+            applied()
+            self._written(self._settling.passed)
+
+        async def send(held: ShardRow, wanted: ShardRow) -> None:
+            await tables.commit(held, wanted, writes)
+
+        may_send = self._terms.around.may_start
+        await self.lease.commit(lambda: Step(self._changes(ordinals), send=send, may_send=may_send, applied=durable))
+
+    def _changes(self, also: Sequence[int] = ()) -> dict[str, object]:
+        """Return what a checkpoint changes in the row, now or once these ordinals are settled too."""
+        settling = self._settling
+        edge = settling.edge_after(also) if also else settling.edge
+        return {
+            "progress": settling.progress(also),
+            "parked": settling.parked,
+            "frontier_arrived": edge.arrived if edge is not None else self.lease.row.frontier_arrived,
             "caught_up_at": self._caught_up_at,
             "level": self.level,
-            "vitals": self._chart.vitals(self._settling),
-            **changes,
+            "vitals": self._chart.vitals(settling),
         }
-        await self.lease.write(children=children, **changes)
+
+    def _written(self, passed: int) -> None:
+        """A checkpoint is durable, for so many records that the frontier has passed."""
+        progress = self.lease.row.progress
         self._durable = passed
         self._engine.settled.set()
         self._report(

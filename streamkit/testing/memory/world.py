@@ -112,7 +112,7 @@ class World:
         registration: Registration,  # noqa: ARG002 - the port's
     ) -> AsyncGenerator[Rows, None]:
         """Open the rows; a world has those of one registration."""
-        yield Rows(leases=self.table, members=self.table, ledger=self.ledger)
+        yield Rows(leases=self.table, members=self.table, ledger=self.ledger, tables=self.table)
 
     @asynccontextmanager
     async def function(
