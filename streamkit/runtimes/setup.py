@@ -33,6 +33,7 @@ def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rul
         pause=half_jitter(outage.pause, outage.maximum, chance),
         on_dead_letter=consumer.on_dead_letter,
         batching=_batching(consumer),
+        once=consumer.mode == "at_most_once",
         decoding=DECODING | consumer.max_record_bytes << 8,
     )
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from streamkit.core.leasing import ShardRow
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
-    from streamkit.core.positions import Place
+    from streamkit.core.positions import Place, Position
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
     from streamkit.core.transactions import Write
@@ -71,6 +71,8 @@ class Terms:
     open_reader: Callable[[Shard, Place], Reader]
     children_of: Callable[[str], Awaitable[Sequence[Shard]]]
     tables: Transactions | None
+    wave: int | None
+    """Most records that are marked and not settled, where nothing is to be handled twice; None where it may be."""
     is_trimmed: Callable[[str], Awaitable[bool]]
     """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
@@ -105,6 +107,9 @@ class ShardRun:
         self._behind = 0.0
         """Seconds that the last answer was behind the tip, as far as the service says so."""
         self._meter = Meter(lease.row.level, now=self._moved[1])
+        self._marked = lease.row.marked
+        self._marking = False
+        """Whether a wave is on its way from its mark to the engine."""
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
 
@@ -143,7 +148,10 @@ class ShardRun:
         self._draining = True
         self._asked = halt
         self._prefers = prefers
-        self._engine.stop()
+        if self._terms.wave is None:
+            self._engine.stop()
+        else:  # what is marked runs to its end
+            self._engine.feed(())
         asyncio.get_running_loop().call_later(grace, self._cut_short)
 
     def watch(self) -> None:
@@ -211,8 +219,11 @@ class ShardRun:
                 raise
 
     def _over(self) -> bool:
-        return (self._ended and self._settling.clear) or (
-            self._settling.halted is not None and self._terms.around.dead_letters is not None
+        drained = self._draining and not self._marking and self._settling.clear
+        return (
+            drained
+            or (self._ended and self._settling.clear)
+            or (self._settling.halted is not None and self._terms.around.dead_letters is not None)
         )
 
     def _cut_short(self) -> None:
@@ -260,23 +271,43 @@ class ShardRun:
             return
         size = sum(len(record.data) for record in records)
         self._hold(size)
-        share = max(1, self._terms.checkpoint.window // 8)
+        wave = self._terms.wave
+        share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
         fed = 0
         while fed < len(records):
             room = self._room()
             if room >= min(share, len(records) - fed):
-                self._engine.feed(records[fed : fed + room])
+                await self._feed_some(records[fed : fed + room])
                 fed += room
             else:
                 self._engine.settled.clear()
                 await self._engine.settled.wait()
         self._sizes.append((self._settling.admitted, size))
 
+    async def _feed_some(self, records: Sequence[Record]) -> None:
+        """Hand over records there is room for; where nothing is to be handled twice, mark them first (rule 25)."""
+        if self._terms.wave is None:
+            self._engine.feed(records)
+        elif not self._draining:
+            self._marking = True
+            try:
+                await self._mark(records[-1].position)
+                self._engine.feed(records)
+            finally:
+                self._marking = False
+
+    async def _mark(self, until: Position) -> None:
+        """Returning means it is durable that everything up to here may have been started."""
+        if self._marked is None or until.place > self._marked.place:
+            self._marked = until
+            await self._write()
+
     def _room(self) -> int:
         """Return how many records may come in: a window's worth, and no more than may be repeated (rule 19)."""
         checkpoint, settling = self._terms.checkpoint, self._settling
         undurable = settling.admitted - self._durable
-        return min(checkpoint.window - settling.pending, checkpoint.records + checkpoint.window - undurable)
+        window = self._terms.wave or checkpoint.window
+        return min(window - settling.pending, checkpoint.records + checkpoint.window - undurable)
 
     def _note_behind(self, read: Read) -> None:
         """Take note of the distance to the tip; having reached it is news."""
@@ -374,6 +405,7 @@ class ShardRun:
             "frontier_arrived": edge.arrived if edge is not None else self.lease.row.frontier_arrived,
             "caught_up_at": self._caught_up_at,
             "level": self.level,
+            "marked": self._marked,
             "vitals": self._chart.vitals(settling),
         }
 

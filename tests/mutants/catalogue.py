@@ -197,8 +197,8 @@ MUTANTS = (
         patches=(
             Patch(
                 file="core/settlement.py",
-                old="(isinstance(error, Unavailable) and not troubles.worn_out):\n",
-                new="(isinstance(error, Unavailable) and troubles.worn_out):\n",
+                old="(isinstance(error, Unavailable) and patient):\n",
+                new="(isinstance(error, Unavailable) and not patient):\n",
             ),
             Patch(
                 file="core/settlement.py",
