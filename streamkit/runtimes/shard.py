@@ -246,6 +246,8 @@ class ShardRun:
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
             await self._feed(expand_all(read.records, hash_range=ours))
+            if self._draining and self._terms.wave is not None:
+                return  # some of them may not be marked, and are the successor's
             if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = asked
             self._note_behind(read)
@@ -298,6 +300,9 @@ class ShardRun:
 
     async def _mark(self, until: Position) -> None:
         """Returning means it is durable that everything up to here may have been started."""
+        if not self._terms.around.may_start():
+            msg = f"{self.lease!r} may be another's by now"
+            raise LeaseLost(msg)
         if self._marked is None or until.place > self._marked.place:
             self._marked = until
             await self._write()

@@ -24,7 +24,7 @@ def at_most_once(cluster: Cluster, *, seconds: float = 0.0, **settings: Unpack[S
         assert row.marked.place >= record.position.place
         await asyncio.sleep(seconds)
 
-    return cluster.consumer(handle, **{**settings, "mode": "at_most_once"})
+    return cluster.consumer(handle, **settings).using(mode="at_most_once")
 
 
 def letters(cluster: Cluster) -> dict[int, str]:

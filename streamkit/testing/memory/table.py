@@ -171,15 +171,15 @@ class MemoryTable:
         await self._written("commit", lambda: self._commit(held, wanted, writes))
 
     def _commit(self, held: ShardRow, wanted: ShardRow, writes: Sequence[Item]) -> None:
-        objections = self.items.objections(writes)
-        if objections and self._is_as_held(held):
-            raise Cancelled(objections, "the transaction was cancelled")
+        if self._is_as_held(held):
+            if objections := self.items.objections(writes):
+                raise Cancelled(objections, "the transaction was cancelled")
+            self.items.apply(writes)
         self._write(held, wanted, ())
-        self.items.apply(writes)
 
     def _is_as_held(self, held: ShardRow) -> bool:
-        row = self.shard_rows.get(held.id, held)
-        return (row.owner, row.epoch, row.revision) == (held.owner, held.epoch, held.revision)
+        row = self.shard_rows[held.id] if held.id in self.shard_rows else None
+        return row is not None and (row.owner, row.epoch, row.revision) == (held.owner, held.epoch, held.revision)
 
     async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
         """Return an item, or its key and these attributes of it."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.testing.simulation.book import Book, Run
+from streamkit.testing.simulation.modes import Exact, expect_first
 from streamkit.testing.simulation.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Referee:
         self.violation: str | None = None
         self.book = Book(loop.time, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
+        self.exact = Exact(self)
         self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
         self._history = history
@@ -132,6 +134,8 @@ class Referee:
         self._note(process.name, f"starts {entry}, epoch {run.epoch}")
         if any(earlier.process is process and (earlier.ended is None or earlier.ended > now) for earlier in entry.runs):
             self.violated("an attempt ends before the next begins", f"{entry} by {process.name}")
+        if self.mix.kind == "at_most_once":
+            expect_first(self, entry)
         if entry.effects:
             self.repeats.judge(entry, run, row)
         entry.runs.append(run)
@@ -139,8 +143,11 @@ class Referee:
 
     def effect(self, process: Process, record: Record, run: Run) -> None:
         """A handler's effect takes place."""
-        entry = self.book.of(record)
         run.effect = self._loop.time()
+        self.took_effect(process, self.book.of(record))
+
+    def took_effect(self, process: Process, entry: Entry) -> None:
+        """A record's effect takes place."""
         self._note(process.name, f"effect of {entry}{' again' if entry.effects else ''}")
         if not entry.effects:
             self._first(entry)
@@ -173,11 +180,15 @@ class Referee:
         entry.letter = condition
         if condition == "Poison":
             fit = entry.behaviour == "poison"
+        elif condition == "Interrupted":
+            fit = self.mix.kind == "at_most_once"
         elif condition == "Parked":
             fit = any(each.letter for each in self.book.by_key[entry.key] if each.number < entry.number)
         else:
             failed = sum(run.process is process and not run.fine for run in entry.runs)
             fit = failed >= self.mix.attempts and (entry.behaviour != "plain" or self._hindered)
+        if self.mix.kind == "transactional":
+            self.exact.lettered(process, entry)
         if not fit:
             self.violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
 
