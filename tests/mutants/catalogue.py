@@ -64,7 +64,7 @@ MUTANTS = (
         "aws/transaction.py",
         '("owner", "epoch", "revision")',
         '("state",)',
-        "tests/aws/test_contracts.py::TestTransactions",
+        "tests/aws/test_transactions.py::test_a_commit_is_conditional_on_owner_epoch_and_revision_and_the_same_to_the_byte",
     ),
     mutant(
         "a checkpoint apart from its writes",
@@ -72,7 +72,6 @@ MUTANTS = (
         "runtimes/shard.py",
         "self._changes(ordinals)",
         "self._changes()",
-        f"{TRANSACTIONS}::test_the_writes_and_the_checkpoint_are_one_request",
         f"{TRANSACTIONS}::test_a_kill_in_any_moment_repeats_and_loses_nothing",
     ),
     Mutant(
@@ -115,7 +114,7 @@ MUTANTS = (
         "engine/transaction.py",
         "        return fitting([*writes, *reads.values()])\n",
         "        return fitting(self._writes)\n",
-        "tests/aws/test_contracts.py::TestTransactions",
+        "tests/contract/test_memory.py::TestTransactions",
         f"{TRANSACTIONS}::test_what_was_read_must_not_have_changed",
     ),
     mutant(

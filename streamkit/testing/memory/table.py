@@ -177,9 +177,9 @@ class MemoryTable:
             self.items.apply(writes)
         self._write(held, wanted, ())
 
-    def _is_as_held(self, held: ShardRow) -> bool:
-        row = self.shard_rows[held.id] if held.id in self.shard_rows else None
-        return row is not None and (row.owner, row.epoch, row.revision) == (held.owner, held.epoch, held.revision)
+    def _is_as_held(self, lease: ShardRow) -> bool:
+        row = self.shard_rows.get(lease.id)
+        return row is not None and (row.owner, row.epoch, row.revision) == (lease.owner, lease.epoch, lease.revision)
 
     async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
         """Return an item, or its key and these attributes of it."""
