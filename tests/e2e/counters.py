@@ -1,6 +1,6 @@
 """Counters in a table of the consumer's own, kept by real workers that are killed again and again, in each mode."""
 
-# ruff: noqa: ANN401 - the SDK has no types
+
 
 from __future__ import annotations
 
