@@ -1,7 +1,5 @@
 """Counters in a table of the consumer's own, kept by real workers that are killed again and again, in each mode."""
 
-
-
 from __future__ import annotations
 
 import os
@@ -92,14 +90,16 @@ class Counting:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def play(self, records: int, *, kill_seconds: float, seed: int = 0) -> Counted:
+    def play(self, records: int, *, kill_seconds: float, most_kills: int = 1000, seed: int = 0) -> Counted:
         """Put the records, kill a worker every so often, and count when all is done."""
         rng, began, kills = Random(seed), time.monotonic(), 0
         self._put(records)
         self._workers = [self._run() for _ in range(WORKERS)]
         due, killed_at, before, since = began, 0, -1, began
         while (done := self._done()) < records:
-            if done > killed_at and time.monotonic() >= due:  # a worker that has not begun is nobody to kill
+            if (
+                kills < most_kills and done > killed_at and time.monotonic() >= due
+            ):  # a worker that has not begun is nobody to kill
                 self._replace(rng.randrange(WORKERS))
                 kills, killed_at, due = kills + 1, done, time.monotonic() + kill_seconds
             if done != before:

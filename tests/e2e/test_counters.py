@@ -14,7 +14,7 @@ from tests.e2e.counters import Counting
 def test_counters_are_exact_however_often_workers_are_killed(tmp_path: Path) -> None:
     """Every record took effect once, in its own counter and in that of its key."""
     with endpoint_process() as variables, Counting("transactional", folder=tmp_path, variables=variables) as counting:
-        found = counting.play(300, kill_seconds=2.0)
+        found = counting.play(200, kill_seconds=1.0, most_kills=2)
     assert found.kills >= 1
     assert (found.missing, found.repeated, found.astray, found.letters) == (0, 0, 0, 0)
 
@@ -25,7 +25,7 @@ def test_counters_are_exact_however_often_workers_are_killed(tmp_path: Path) -> 
 def test_at_most_once_repeats_nothing_and_loses_nothing_silently(tmp_path: Path) -> None:
     """Each record took effect once at most; those interrupted are letters."""
     with endpoint_process() as variables, Counting("at_most_once", folder=tmp_path, variables=variables) as counting:
-        found = counting.play(600, kill_seconds=3.0)
+        found = counting.play(400, kill_seconds=1.0, most_kills=2)
     assert found.kills >= 1
     assert found.repeated == 0
     assert found.letters >= found.missing
