@@ -5,6 +5,7 @@ from streamkit.core.changes import Change
 from streamkit.core.letters import Letter
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
+from streamkit.engine.transaction import Transaction
 from streamkit.errors import ConfigurationError, StreamkitError
 from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
 
@@ -27,6 +28,7 @@ __all__ = [
     "Retry",
     "Sqs",
     "StreamkitError",
+    "Transaction",
     "Unavailable",
     "Undecodable",
     "consumer",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get_args
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
@@ -21,6 +21,7 @@ from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from streamkit.core.items import Items
     from streamkit.runtimes.function.deadline import Context
     from streamkit.runtimes.function.function import Answer
     from streamkit.runtimes.oneshot import Settlement
@@ -165,6 +166,12 @@ class Consumer:
         _expect(
             not stateless, f"consumer {self.name}: lifespan: expected one, for the handler takes `state`", self.lifespan
         )
+        takes_tx = "tx" in signature.extras and signature.is_async
+        _expect(
+            (self.mode == "transactional") == takes_tx,
+            f"consumer {self.name}: mode: expected 'transactional' together with an async handler that takes `*, tx`",
+            f"{self.mode} with {sorted(signature.extras)}",
+        )
         object.__setattr__(self, "signature", signature)
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
@@ -185,9 +192,14 @@ class Consumer:
             self.handler_timeout,
         )
         yield (
-            self.mode == "at_least_once",
-            ("mode: expected 'at_least_once' (the other modes are not built yet)"),
+            self.mode in get_args(Mode),
+            "mode: expected 'at_least_once', 'at_most_once' or 'transactional'",
             self.mode,
+        )
+        yield (
+            self.mode != "transactional" or not self.batches,
+            "mode: expected a handler of one record for 'transactional' (what commits together is found by itself)",
+            "one of batches",
         )
         yield (
             self.on_dead_letter in ("continue", "park", "halt"),
@@ -231,16 +243,17 @@ class Consumer:
 
         return handle(self, event, context)
 
-    async def settle(self, payloads_or_records: Iterable[object]) -> Settlement:
+    async def settle(self, payloads_or_records: Iterable[object], *, items: Items | None = None) -> Settlement:
         """Take these records of one shard as far as they settle: the whole engine, without AWS and without waiting.
 
         A payload may be bytes, text, or anything JSON can hold, and gets a key of its own; pass `Record`s to say more.
         Where the source is one of changes, it is the JSON of a change (`streamkit.testing.change` makes them).
+        `items` are the tables a transactional consumer finds (`streamkit.testing.Items`), its own thereafter.
         Retries follow at once. Where the worker would pause (an outage) or halt, the rest comes back `unsettled`.
         """
         from streamkit.runtimes.oneshot import settle
 
-        return await settle(self, payloads_or_records)
+        return await settle(self, payloads_or_records, items=items)
 
 
 class Settings(TypedDict, total=False):

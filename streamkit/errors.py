@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
@@ -64,6 +64,22 @@ class Refused(StreamkitError):
     def __init__(self, row: ShardRow | None) -> None:
         super().__init__(f"the write was refused: the row is now {row!r}")
         self.row = row
+
+
+class Cancelled(Refused):
+    """A transaction was cancelled for what it writes beside the row: nothing of it happened, the row stands as it was.
+
+    `causes` says why, by the place of a write among those given; empty where nobody says whose fault it is.
+    """
+
+    def __init__(self, causes: Mapping[int, str], why: str) -> None:
+        super().__init__(None)
+        self.args = (why,)
+        self.causes = causes
+
+
+class TransactionRefused(StreamkitError):
+    """DynamoDB does not accept what one record wants written: its condition does not hold, or it makes no sense."""
 
 
 class DeclaredDead(StreamkitError):

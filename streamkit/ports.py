@@ -13,7 +13,7 @@ import msgspec
 from streamkit.core.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
     from streamkit.core.leasing import Member, ShardRow
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.transactions import Write
+    from streamkit.core.values import Image
     from streamkit.events import Event
 
     Report = Callable[[Event], None]
@@ -147,6 +149,30 @@ class Leases(Protocol):
 
     async def drop(self, ended: ShardRow) -> None:
         """Delete the row of an ended shard, if it is as it was seen; somebody else may have been first."""
+        ...
+
+
+class Tables(Protocol):
+    """The consumer's own tables, as its handlers read them in a transaction (rule 25)."""
+
+    async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
+        """Return an item, or its key and these attributes of it, read consistently; None if there is none."""
+        ...
+
+    async def key_names(self, table: str) -> Sequence[str]:
+        """Return the names of the attributes that make the table's key."""
+        ...
+
+
+class Transactions(Tables, Protocol):
+    """Transactions over the consumer's own tables and the rows of shards. Sent once, as all writes of rows."""
+
+    async def commit(self, held: ShardRow, wanted: ShardRow, writes: Sequence[Write]) -> None:
+        """Replace the row as `Leases.write` does, and make the writes: all in one transaction, or nothing.
+
+        The same arguments make the same request to the byte, whose token is that of `wanted`. Raises as `Leases.write`
+        does, and `Cancelled` where the row is as held and it is the writes that cannot be.
+        """
         ...
 
 
@@ -316,6 +342,8 @@ class Rows(msgspec.Struct, frozen=True):
     leases: Leases
     members: Members
     ledger: Ledger | None
+    tables: Transactions | None = None
+    """None where the world has no transactions."""
 
 
 class Ports(msgspec.Struct, frozen=True):

@@ -176,7 +176,7 @@ async def _wants_more(record: Record, *, database: object) -> None: ...
         ({"colour": "blue"}, "expected settings among"),
         ({"retrys": 3}, "got 'retrys' (did you mean 'retry'?)"),
         ({"handler": _batch_and_more}, "expected one positional parameter"),
-        ({"handler": _wants_more}, "expected keyword-only parameters among ['state'], got ['database']"),
+        ({"handler": _wants_more}, "expected keyword-only parameters among ['state', 'tx'], got ['database']"),
     ],
 )
 def test_a_wrong_setting_says_what_was_expected_and_what_came(settings: dict[str, Any], expected: str) -> None:

@@ -11,7 +11,8 @@ import streamkit
 
 NAMES = {
     "Batch", "Change", "Checkpoint", "ConfigurationError", "Consumer", "DynamoDBStream", "Failed", "Kinesis", "Letter",
-    "Outage", "Partial", "Poison", "Record", "Retry", "Sqs", "StreamkitError", "Unavailable", "Undecodable", "consumer",
+    "Outage", "Partial", "Poison", "Record", "Retry", "Sqs", "StreamkitError", "Transaction", "Unavailable",
+    "Undecodable", "consumer",
 }  # fmt: skip
 """Others write code against these: adding one is a decision, removing one a break."""
 

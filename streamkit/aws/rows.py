@@ -107,6 +107,7 @@ def shard_item(row: ShardRow) -> Item:
         "arrived": _moment(row.frontier_arrived),
         "caught_up": _moment(row.caught_up_at),
         "level": None if row.level is None else _number(row.level),
+        "marked": _position(row.marked),
         "generation": _number(row.generation) if row.generation else None,
         "vitals": row.vitals and {"S": msgspec.json.encode(row.vitals).decode()},
     }
@@ -142,6 +143,7 @@ SHARD_ATTRIBUTES = (
     "arrived",
     "caught_up",
     "level",
+    "marked",
     "generation",
     "vitals",
 )
@@ -170,6 +172,7 @@ def shard_row(table: str, item: Item) -> ShardRow:
         frontier_arrived=found.real_or_none("arrived"),
         caught_up_at=found.real_or_none("caught_up"),
         level=found.whole("level") if "level" in found else None,
+        marked=_read_position(found, "marked"),
         generation=found.whole("generation") if "generation" in found else 0,
         vitals=_read_vitals(found),
         asked=_read_asked(found),
@@ -254,14 +257,16 @@ def of_this_version(table: str, item: Item) -> Attributes:
 
 def _read_progress(found: Attributes) -> Progress:
     """Read how far a shard is settled."""
-    frontier, first = (
-        found.read(name, "S", Position.parse, expected="a position like '056:4959...'") if name in found else None
-        for name in ("frontier", "first")
-    )
+    frontier, first = (_read_position(found, name) for name in ("frontier", "first"))
     done = found.read("done", "B", _unpacked, expected="deflated bits") if "done" in found else b""
     if bool(done) != (first is not None):
         found.refuse("first", "the position of the first done bit, if there are any", first)
     return Progress(frontier, first, done, found.whole("decoding"))
+
+
+def _read_position(found: Attributes, name: str) -> Position | None:
+    """Read a position, if there is one."""
+    return found.read(name, "S", Position.parse, expected="a position like '056:4959...'") if name in found else None
 
 
 def _read_vitals(found: Attributes) -> Vitals | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from streamkit.aws import rows
 from streamkit.aws.attributes import Attributes, Item
 from streamkit.aws.call import Call
-from streamkit.aws.errors import Busy, ConditionFailed, Rejected, TransactionCancelled
+from streamkit.aws.errors import ConditionFailed, Rejected
 from streamkit.aws.expressions import (
     MISSING_ROW,
     Expression,
@@ -23,10 +23,11 @@ from streamkit.aws.expressions import (
     matches,
     unconditional,
 )
-from streamkit.aws.rows import MEMBER_ATTRIBUTES, SHARD_ATTRIBUTES, Layout
+from streamkit.aws.rows import MEMBER_ATTRIBUTES, Layout
+from streamkit.aws.transaction import replacement, transact
 from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Stream
-from streamkit.errors import ConfigurationError, DeclaredDead, Refused, Throttled, WorldError
+from streamkit.errors import Cancelled, ConfigurationError, DeclaredDead, Refused
 from streamkit.ports import Registration
 
 T = TypeVar("T")
@@ -35,8 +36,6 @@ AT_ONCE = 16
 """Requests under way when many rows are made, or many partitions read."""
 MAX_PAGES = 10_000
 """Of one query: 1 MB each."""
-MAX_TOKEN = 36
-"""Characters of a transaction's idempotency token."""
 
 
 class TableRegistry:
@@ -117,19 +116,18 @@ class TableLeases:
         With `children`, make their rows where missing, in the same transaction. Raises `Refused`, and
         `ValueError` if later conditions could not tell `wanted` from `held`.
         """
-        if (wanted.id, wanted.revision) != (held.id, held.revision + 1):
-            expected = f"{held.id} with revision {held.revision + 1}"
-            raise ValueError(f"expected {expected}, got {wanted.id} with revision {wanted.revision}")
-        update = assign(rows.shard_item(wanted), SHARD_ATTRIBUTES)
-        condition = matches(rows.shard_item(held), ("owner", "epoch", "revision"))
-        replacement = {**self._place(held), **conditional(update, condition)}
+        change = replacement(self._layout, held, wanted)
+        births = [{**self._place(child), **unconditional(fill(rows.shard_item(child)))} for child in children]
         try:
-            if children:
-                await self._transact(replacement, children, token=wanted.token)
+            if births:  # only the row's own condition can cancel them (rule 12)
+                operations = [{"Update": update} for update in (change, *births)]
+                await transact(self._call, operations, token=wanted.token)
             else:
-                await self._call("UpdateItem", **replacement)
+                await self._call("UpdateItem", **change)
         except ConditionFailed as refused:
             raise self._refused(refused.item) from None
+        except Cancelled as cancelled:
+            raise Rejected(str(cancelled)) from cancelled
 
     async def ask(self, seen: ShardRow, why: str) -> None:
         """Ask the owner of this epoch to drain and halt the shard. Raises `Refused` if that is not the owner."""
@@ -160,19 +158,6 @@ class TableLeases:
             await self._call("PutItem", **_new_row(self._layout.table, item))
         except ConditionFailed:
             return  # it is there
-
-    async def _transact(self, replacement: dict[str, Any], children: Sequence[ShardRow], *, token: str) -> None:
-        """End a shard and make its children's rows; only the parent's condition can cancel it (rule 12)."""
-        births = [{**self._place(child), **unconditional(fill(rows.shard_item(child)))} for child in children]
-        named = {"ClientRequestToken": token} if 0 < len(token) <= MAX_TOKEN else {}
-        try:
-            await self._call(
-                "TransactWriteItems",
-                TransactItems=[{"Update": update} for update in (replacement, *births)],
-                **named,
-            )
-        except TransactionCancelled as cancelled:
-            raise _why(cancelled) from cancelled
 
     def _place(self, row: ShardRow) -> dict[str, Any]:
         return {"TableName": self._layout.table, "Key": self._layout.shard_key(row.id)}
@@ -310,16 +295,3 @@ async def _each(request: Callable[[T], Awaitable[None]], subjects: Sequence[T]) 
     except ExceptionGroup as failed:
         first = failed.exceptions[0]
         raise first from first.__cause__
-
-
-def _why(cancelled: TransactionCancelled) -> WorldError:
-    """Return what the end of a transaction means; the first item's condition is the only one there is."""
-    codes = {reason.code for reason in cancelled.reasons}
-    parent = cancelled.reasons[0] if cancelled.reasons else None
-    if parent is not None and parent.code == "ConditionalCheckFailed":
-        return ConditionFailed(parent.item)
-    if "TransactionConflict" in codes:
-        return Busy(str(cancelled))
-    if codes & {"ThrottlingError", "ProvisionedThroughputExceeded"}:
-        return Throttled(str(cancelled))
-    return Rejected(str(cancelled))

@@ -18,6 +18,7 @@ from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
+from streamkit.aws.transaction import DynamoDBTables
 from streamkit.consumer import DynamoDBStream, Kinesis
 from streamkit.ports import Ports, Rows
 
@@ -65,6 +66,7 @@ class AwsWorld:
                 leases=TableLeases(dynamodb, layout),
                 members=TableMembers(dynamodb, layout),
                 ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep),
+                tables=DynamoDBTables(dynamodb, layout, chance=self._chance),
             )
 
     async def source(self, consumer: Consumer, aws: Aws, report: Report) -> Source:

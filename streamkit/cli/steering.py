@@ -52,7 +52,17 @@ async def standing(steer: Steering, shard: str, why: str, *, wait: bool, within:
 
 async def changed(steer: Steering, row: ShardRow, wanted: ShardRow, *, held: str) -> ShardRow:
     """Write a change, opening the row if it was halted for this. Raises `ConfigurationError` if it moved meanwhile."""
-    names = ("start", "progress", "generation", "frontier_arrived", "caught_up_at", "parked", "state", "halted")
+    names = (
+        "start",
+        "progress",
+        "generation",
+        "marked",
+        "frontier_arrived",
+        "caught_up_at",
+        "parked",
+        "state",
+        "halted",
+    )
     changes = {name: getattr(wanted, name) for name in names}
     if row.halted == held:
         changes |= {"state": "open", "halted": None}

@@ -90,6 +90,8 @@ class ShardRow(msgspec.Struct, frozen=True):
     or when the shard was found. Seconds since the epoch (rule 14)."""
     level: Level | None = None
     """How many records a second it brought when this was written (`core.balance`): a new owner goes by it at first."""
+    marked: Position | None = None
+    """Where the consumer handles at most once: everything up to here may have been started (rule 25)."""
     generation: int = 0
     """Grows by one when an operator moves the position: within one, the frontier never moves back (rule 16)."""
     vitals: Vitals | None = None

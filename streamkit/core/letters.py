@@ -10,7 +10,14 @@ import msgspec
 from streamkit.core.records import Record
 
 Condition = Literal[
-    "Poison", "Undecodable", "RetryAttemptsExhausted", "RecordAgeExceeded", "Parked", "Skipped", "ProcessDied"
+    "Poison",
+    "Undecodable",
+    "RetryAttemptsExhausted",
+    "RecordAgeExceeded",
+    "Parked",
+    "Skipped",
+    "ProcessDied",
+    "Interrupted",
 ]
 
 

@@ -20,6 +20,11 @@ class Position(msgspec.Struct, frozen=True):
     sequence_number: str
     subsequence: int | None = None
 
+    @property
+    def place(self) -> tuple[int, float]:
+        """What positions of one shard are ordered by."""
+        return int(self.sequence_number), float("inf") if self.subsequence is None else self.subsequence
+
     def covers(self, sequence: int, subsequence: int) -> bool:
         """Say whether the (sub)record lies at or below this place."""
         mine = int(self.sequence_number)

@@ -70,5 +70,7 @@ class Rules:
     on_dead_letter: OnDeadLetter = "continue"
     batching: Batching | None = None
     """None runs records one by one, in lanes."""
+    once: bool = False
+    """Whether no record is handed out twice: what fails is condemned at once (rule 25)."""
     decoding: int = DECODING
     """Version of the rules by which (sub)records are counted."""

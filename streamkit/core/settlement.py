@@ -30,7 +30,7 @@ from streamkit.events import ShardHalted
 from streamkit.signals import Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from streamkit.core.leasing import Progress
     from streamkit.core.positions import Position
@@ -69,6 +69,7 @@ class Settling:
         self._stretch: Stretch | None = None
         self._parked = dict.fromkeys(parked)
         self._doomed: dict[tuple[str, int], str] = {}
+        self._marked: tuple[int, float] | None = None
         self.halted: str | None = None
         """Why nothing runs until a person acts."""
         self.listener: Callable[[Record, Outcome], None] | None = None
@@ -154,9 +155,13 @@ class Settling:
         """Return the admitted records that are not settled, in stream order."""
         return self._window.unsettled()
 
-    def progress(self) -> Progress:
-        """Return what a checkpoint has to carry now."""
-        return self._window.progress()
+    def progress(self, also: Collection[int] = ()) -> Progress:
+        """Return what a checkpoint has to carry now; or would have to, once these ordinals were settled `also`."""
+        return self._window.progress(also)
+
+    def edge_after(self, also: Collection[int]) -> Record | None:
+        """The record the frontier would stand behind, once these ordinals were settled too."""
+        return self._window.edge_after(also)
 
     def attempts(self, ordinal: int) -> int:
         """Return how often this record has failed so far."""
@@ -171,6 +176,8 @@ class Settling:
     def admit(self, records: Iterable[Record], now: float) -> None:
         """Take records in, in stream order. Those settled before are dropped, quietly, and counted (rule 23)."""
         records = list(records)
+        if self._marked is not None and (frontier := self.frontier) is not None and frontier.place >= self._marked:
+            self._marked = None
         self._tally.received += len(records)
         again = self._troubles.inherited
         first = None if again else self._window.extend(records)
@@ -203,12 +210,16 @@ class Settling:
         self._doomed = {(record.sequence_number, record.subsequence): why for record, why in doomed.items()}
         self._troubles.inherit(now, failures=failures, down=down)
 
+    def interrupted(self, until: Position) -> None:
+        """An earlier owner may have started what is not settled up to here, and nothing is to run twice (rule 25)."""
+        self._marked = until.place
+
     def take(self, now: float) -> Attempt | None:
         """Return the next attempt, which is under way until it is told what became of it; None if nothing may run."""
         self._cut_stretch()
         self._troubles.rejudge(now)
         while not self.halted and (attempt := self._troubles.take(now)) is not None:
-            if not (self._parked or self._doomed) and not any(map(_defect, attempt.records)):
+            if not self._suspects and not any(map(_defect, attempt.records)):
                 return attempt
             unfit = {o: why for o, r in pairs(attempt) if (why := self._unfit(r)) is not None}
             if not unfit:
@@ -228,7 +239,7 @@ class Settling:
         if the last one waits or failed. Any other question cuts it too: whoever asks it runs while that one waits.
         """
         self._cut_stretch()
-        if self._lanes is None or self._troubles or self._parked or self._doomed or self.halted:
+        if self._lanes is None or self._troubles or self._suspects or self.halted:
             return None
         self._stretch = self._lanes.stretch(most)
         return self._stretch
@@ -292,7 +303,8 @@ class Settling:
         self._cut_stretch()
         troubles = self._troubles
         probe = troubles.ended(attempt)
-        if isinstance(error, WorldDown) or (isinstance(error, Unavailable) and not troubles.worn_out):
+        patient = not (troubles.worn_out or self._rules.once)
+        if isinstance(error, WorldDown) or (isinstance(error, Unavailable) and patient):
             self._schedule.put_back(attempt, [attempt.ordinals])
             troubles.stand_down(error, now, failed_probe=probe or troubles.idle_probe(now))
             troubles.hold_while_worn_out(attempt)
@@ -301,13 +313,15 @@ class Settling:
         if len(done) == len(attempt.ordinals):
             self.succeeded(attempt, now)
             return
+        if self._rules.once:
+            failures = {o: failures.get(o, error) for o in attempt.ordinals if o not in done}
         halve = troubles.counts or isinstance(error, Poison)
         self._schedule.put_back(attempt, regrouped(attempt, done, failures, halve=halve))
         self._settle_some(attempt, done, now)
-        down = {o: each for o, each in failures.items() if isinstance(each, Unavailable) and not troubles.worn_out}
+        down = {o: each for o, each in failures.items() if isinstance(each, Unavailable) and patient}
         if down:
             troubles.stand_down(next(iter(down.values())), now, failed_probe=probe)
-        elif probe and not done and not troubles.counts and not tells_of_records_only(error, failures):
+        elif probe and patient and not done and not troubles.counts and not tells_of_records_only(error, failures):
             troubles.pause(now, cause_of(error), failed_probe=True)
         for ordinal, each in failures.items():
             if ordinal not in down:
@@ -342,11 +356,18 @@ class Settling:
             self._window.settle_all(range(stretch.first, stretch.first + handled))
             self._settled(stretch.records[:handled], Outcome.HANDLED)
 
+    @property
+    def _suspects(self) -> bool:
+        """Whether there are records that may be unfit for what happened to others, or to them before."""
+        return bool(self._parked or self._doomed or self._marked)
+
     def _unfit(self, record: Record) -> Condemned | None:
         if record.defect is not None:
             return Condemned(record, "Undecodable", record.defect, 0)
         if (why := self._doomed.get((record.sequence_number, record.subsequence))) is not None:
             return Condemned(record, "ProcessDied", why, 0)
+        if self._marked is not None and record.position.place <= self._marked:
+            return Condemned(record, "Interrupted", "interrupted, may have run", 0)
         if self._parked and digest(record.key) in self._parked:
             return Condemned(record, "Parked", "an earlier record of its key is in the dead-letter queue", 0)
         return None

@@ -170,6 +170,10 @@ class Troubles:
             verdict = self._verdict(ordinal, condition, error.reason)
             self._evidence.acquit(ordinal)
             self.condemn(ordinal, verdict)
+        elif self._rules.once:
+            verdict = self._verdict(ordinal, "RetryAttemptsExhausted", self._told(ordinal))
+            self._evidence.acquit(ordinal)
+            self.condemn(ordinal, verdict)
         elif not self.counts:
             self._schedule.hold(ordinal, self._breaker.probe_at)
         else:
@@ -241,9 +245,13 @@ class Troubles:
                 self._suspended[ordinal] = None
                 self.pause(now, self._causes[ordinal])
             case Verdict.CONDEMN:
-                cause = self._causes[ordinal]
                 condition: Condition = "RecordAgeExceeded" if ordinal in self._too_old else "RetryAttemptsExhausted"
-                self.condemn(ordinal, self._verdict(ordinal, condition, f"{_short(cause.type)}: {cause.message}"))
+                self.condemn(ordinal, self._verdict(ordinal, condition, self._told(ordinal)))
+
+    def _told(self, ordinal: int) -> str:
+        """Return the last error of a record in a few words."""
+        cause = self._causes[ordinal]
+        return f"{_short(cause.type)}: {cause.message}"
 
     def _weigh(self, ordinal: int) -> Verdict:
         if self.worn_out:

@@ -18,7 +18,7 @@ from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from streamkit.core.records import Record
 
@@ -134,14 +134,19 @@ class Window:
         start = self._settled - self._base
         return [record for record, flag in zip(self._records[start:], self._flags[start:], strict=True) if not flag]
 
-    def progress(self) -> Progress:
-        """Return what a checkpoint has to carry.
+    def progress(self, also: Collection[int] = ()) -> Progress:
+        """Return what a checkpoint has to carry; or would have to, once these ordinals were settled `also`.
 
         Bits taken over for records not read again yet are kept. They are counted from the first record after the
         frontier; where that one is not read yet, the frontier named here stays one record behind (never back).
         """
         start = self._settled
         flags = self._flags[start - self._base :] + self._ahead[self._admitted :]
+        for ordinal in also:
+            flags[ordinal - self._settled] = 1
+        if also:
+            start = self._passed(also)
+            del flags[: start - self._settled]
         if start and start == self._admitted and any(flags):
             start -= 1
             flags = bytearray(b"\x01") + flags
@@ -150,6 +155,19 @@ class Window:
             return Progress(frontier=self._place_before(start))
         first = self._first if start == self._admitted else _named(self.record(start))
         return Progress(frontier=self._place_before(start), first=first, done=pack(flags), decoding=self._decoding)
+
+    def edge_after(self, also: Collection[int]) -> Record | None:
+        """The record the frontier would stand behind, once these ordinals were settled too."""
+        passed = self._passed(also)
+        return self._records[passed - 1 - self._base] if passed else None
+
+    def _passed(self, also: Collection[int]) -> int:
+        """Return how many records the frontier would have passed, once these ordinals were settled too."""
+        flags = self._flags[self._settled - self._base :]
+        for ordinal in also:
+            flags[ordinal - self._settled] = 1
+        first = flags.find(0)
+        return self._admitted if first < 0 else self._settled + first
 
     def _place_before(self, ordinal: int) -> Position | None:
         return self._records[ordinal - 1 - self._base].position if ordinal else self._inherited

@@ -30,6 +30,7 @@ from streamkit.signals import Failed
 if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
+    from streamkit.engine.transacting import Transacting
     from streamkit.ports import DeadLetters
 
 __all__ = ["Engine", "Handling", "Surroundings"]
@@ -45,15 +46,19 @@ _TURN_SECONDS = 0.005
 class Engine:
     """Runs one shard's handlers until it is stopped, cancelled, or fenced."""
 
-    def __init__(self, handling: Handling, settling: Settling, around: Surroundings) -> None:
+    def __init__(
+        self, handling: Handling, settling: Settling, around: Surroundings, transacting: Transacting | None = None
+    ) -> None:
+        """`transacting` runs the handlers of a consumer whose writes commit with its checkpoints."""
         self._handling = handling
+        self._transacting = transacting
         self._settling = settling
         self._around = around
         self._screen = Screen(handling, around.ledger)
         self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
-        self._hastes = not (handling.batches or handling.threads or self._screen.claims)
+        self._hastes = not (handling.batches or handling.threads or self._screen.claims or transacting)
         self._runners = 0
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
@@ -84,6 +89,7 @@ class Engine:
         Cancelling it cancels the attempts under way; their records stay unsettled.
         """
         async with asyncio.TaskGroup() as group:
+            committing = group.create_task(self._transacting.run()) if self._transacting else None
             try:
                 while not self._over(until):
                     self._changed.clear()
@@ -92,6 +98,8 @@ class Engine:
                     await self._wait(until)
             finally:
                 self.stop()  # a thread outlives its cancellation: what runs in it ends, and nothing follows
+                if committing is not None:
+                    committing.cancel()
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
@@ -201,7 +209,7 @@ class Engine:
             if isinstance(attempt, Stretch):
                 live = await self._hasten(attempt, watch)
             elif (live := await self._screened(attempt)) is not None:
-                expect_nothing(await self._handling.call(self._subject(live)))
+                live = await self._handled(live, watch)
         except asyncio.CancelledError:
             timed_out = watch.end()
             if is_being_cancelled():
@@ -217,6 +225,14 @@ class Engine:
                 threads.release()
         watch.end()
         return live, None
+
+    async def _handled(self, live: Attempt, watch: Watch) -> Attempt | None:
+        """Call the handler; return what is to be settled now: nothing, if that was done with the commit."""
+        subject = self._subject(live)
+        if self._transacting is None or isinstance(subject, Batch):
+            expect_nothing(await self._handling.call(subject))
+            return live
+        return None if await self._transacting.handle(live, subject, watch) else live
 
     async def _screened(self, attempt: Attempt) -> Attempt | None:
         """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from streamkit.core.records import Batch, Record
 
-EXTRAS = frozenset({"state"})
+EXTRAS = frozenset({"state", "tx"})
 """Keyword-only parameters a handler may name to be passed them."""
 
 
@@ -71,8 +71,11 @@ class Signature:
 
 def bind(
     handler: Callable[..., Any], signature: Signature, *, state: object, threads: Executor | None
-) -> Callable[[Record | Batch], Awaitable[object]]:
-    """Return the handler as an async function of its subject alone. A plain `def` runs in `threads`."""
+) -> Callable[..., Awaitable[object]]:
+    """Return the handler as an async function of its subject, and of `tx` where it takes one.
+
+    A plain `def` runs in `threads`.
+    """
     extras = {"state": state} if "state" in signature.extras else {}
     if not signature.is_async:
         return functools.partial(_in_thread, functools.partial(handler, **extras), threads)

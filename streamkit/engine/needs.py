@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamkit.core.records import Batch, Record
+    from streamkit.core.records import Record
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Handling:
     """The consumer, as the engine needs it. Times in seconds."""
 
-    call: Callable[[Record | Batch], Awaitable[object]]
+    call: Callable[..., Awaitable[object]]
+    """Takes the record or batch; and `tx`, where the consumer is transactional."""
     threads: asyncio.Semaphore | None
     """Free threads, where the handler is a plain function: its attempt starts with one in hand. None if it is async."""
     batches: bool
@@ -27,6 +28,7 @@ class Handling:
     max_age: float | None
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    transactional: bool
     consumer: str
     code_version: str
     stream_arn: str

@@ -33,6 +33,7 @@ from streamkit.runtimes.waiting import came
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from streamkit.consumer import Consumer
     from streamkit.core.leasing import ShardRow
     from streamkit.ports import Chance
     from streamkit.runtimes.process import Opened, Process
@@ -172,6 +173,8 @@ class Incarnation:
             tally=process.tally,
             report=chart.note,
         )
+        if row.marked is not None and consumer.mode == "at_most_once":
+            settling.interrupted(row.marked)
         wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=2), chance=process.chance)
         return ShardRun(
             Lease(row, opened.rows.leases, chance=process.chance, wait=wait, report=process.report),
@@ -186,6 +189,8 @@ class Incarnation:
                 kpl_only=consumer.source.kpl_only,
                 open_reader=opened.ports.source.reader,
                 children_of=self._coordinator.children_of,
+                tables=opened.rows.tables,
+                wave=_wave(consumer),
                 is_trimmed=self._coordinator.is_trimmed,
             ),
             chart,
@@ -203,6 +208,13 @@ class Incarnation:
             delay=wait.after,
             on_stuck=process.on_stuck,
         )
+
+
+def _wave(consumer: Consumer) -> int | None:
+    """Return how many records are marked and not settled at most, where nothing is to be handled twice."""
+    if consumer.mode != "at_most_once":
+        return None
+    return min(consumer.checkpoint.window, 2 * (consumer.batch_size if consumer.batches else consumer.concurrency))
 
 
 def tick_seconds(workers: int, *, lease: float, chance: Chance) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -12,18 +12,23 @@ import msgspec
 
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.changes import carried
+from streamkit.core.items import Items
 from streamkit.core.kpl import expand
 from streamkit.core.leasing import Progress
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
 from streamkit.engine.handling import Threads
+from streamkit.engine.transacting import Transacting
+from streamkit.errors import Cancelled
 from streamkit.runtimes.setup import handling_of, rules_of
 
 if TYPE_CHECKING:
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
     from streamkit.core.positions import Position
+    from streamkit.core.transactions import Write
+    from streamkit.core.values import Image
     from streamkit.events import Event
 
 
@@ -41,6 +46,8 @@ class Settlement:
     unsettled: tuple[Record, ...]
     """What would be tried again: after an outage, or once a halted shard goes on."""
     events: tuple[Event, ...] = field(default=(), repr=False)
+    items: Items = field(default_factory=Items)
+    """What transactions made of the consumer's own tables: `settlement.items["stats"]`."""
 
 
 class _Letters:
@@ -67,8 +74,30 @@ class _Claims:
             del self._claimants[key]
 
 
-async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> Settlement:
+class _Tables:
+    """The consumer's own tables in memory, as `Tables` and for commits."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
+        return self._items.read(table, key, attributes)
+
+    async def key_names(self, table: str) -> Sequence[str]:
+        return self._items.key_names(table)
+
+    async def commit(self, writes: Sequence[Write], _ordinals: Sequence[int], applied: Callable[[], None]) -> None:
+        if objections := self._items.objections(writes):
+            raise Cancelled(objections, "the transaction was cancelled")
+        self._items.apply(writes)
+        applied()
+
+
+async def settle(
+    consumer: Consumer, payloads_or_records: Iterable[object], *, items: Items | None = None
+) -> Settlement:
     """Settle in memory; see `Consumer.settle`."""
+    items = items or Items()
     events: list[Event] = []
     rules = rules_of(consumer, chance=SystemChance(), retention=timedelta(days=1))
     settling = Settling(
@@ -85,19 +114,19 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
         state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
         threads = Threads(min(consumer.concurrency, 32), name="streamkit-settle")
         stack.callback(threads.close)
-        engine = Engine(
-            handling_of(consumer, state=state, threads=threads, stream_arn=""),
-            settling,
-            Surroundings(
-                clock=SystemClock(),
-                report=events.append,
-                dead_letters=letters if consumer.dead_letters else None,
-                ledger=_Claims(),
-                may_start=lambda: True,
-                delay=_at_once,
-                on_stuck=lambda: None,
-            ),
+        handling = handling_of(consumer, state=state, threads=threads, stream_arn="")
+        around = Surroundings(
+            clock=SystemClock(),
+            report=events.append,
+            dead_letters=letters if consumer.dead_letters else None,
+            ledger=_Claims(),
+            may_start=lambda: True,
+            delay=_at_once,
+            on_stuck=lambda: None,
         )
+        tables = _Tables(items)
+        transacting = Transacting(handling, settling, around, tables, tables.commit)
+        engine = Engine(handling, settling, around, transacting if handling.transactional else None)
         engine.feed(each for record in _records(consumer, payloads_or_records) for each in expand(record))
         await engine.run(until=lambda: settling.clear or settling.paused or settling.halted is not None)
     return Settlement(
@@ -108,6 +137,7 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
         dead=tuple(letters.sent),
         unsettled=tuple(settling.unsettled()),
         events=tuple(events),
+        items=items,
     )
 
 

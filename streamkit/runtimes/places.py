@@ -33,6 +33,7 @@ def started_at(row: ShardRow, start: Start) -> ShardRow:
         start=start,
         progress=Progress(),
         generation=row.generation + 1,
+        marked=None,
         frontier_arrived=None,
         caught_up_at=None,
     )
@@ -44,6 +45,7 @@ def settled_up_to(row: ShardRow, record: Record) -> ShardRow:
         row,
         progress=Progress(Position(record.sequence_number)),
         generation=row.generation + 1,
+        marked=None,
         frontier_arrived=record.arrived,
         caught_up_at=record.arrived,
     )

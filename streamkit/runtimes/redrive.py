@@ -142,6 +142,9 @@ class Redrive:
         Raises `ConfigurationError` if letters of parked keys cannot all be gathered, and the errors of the queue.
         """
         consumer = self._consumer
+        if consumer.mode == "transactional":
+            msg = f"consumer {consumer.name}: expected a mode that can be redriven, got 'transactional' (not built yet)"
+            raise ConfigurationError(msg)
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
             threads = Threads(min(16 * consumer.concurrency, _THREADS), name=f"streamkit-redrive-{consumer.name}")

@@ -33,6 +33,7 @@ def rules_of(consumer: Consumer, *, chance: Chance, retention: timedelta) -> Rul
         pause=half_jitter(outage.pause, outage.maximum, chance),
         on_dead_letter=consumer.on_dead_letter,
         batching=_batching(consumer),
+        once=consumer.mode == "at_most_once",
         decoding=DECODING | consumer.max_record_bytes << 8,
     )
 
@@ -74,6 +75,7 @@ def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_a
         max_age=max_age.total_seconds() if max_age else None,
         where=consumer.where,
         dedupe_key=consumer.dedupe_key,
+        transactional=consumer.mode == "transactional",
         consumer=consumer.name,
         code_version=consumer.code_version,
         stream_arn=stream_arn,

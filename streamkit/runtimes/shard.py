@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -19,7 +20,8 @@ from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
-from streamkit.errors import LeaseLost, Missing
+from streamkit.engine.transacting import Transacting
+from streamkit.errors import ConfigurationError, LeaseLost, Missing
 from streamkit.events import (
     CheckpointWritten,
     RecordsAged,
@@ -32,6 +34,7 @@ from streamkit.events import (
 from streamkit.ports import Read
 from streamkit.runtimes.chart import Chart
 from streamkit.runtimes.gaps import HALTED_BY_GAP, Gap, Gaps
+from streamkit.runtimes.lease import Step
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -41,10 +44,11 @@ if TYPE_CHECKING:
     from streamkit.core.leasing import ShardRow
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
-    from streamkit.core.positions import Place
+    from streamkit.core.positions import Place, Position
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling
-    from streamkit.ports import Reader
+    from streamkit.core.transactions import Write
+    from streamkit.ports import Reader, Transactions
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
 
@@ -66,6 +70,9 @@ class Terms:
     kpl_only: bool
     open_reader: Callable[[Shard, Place], Reader]
     children_of: Callable[[str], Awaitable[Sequence[Shard]]]
+    tables: Transactions | None
+    wave: int | None
+    """Most records that are marked and not settled, where nothing is to be handled twice; None where it may be."""
     is_trimmed: Callable[[str], Awaitable[bool]]
     """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
@@ -83,7 +90,7 @@ class ShardRun:
         self._terms = terms
         self._clock = terms.around.clock
         self._report = terms.around.report
-        self._engine = Engine(terms.handling, settling, terms.around)
+        self._engine = Engine(terms.handling, settling, terms.around, self._transacting())
         self._task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._draining = False
@@ -100,8 +107,21 @@ class ShardRun:
         self._behind = 0.0
         """Seconds that the last answer was behind the tip, as far as the service says so."""
         self._meter = Meter(lease.row.level, now=self._moved[1])
+        self._marked = lease.row.marked
+        self._marking = False
+        """Whether a wave is on its way from its mark to the engine."""
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
+
+    def _transacting(self) -> Transacting | None:
+        terms = self._terms
+        if not terms.handling.transactional:
+            return None
+        if terms.tables is None:
+            msg = "expected a world with transactions, for mode='transactional', got one without"
+            raise ConfigurationError(msg)
+        commit = partial(self._commit, terms.tables)
+        return Transacting(terms.handling, self._settling, terms.around, terms.tables, commit)
 
     @property
     def id(self) -> str:
@@ -128,7 +148,10 @@ class ShardRun:
         self._draining = True
         self._asked = halt
         self._prefers = prefers
-        self._engine.stop()
+        if self._terms.wave is None:
+            self._engine.stop()
+        else:  # what is marked runs to its end
+            self._engine.feed(())
         asyncio.get_running_loop().call_later(grace, self._cut_short)
 
     def watch(self) -> None:
@@ -196,8 +219,11 @@ class ShardRun:
                 raise
 
     def _over(self) -> bool:
-        return (self._ended and self._settling.clear) or (
-            self._settling.halted is not None and self._terms.around.dead_letters is not None
+        drained = self._draining and not self._marking and self._settling.clear
+        return (
+            drained
+            or (self._ended and self._settling.clear)
+            or (self._settling.halted is not None and self._terms.around.dead_letters is not None)
         )
 
     def _cut_short(self) -> None:
@@ -220,6 +246,8 @@ class ShardRun:
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
             await self._feed(expand_all(read.records, hash_range=ours))
+            if self._draining and self._terms.wave is not None:
+                return  # some of them may not be marked, and are the successor's
             if not (read.behind or read.ended) and self._settling.clear:
                 self._caught_up_at = asked
             self._note_behind(read)
@@ -245,23 +273,46 @@ class ShardRun:
             return
         size = sum(len(record.data) for record in records)
         self._hold(size)
-        share = max(1, self._terms.checkpoint.window // 8)
+        wave = self._terms.wave
+        share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
         fed = 0
         while fed < len(records):
             room = self._room()
             if room >= min(share, len(records) - fed):
-                self._engine.feed(records[fed : fed + room])
+                await self._feed_some(records[fed : fed + room])
                 fed += room
             else:
                 self._engine.settled.clear()
                 await self._engine.settled.wait()
         self._sizes.append((self._settling.admitted, size))
 
+    async def _feed_some(self, records: Sequence[Record]) -> None:
+        """Hand over records there is room for; where nothing is to be handled twice, mark them first (rule 25)."""
+        if self._terms.wave is None:
+            self._engine.feed(records)
+        elif not self._draining:
+            self._marking = True
+            try:
+                await self._mark(records[-1].position)
+                self._engine.feed(records)
+            finally:
+                self._marking = False
+
+    async def _mark(self, until: Position) -> None:
+        """Returning means it is durable that everything up to here may have been started."""
+        if not self._terms.around.may_start():
+            msg = f"{self.lease!r} may be another's by now"
+            raise LeaseLost(msg)
+        if self._marked is None or until.place > self._marked.place:
+            self._marked = until
+            await self._write()
+
     def _room(self) -> int:
         """Return how many records may come in: a window's worth, and no more than may be repeated (rule 19)."""
         checkpoint, settling = self._terms.checkpoint, self._settling
         undurable = settling.admitted - self._durable
-        return min(checkpoint.window - settling.pending, checkpoint.records + checkpoint.window - undurable)
+        window = self._terms.wave or checkpoint.window
+        return min(window - settling.pending, checkpoint.records + checkpoint.window - undurable)
 
     def _note_behind(self, read: Read) -> None:
         """Take note of the distance to the tip; having reached it is news."""
@@ -323,18 +374,49 @@ class ShardRun:
         await self._write()
 
     async def _write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
-        progress, edge, passed = self._settling.progress(), self._settling.edge, self._settling.passed
-        arrived = edge.arrived if edge is not None else self.lease.row.frontier_arrived
-        changes = {
-            "progress": progress,
-            "parked": self._settling.parked,
-            "frontier_arrived": arrived,
+        """Write a checkpoint. What it says is looked up once every write before it is known."""
+        passed = 0
+
+        def make() -> Step:
+            nonlocal passed
+            passed = self._settling.passed
+            return Step(self._changes() | changes, children=children)
+
+        await self.lease.commit(make)
+        self._written(passed)
+
+    async def _commit(
+        self, tables: Transactions, writes: Sequence[Write], ordinals: Sequence[int], applied: Callable[[], None]
+    ) -> None:
+        """Write a checkpoint that has these settled, together with their writes (rule 25)."""
+
+        def durable() -> None:
+            applied()
+            self._written(self._settling.passed)
+
+        async def send(held: ShardRow, wanted: ShardRow) -> None:
+            await tables.commit(held, wanted, writes)
+
+        may_send = self._terms.around.may_start
+        await self.lease.commit(lambda: Step(self._changes(ordinals), send=send, may_send=may_send, applied=durable))
+
+    def _changes(self, also: Sequence[int] = ()) -> dict[str, object]:
+        """Return what a checkpoint changes in the row, now or once these ordinals are settled too."""
+        settling = self._settling
+        edge = settling.edge_after(also) if also else settling.edge
+        return {
+            "progress": settling.progress(also),
+            "parked": settling.parked,
+            "frontier_arrived": edge.arrived if edge is not None else self.lease.row.frontier_arrived,
             "caught_up_at": self._caught_up_at,
             "level": self.level,
-            "vitals": self._chart.vitals(self._settling),
-            **changes,
+            "marked": self._marked,
+            "vitals": self._chart.vitals(settling),
         }
-        await self.lease.write(children=children, **changes)
+
+    def _written(self, passed: int) -> None:
+        """A checkpoint is durable, for so many records that the frontier has passed."""
+        progress = self.lease.row.progress
         self._durable = passed
         self._engine.settled.set()
         self._report(

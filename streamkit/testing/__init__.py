@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
     from streamkit.testing.kinesis import KinesisWorld
     from streamkit.testing.memory import (
+        Items,
         MemoryDeadLetters,
         MemoryDeliveries,
         MemoryLedger,
@@ -43,6 +44,7 @@ __all__ = [
     "ChangingTable",
     "Deadlock",
     "Gate",
+    "Items",
     "KinesisWorld",
     "ManualClock",
     "MemoryDeadLetters",
@@ -72,6 +74,7 @@ _HOMES = {
     "dynamodb_streams": ("ChangeStreams", "ChangingTable"),
     "kinesis": ("KinesisWorld",),
     "memory": (
+        "Items",
         "MemoryDeadLetters",
         "MemoryDeliveries",
         "MemoryLedger",

@@ -17,6 +17,7 @@ from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
+from streamkit.aws.transaction import DynamoDBTables
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.testing import ManualClock, Recorder
 from streamkit.testing.contracts import (
@@ -31,6 +32,7 @@ from streamkit.testing.contracts import (
     RegistryContract,
     RequestsContract,
     SourceContract,
+    TransactionsContract,
 )
 from tests.aws.drivers import KinesisProducer, RefusingQueue
 
@@ -56,6 +58,32 @@ class TestRequests(RequestsContract):
     def leases(self, dynamodb: Call, layout: Layout) -> TableLeases:
         """A new table."""
         return TableLeases(dynamodb, layout)
+
+
+class TestTransactions(TransactionsContract):
+    """Transactions on DynamoDB."""
+
+    @pytest.fixture
+    def leases(self, dynamodb: Call, layout: Layout) -> TableLeases:
+        """A new table."""
+        return TableLeases(dynamodb, layout)
+
+    @pytest.fixture
+    def transactions(self, dynamodb: Call, layout: Layout) -> DynamoDBTables:
+        """Over the same table."""
+        return DynamoDBTables(dynamodb, layout, chance=SystemChance())
+
+    @pytest.fixture
+    async def items(self, dynamodb: Call, name: str) -> str:
+        """A table of the consumer's own."""
+        await dynamodb(
+            "CreateTable",
+            TableName=f"{name}-items",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        return f"{name}-items"
 
 
 class TestMembers(MembersContract):

@@ -12,6 +12,7 @@ from tests.aws.suites import (
     TestRequests,
     TestSource,
     TestStandardQueue,
+    TestTransactions,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "TestRequests",
     "TestSource",
     "TestStandardQueue",
+    "TestTransactions",
 ]

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Redriven, Registry, Source
+from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Redriven, Registry, Source, Transactions
 from streamkit.testing import (
+    Items,
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
@@ -37,6 +38,7 @@ from streamkit.testing.contracts import (
     RequestsContract,
     SourceContract,
     StreamDriver,
+    TransactionsContract,
 )
 
 
@@ -53,6 +55,26 @@ class TestLeases(LeasesContract):
     def leases(self) -> Leases:
         """An empty table."""
         return MemoryTable()
+
+
+class TestTransactions(TransactionsContract):
+    """Transactions."""
+
+    @pytest.fixture
+    def leases(self) -> MemoryTable:
+        """An empty table."""
+        return MemoryTable()
+
+    @pytest.fixture
+    def transactions(self, leases: MemoryTable) -> Transactions:
+        """The same, with a table of the consumer's own."""
+        leases.items = Items({"items": ["id"]})
+        return leases
+
+    @pytest.fixture
+    def items(self) -> str:
+        """Its name."""
+        return "items"
 
 
 class TestRequests(RequestsContract):

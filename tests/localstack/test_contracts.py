@@ -14,6 +14,7 @@ from tests.aws.suites import (
     TestRequests,
     TestSource,
     TestStandardQueue,
+    TestTransactions,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "TestRequests",
     "TestSource",
     "TestStandardQueue",
+    "TestTransactions",
 ]
 
 pytestmark = pytest.mark.localstack

@@ -27,6 +27,8 @@ STANDING = "tests/runtimes/test_standing_still.py"
 REDRIVE = "tests/runtimes/test_redrive.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
+TRANSACTIONS = "tests/runtimes/test_transactions.py"
+ONCE = "tests/runtimes/test_at_most_once.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
 
 
@@ -55,6 +57,83 @@ def mutant(name: str, rule: str, file: str, old: str, new: str, *tests: str) -> 
 
 
 MUTANTS = (
+    # Transactions, and at most once
+    mutant(
+        "a commit without the condition on its epoch",
+        "25",
+        "aws/transaction.py",
+        '("owner", "epoch", "revision")',
+        '("state",)',
+        "tests/aws/test_transactions.py::test_a_commit_is_conditional_on_owner_epoch_and_revision_and_the_same_to_the_byte",
+    ),
+    mutant(
+        "a checkpoint apart from its writes",
+        "25",
+        "runtimes/shard.py",
+        "self._changes(ordinals)",
+        "self._changes()",
+        f"{TRANSACTIONS}::test_a_kill_in_any_moment_repeats_and_loses_nothing",
+    ),
+    Mutant(
+        name="two records of one lane in one transaction",
+        rule="25",
+        patches=(
+            Patch(
+                file="engine/transacting.py",
+                old="            if not writes:",
+                new="            self._settling.succeeded(attempt, 0.0)\n            if not writes:",
+            ),
+            Patch(
+                file="engine/transacting.py",
+                old="            self._settling.succeeded(each.attempt, now)\n",
+                new="",
+            ),
+        ),
+        tests=(f"{TRANSACTIONS}::test_a_kill_in_any_moment_repeats_and_loses_nothing",),
+    ),
+    mutant(
+        "two records of one item in one transaction",
+        "25",
+        "core/transactions.py",
+        "if taken & targets or",
+        "if",
+        "tests/core/test_transactions.py::test_records_go_together_within_the_limits_and_touch_no_item_twice",
+    ),
+    mutant(
+        "a cancelled commit in doubt is left as it is",
+        "5",
+        "runtimes/lease.py",
+        "if not (pending.doubtful and await self._has_happened(pending)):",
+        "if True:",
+        "tests/runtimes/test_commits.py::test_a_step_cancelled_after_a_lost_request_is_sealed",
+        "tests/runtimes/test_commits.py::test_a_step_that_landed_behind_its_cancellation_counts_as_applied",
+    ),
+    mutant(
+        "what was read is not held to be so",
+        "25",
+        "engine/transaction.py",
+        "        return fitting([*writes, *reads.values()])\n",
+        "        return fitting(self._writes)\n",
+        "tests/contract/test_memory.py::TestTransactions",
+        f"{TRANSACTIONS}::test_what_was_read_must_not_have_changed",
+    ),
+    mutant(
+        "a wave is handled before it is marked",
+        "25",
+        "runtimes/shard.py",
+        "                await self._mark(records[-1].position)\n                self._engine.feed(records)\n",
+        "                self._engine.feed(records)\n                await self._mark(records[-1].position)\n",
+        f"{ONCE}::test_what_a_kill_interrupted_is_a_letter_and_never_runs_again",
+        f"{ONCE}::test_a_wave_is_marked_before_it_is_handled_with_one_write",
+    ),
+    mutant(
+        "what was interrupted runs again",
+        "25",
+        "runtimes/incarnation.py",
+        "            settling.interrupted(row.marked)\n",
+        "            pass\n",
+        f"{ONCE}::test_what_a_kill_interrupted_is_a_letter_and_never_runs_again",
+    ),
     # What the frontier may pass
     mutant(
         "checkpoint before dead letter",
@@ -197,13 +276,13 @@ MUTANTS = (
         patches=(
             Patch(
                 file="core/settlement.py",
-                old="(isinstance(error, Unavailable) and not troubles.worn_out):\n",
-                new="(isinstance(error, Unavailable) and troubles.worn_out):\n",
+                old="(isinstance(error, Unavailable) and patient):\n",
+                new="(isinstance(error, Unavailable) and not patient):\n",
             ),
             Patch(
                 file="core/settlement.py",
-                old="if isinstance(each, Unavailable) and not troubles.worn_out}",
-                new="if isinstance(each, Unavailable) and troubles.worn_out}",
+                old="if isinstance(each, Unavailable) and patient}",
+                new="if isinstance(each, Unavailable) and not patient}",
             ),
         ),
         tests=(

@@ -138,6 +138,11 @@ async def _lifespan(consumer: Consumer) -> AsyncGenerator[object]:
 
 
 def _expect_possible(consumer: Consumer) -> None:
+    if consumer.mode != "at_least_once":
+        raise ConfigurationError(
+            f"consumer {consumer.name}: mode: in a function expected 'at_least_once', got {consumer.mode!r}:"
+            " run it with `streamkit run`, whose checkpoints are its own"
+        )
     if consumer.on_dead_letter == "park" and consumer.parallelization_factor != 1:
         raise ConfigurationError(
             f"consumer {consumer.name}: on_dead_letter='park' in a function: expected parallelization_factor=1,"

@@ -23,6 +23,7 @@ _SUITES = (
     "registry",
     "requests",
     "source",
+    "transactions",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
@@ -41,6 +42,7 @@ from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContra
 from streamkit.testing.contracts.registry import RegistryContract
 from streamkit.testing.contracts.requests import RequestsContract
 from streamkit.testing.contracts.source import SourceContract, StreamDriver
+from streamkit.testing.contracts.transactions import TransactionsContract
 
 __all__ = [
     "ChangesContract",
@@ -60,4 +62,5 @@ __all__ = [
     "SourceContract",
     "StreamDriver",
     "TableDriver",
+    "TransactionsContract",
 ]

@@ -290,6 +290,7 @@ def everything(shard: str) -> ShardRow:
         parked=("3f2a", "9c01"),
         frontier_arrived=1_356_998_460.017,
         caught_up_at=1_356_998_461.5,
+        marked=Position(NUMBER),
         generation=2,
         vitals=Vitals(at=1_356_998_462.25, settled=7, dead=1, oldest=1_356_998_460.5, paused="OSError at shop.py:7"),
     )

@@ -3,6 +3,7 @@
 `World` holds one of each. Workers share it as they would share AWS: each with a clock of its own.
 """
 
+from streamkit.core.items import Items
 from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
@@ -13,6 +14,7 @@ from streamkit.testing.memory.table import MemoryTable, Trouble
 from streamkit.testing.memory.world import World
 
 __all__ = [
+    "Items",
     "MemoryDeadLetters",
     "MemoryDeliveries",
     "MemoryLedger",

@@ -16,23 +16,26 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec.structs import replace
 
+from streamkit.core.items import Items
 from streamkit.core.leasing import Member, ShardRow
-from streamkit.errors import CorruptRow, DeclaredDead, Refused, Throttled, Unanswered
+from streamkit.errors import Cancelled, CorruptRow, DeclaredDead, Refused, Throttled, Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from streamkit.core.transactions import Write as Item
+    from streamkit.core.values import Image
     from streamkit.errors import StreamkitError
     from streamkit.ports import Registration
 
 T = TypeVar("T")
 
 Trouble = Literal["throttled", "lost", "late"]
-Write = Literal["register", "add", "take", "write", "ask", "drop", "join", "beat", "bury", "forget"]
+Write = Literal["register", "add", "take", "write", "commit", "ask", "drop", "join", "beat", "bury", "forget"]
 
 
 class MemoryTable:
-    """`Registry`, `Leases`, `Requests` and `Members` over one set of rows.
+    """`Registry`, `Leases`, `Requests` and `Members` over one set of rows; `Transactions` over `items`.
 
     `requests` counts calls by method. `outage`, where set, is raised by every request. `corrupt` names rows
     that do not read. `latency` returns the seconds of one way.
@@ -44,6 +47,7 @@ class MemoryTable:
         self.requests_made: dict[str, tuple[int, str]] = {}
         """What operators asked, by shard: of the owner of which epoch, and why."""
         self.registration: Registration | None = None
+        self.items = Items()
         self.requests: Counter[str] = Counter()
         self.outage: StreamkitError | None = None
         self.corrupt: set[str] = set()
@@ -140,9 +144,7 @@ class MemoryTable:
 
         Raises `ValueError` if later conditions could not tell `wanted` from `held`: a slip of the caller.
         """
-        if (wanted.id, wanted.revision) != (held.id, held.revision + 1):
-            expected = f"{held.id} with revision {held.revision + 1}"
-            raise ValueError(f"expected {expected}, got {wanted.id} with revision {wanted.revision}")
+        _expect_next(held, wanted)
         await self._written("write", lambda: self._write(held, wanted, children))
 
     def _write(self, held: ShardRow, wanted: ShardRow, children: Sequence[ShardRow]) -> None:
@@ -160,6 +162,35 @@ class MemoryTable:
         row = self.shard_rows.get(ended.id)
         if row is not None and (row.state, row.epoch, row.revision) == (ended.state, ended.epoch, ended.revision):
             del self.shard_rows[ended.id]
+
+    # -- Tables
+
+    async def commit(self, held: ShardRow, wanted: ShardRow, writes: Sequence[Item]) -> None:
+        """Replace the row and make the writes, or nothing; the row's own condition is looked at first."""
+        _expect_next(held, wanted)
+        await self._written("commit", lambda: self._commit(held, wanted, writes))
+
+    def _commit(self, held: ShardRow, wanted: ShardRow, writes: Sequence[Item]) -> None:
+        if self._is_as_held(held):
+            if objections := self.items.objections(writes):
+                raise Cancelled(objections, "the transaction was cancelled")
+            self.items.apply(writes)
+        self._write(held, wanted, ())
+
+    def _is_as_held(self, lease: ShardRow) -> bool:
+        row = self.shard_rows.get(lease.id)
+        return row is not None and (row.owner, row.epoch, row.revision) == (lease.owner, lease.epoch, lease.revision)
+
+    async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
+        """Return an item, or its key and these attributes of it."""
+        await self._asked("read")
+        answer = self.items.read(table, key, attributes)
+        await self._travel()
+        return answer
+
+    async def key_names(self, table: str) -> Sequence[str]:
+        """Return the names of the attributes that make the table's key."""
+        return self.items.key_names(table)
 
     # -- Members
 
@@ -246,6 +277,12 @@ class MemoryTable:
 
     async def _travel(self) -> None:
         await asyncio.sleep(self._latency())
+
+
+def _expect_next(held: ShardRow, wanted: ShardRow) -> None:
+    if (wanted.id, wanted.revision) != (held.id, held.revision + 1):
+        expected = f"{held.id} with revision {held.revision + 1}"
+        raise ValueError(f"expected {expected}, got {wanted.id} with revision {wanted.revision}")
 
 
 def _declared_dead(member: Member, row: Member | None) -> DeclaredDead:

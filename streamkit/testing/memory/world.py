@@ -108,7 +108,7 @@ class World:
     @asynccontextmanager
     async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:
         """Open the rows; a world has those of one registration."""
-        yield Rows(leases=self.table, members=self.table, ledger=self.ledger)
+        yield Rows(leases=self.table, members=self.table, ledger=self.ledger, tables=self.table)
 
     @asynccontextmanager
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:

@@ -21,6 +21,7 @@ from streamkit.testing.simulation.home import HOME
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
+from streamkit.testing.simulation.modes import collect
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.referee import Referee
 from streamkit.testing.simulation.services import ProcessWorld, TrimmingKinesis
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from streamkit.core.lineage import Shard
+    from streamkit.engine.transaction import Transaction
     from streamkit.testing.simulation.book import Entry, Run
     from streamkit.testing.simulation.home import Home
     from streamkit.testing.simulation.referee import Sight
@@ -181,11 +183,14 @@ class Fleet:
             "async": self._handle,
             "thread": self._handle_in_thread,
             "batch": self._handle_batch,
+            "transactional": self._handle_transactional,
+            "at_most_once": self._handle,
         }
         return Consumer(
             name="simulated",
             handler=handlers[mix.kind],
             batches=mix.kind == "batch",
+            mode=mix.kind if mix.kind in ("transactional", "at_most_once") else "at_least_once",
             source=Kinesis(_STREAM, poll=timedelta(seconds=mix.poll), start=mix.start),
             dead_letters=Sqs("letters"),
             concurrency=mix.concurrency,
@@ -212,6 +217,10 @@ class Fleet:
             self.referee.ended(process, record, run, error)
             raise
         self.referee.ended(process, record, run)
+
+    async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
+        await self._handle(record)
+        await collect(record, tx)
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
@@ -244,6 +253,8 @@ class Fleet:
 
     async def _effect(self, process: Process, record: Record, run: Run, entry: Entry) -> None:
         rates, rng = self.weather.rates, self.weather.rng
+        if self.mix.kind == "transactional":
+            return  # it takes place with the commit
         await process.tell("effect", lambda: self.referee.effect(process, record, run), lossy=False)
         if rates.lost_effects and entry.failures < self.mix.attempts - 1 and rng.random() < rates.lost_effects:
             entry.failures += 1

@@ -2,6 +2,7 @@
 
 poison ................ it said so
 parked ................ an earlier letter of its key
+handled at most once .. any failure; or marked by an earlier owner, with no outcome known
 attempts used up ...... as many failures as configured, under one lease, and no outage
 
 A failure is an error of the handler's, or a time-out that took as long. None is: an attempt that was cut off by a
@@ -54,6 +55,8 @@ class Letters:
             fit = entry.behaviour == "poison"
         elif condition == "Parked":
             fit = any(each.letter for each in self._book.by_key[entry.key] if each.number < entry.number)
+        elif self._mix.kind == "at_most_once":
+            fit = condition == "Interrupted" or any(run.process is process and not run.fine for run in entry.runs)
         else:
             fit = any(self._is_used_up(entry, ends) for ends in self._leases(entry, process))
         if not fit:

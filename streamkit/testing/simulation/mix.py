@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Literal
 
 from streamkit.core.settlement import OnDeadLetter
+from streamkit.testing.simulation.modes import moded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Mix:
     checkpoint_records: int
     window: int
     concurrency: int
-    kind: Literal["async", "thread", "batch"]
+    kind: Literal["async", "thread", "batch", "transactional", "at_most_once"]
     batch_size: int
     timeout: float
     attempts: int
@@ -92,6 +93,10 @@ class Mix:
 
 def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
+    return moded(_drawn(seed))
+
+
+def _drawn(seed: int) -> Mix:
     rng = random.Random(f"mix {seed}")
     lease = rng.choice((2.0, 3.0, 5.0, 10.0))
 

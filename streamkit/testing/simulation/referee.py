@@ -20,6 +20,7 @@ from streamkit.events import (
 )
 from streamkit.testing.simulation.book import Book, Run
 from streamkit.testing.simulation.letters import Letters
+from streamkit.testing.simulation.modes import Exact, expect_first
 from streamkit.testing.simulation.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Referee:
         self.violation: str | None = None
         self.book = Book(loop.time, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
+        self.exact = Exact(self)
         self.letters = Letters(mix, self.book, violated=self.violated)
         self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
@@ -138,6 +140,8 @@ class Referee:
         self._note(process.name, f"starts {entry}, epoch {run.epoch}")
         if any(earlier.process is process and (earlier.ended is None or earlier.ended > now) for earlier in entry.runs):
             self.violated("an attempt ends before the next begins", f"{entry} by {process.name}")
+        if self.mix.kind == "at_most_once":
+            expect_first(self, entry)
         if entry.effects:
             self.repeats.judge(entry, run, row)
         entry.runs.append(run)
@@ -155,8 +159,11 @@ class Referee:
 
     def effect(self, process: Process, record: Record, run: Run) -> None:
         """A handler's effect takes place."""
-        entry = self.book.of(record)
         run.effect = self._loop.time()
+        self.took_effect(process, self.book.of(record))
+
+    def took_effect(self, process: Process, entry: Entry) -> None:
+        """A record's effect takes place."""
         self._note(process.name, f"effect of {entry}{' again' if entry.effects else ''}")
         if not entry.effects:
             self._first(entry)
@@ -188,6 +195,8 @@ class Referee:
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
         entry.letter = condition
+        if self.mix.kind == "transactional":
+            self.exact.lettered(process, entry)
         self.letters.judge(entry, letter, process)
 
     # -- rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.positions import Place
+    from streamkit.core.transactions import Write as Item
     from streamkit.ports import Read, Registration, Report
     from streamkit.testing.kinesis import Records
     from streamkit.testing.memory import MemoryStream
@@ -64,6 +65,7 @@ class TableView(MemoryTable):
         self._referee = referee
         self.shard_rows = table.shard_rows
         self.worker_rows = table.worker_rows
+        self.items = table.items
 
     async def _asked(self, method: str) -> None:
         await self._process.leave(method)
@@ -100,6 +102,14 @@ class TableView(MemoryTable):
         self._referee.wrote(self._process, before, wanted, take=False)
         for child in new:
             self._referee.born(self._process, child)
+
+    def _commit(self, held: ShardRow, wanted: ShardRow, writes: Sequence[Item]) -> None:
+        before = self.shard_rows.get(held.id)
+        if before is not None and before.token == wanted.token:
+            self._process.history.saw("sent a transaction again that was applied")
+        if self._is_as_held(held) and not self.items.objections(writes):
+            self._referee.exact.committed(self._process, writes)
+        super()._commit(held, wanted, writes)
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
         super()._add(rows)
@@ -258,4 +268,4 @@ class ProcessWorld:
     @asynccontextmanager
     async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:  # noqa: ARG002
         """Open the rows; there are those of one registration."""
-        yield Rows(leases=self._view, members=self._view, ledger=None)
+        yield Rows(leases=self._view, members=self._view, ledger=None, tables=self._view)

@@ -1,0 +1,105 @@
+"""Consumers of the other modes in a simulation, and what is promised of them (rule 25).
+
+transactional   every effect exactly once, in step with the row; none of a dead letter's under its epoch; at the end
+                counters are exact
+at_most_once    no record is handed out twice; what may have been interrupted is a letter
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from streamkit.core.values import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamkit import Record, Transaction
+    from streamkit.core.transactions import Write
+    from streamkit.testing.memory import Items
+    from streamkit.testing.simulation.book import Entry
+    from streamkit.testing.simulation.mix import Mix
+    from streamkit.testing.simulation.process import Process
+    from streamkit.testing.simulation.referee import Referee
+
+FROM = 1_000_000
+"""Seeds from here on draw one of these modes; those below keep their histories."""
+_SPREAD = 3
+"""Sums over all keys: records of one group meet in them, and have to go apart."""
+
+
+def moded(mix: Mix) -> Mix:
+    """Return the mix with one of the modes, if its seed says so."""
+    if mix.seed < FROM:
+        return mix
+    if random.Random(f"mode {mix.seed}").random() < 0.6:  # noqa: PLR2004 - a little more of what has more to go wrong
+        return replace(mix, kind="transactional")
+    return replace(mix, kind="at_most_once", attempts=1)
+
+
+async def collect(record: Record, tx: Transaction) -> None:
+    """Count a record under its number, under its key by what was read, and in one of a few sums."""
+    number, one = int(record.data), {":one": 1}
+    tx.update("effects", {"id": number}, "ADD times :one", values=one)
+    before = await tx.get("keys", {"key": record.key}) or {"total": 0}
+    total = int(str(before["total"])) + 1
+    tx.update("keys", {"key": record.key}, "SET total = :total", values={":total": total})
+    if number % 2:
+        tx.update("sums", {"id": number % _SPREAD}, "ADD total :one", values=one)
+
+
+class Exact:
+    """Sees every transaction at the moment at which it takes effect."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+        self._lettered: dict[int, int] = {}
+        """Dead letters by number: under which epoch. A successor may not know of one that no checkpoint has passed."""
+        self._effective: dict[int, int] = {}
+        """Effects by number: under which epoch. A letter may be on its way while its sender's shard is taken."""
+
+    def committed(self, process: Process, writes: Sequence[Write]) -> None:
+        """A transaction is about to take effect."""
+        for write in writes:
+            if write.table == "effects":
+                self._took_effect(process, self._referee.book.entries[int(str(plain(write.key)["id"]))])
+
+    def lettered(self, process: Process, entry: Entry) -> None:
+        """A letter of a transactional consumer is durable."""
+        epoch = self._lettered[entry.number] = _epoch(process, entry)
+        if self._effective.get(entry.number) == epoch:
+            self._referee.violated("what took effect is no dead letter", str(entry))
+
+    def _took_effect(self, process: Process, entry: Entry) -> None:
+        epoch = self._effective[entry.number] = _epoch(process, entry)
+        if entry.effects:
+            self._referee.violated("exactly once", f"{entry} again, by {process.name}")
+        if self._lettered.get(entry.number) == epoch:
+            self._referee.violated("a dead letter has no effect", f"{entry}, by {process.name}")
+        self._referee.took_effect(process, entry)
+
+    def final(self, items: Items) -> None:
+        """Everything has drained: the counters are what the records say."""
+        entries = self._referee.book.entries
+        by_key = Counter(each.key for each in entries for _ in range(each.effects))
+        sums = Counter(each.number % _SPREAD for each in entries if each.number % 2 for _ in range(each.effects))
+        for table, name, expected in (("keys", "key", by_key), ("sums", "id", sums)):
+            found = {item[name]: item["total"] for item in items[table]}
+            if found != dict(expected):
+                self._referee.violated("counters are exact", f"{table}: expected {dict(expected)}, got {found}")
+
+
+def _epoch(process: Process, entry: Entry) -> int:
+    """Return the epoch of the process's latest handler for a record; -1 if it never started one."""
+    return max((run.epoch for run in entry.runs if run.process is process), default=-1)
+
+
+def expect_first(referee: Referee, entry: Entry) -> None:
+    """A handler of a consumer that handles at most once is about to start."""
+    if entry.runs:
+        referee.violated("no record is handed out twice", str(entry))
+    if entry.letter is not None:
+        referee.violated("a dead letter is not handed out", str(entry))
