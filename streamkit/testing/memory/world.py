@@ -62,6 +62,8 @@ class World:
         self.source = MemorySource(self.stream)
         self._shards = shards
         self.table = MemoryTable(latency=latency)
+        self.replays: dict[str, MemoryTable] = {}
+        """The rows of replays, by their space."""
         self.letters = MemoryDeadLetters()
         self.ledger = MemoryLedger(self.clock)
         self.deliveries = MemoryDeliveries(latency=latency)
@@ -109,10 +111,12 @@ class World:
     async def rows(
         self,
         consumer: Consumer,  # noqa: ARG002 - the port's
-        registration: Registration,  # noqa: ARG002 - the port's
+        registration: Registration,
     ) -> AsyncGenerator[Rows, None]:
-        """Open the rows; a world has those of one registration."""
-        yield Rows(leases=self.table, members=self.table, ledger=self.ledger)
+        """Open the rows; a world has those of one registration, and of its replays."""
+        replay = registration.replay
+        table = self.table if replay is None else self.replays.setdefault(replay.space, MemoryTable())
+        yield Rows(leases=table, members=table, ledger=self.ledger)
 
     @asynccontextmanager
     async def function(
