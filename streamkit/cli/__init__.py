@@ -21,6 +21,7 @@ COMMANDS = {
     "top": "streamkit.cli.top:top",
     "dlq": "streamkit.cli.dlq:dlq",
     "replay": "streamkit.cli.replay:replay",
+    "migrate": "streamkit.cli.migrate:migrate",
     "checkpoint": "streamkit.cli.checkpoint:checkpoint",
     "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",
