@@ -57,7 +57,9 @@ class Audit:
             return
         self._rows = rows
         self._seen.update((row.id, row) for row in rows)
-        self.holes = holes(row.shard for row in rows if row.state != "ended") if rows and self._whole else ()
+        self.holes = holes(row.shard for row in rows if row.state != "ended") if rows else ()
+        if not self._whole:
+            self.holes = ()
         self._due = {hole: due for hole, due in self._due.items() if hole in self.holes}
 
     def wants_listing(self) -> bool:

@@ -110,7 +110,7 @@ def replay(path: str, config: Path | None, *, dry_run: bool, grace: float, verbo
     from streamkit.runtimes.replay import of_key
 
     consumer, asked = the_consumer(path, config), _asked(path, options)
-    report = _reporter() if verbose else hear
+    report = _reporter() if verbose else lambda _: None
     if dry_run:
         return asyncio.run(_count(of_key(consumer, asked.key), asked))
     return asyncio.run(_replay(of_key(consumer, asked.key), asked, report, grace=grace))
