@@ -35,7 +35,7 @@ def migrate() -> None:
 
     \b
     streamkit migrate from-kcl flights-app --consumer consumers.flights:flights --dry-run
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
 
 
 def _start(ctx: click.Context, param: click.Parameter, value: str | None) -> Start | None:
@@ -87,7 +87,7 @@ def from_kcl(  # noqa: PLR0913 - one for each option
 
     Exit status: 0 if the positions are taken over, 1 if the application moved on meanwhile, 2 for something you have to
     correct.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     return asyncio.run(_from_kcl(table, the_consumer(path, config), watch, start, replacing=replacing, dry=dry_run))
 
 

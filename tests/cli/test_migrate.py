@@ -16,7 +16,7 @@ HANDLER = """
     with open("effects", "a") as file: print(record.text(), file=file)"""
 
 
-def lease_table(dynamodb: Any, name: str, *leases: dict[str, Any]) -> None:  # noqa: ANN401 - the SDK has no types
+def lease_table(dynamodb: Any, name: str, *leases: dict[str, Any]) -> None:
     """Make a lease table as the KCL does."""
     dynamodb.create_table(
         TableName=name,

@@ -32,20 +32,20 @@ class Killed(BaseException):
 class DyingS3:
     """Passes requests on, and is killed before or after the n-th of them arrives."""
 
-    def __init__(self, s3: Any, *, at: int, after: bool) -> None:  # noqa: ANN401 - the SDK has no types
+    def __init__(self, s3: Any, *, at: int, after: bool) -> None:
         self._s3 = s3
         self._left = at
         self._after = after
         self.exceptions = s3.exceptions
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the SDK has no types
+    def __getattr__(self, name: str) -> Any:
         return self._paginator if name == "get_paginator" else self._dying(getattr(self._s3, name))
 
-    def _paginator(self, name: str) -> Any:  # noqa: ANN401 - the SDK has no types
+    def _paginator(self, name: str) -> Any:
         self._step()
         return self._s3.get_paginator(name)
 
-    def _dying(self, send: Any) -> Any:  # noqa: ANN401 - the SDK has no types
+    def _dying(self, send: Any) -> Any:
         async def sent(**parameters: object) -> object:
             dies = self._step(keep=self._after)
             answer = await send(**parameters)
@@ -63,7 +63,7 @@ class DyingS3:
 
 
 @pytest.fixture(scope="module")
-def url() -> Any:  # noqa: ANN401 - a generator
+def url() -> Any:
     """Where an embedded S3 answers."""
     with endpoint_process() as exports:
         yield exports["AWS_ENDPOINT_URL"]
@@ -78,12 +78,12 @@ async def bucket(url: str, name: str) -> AsyncIterator[Any]:
         yield s3
 
 
-def kept_by(s3: Any, name: str) -> Archive:  # noqa: ANN401 - the SDK has no types
+def kept_by(s3: Any, name: str) -> Archive:
     """Return an archive that remembers nothing, as a new process has it."""
     return Archive(s3, bucket=name, prefix="a")
 
 
-async def lines(s3: Any, name: str) -> list[Line]:  # noqa: ANN401 - the SDK has no types
+async def lines(s3: Any, name: str) -> list[Line]:
     """Return all that is kept."""
     hours = (datetime(2026, 11, 20, hour, tzinfo=UTC) for hour in (10, 11))
     return [line for hour in hours async for line in kept_by(s3, name).hour("flights", hour)]

@@ -24,7 +24,7 @@ STREAM = Stream("flights", "arn:aws:kinesis:us-east-1:1:stream/flights", "170000
 NUMBER = "49680432602231802203644822693586625813415355622000427010"
 
 
-def lease(shard: str, checkpoint: str = NUMBER, sub: int = 0, **more: Any) -> Lease:  # noqa: ANN401 - fields
+def lease(shard: str, checkpoint: str = NUMBER, sub: int = 0, **more: Any) -> Lease:
     """Return a lease at a checkpoint."""
     return Lease(shard=shard, checkpoint=checkpoint_of(checkpoint, sub), **more)
 

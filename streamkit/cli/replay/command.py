@@ -106,7 +106,7 @@ def replay(path: str, config: Path | None, *, dry_run: bool, grace: float, verbo
 
     Exit status: 0 if every record was handled, 1 if some went to the dead-letter queue, may be gone from the stream, or
     a shard stands still, 2 for something you have to correct, 130 if it was interrupted.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     from streamkit.runtimes.replay import of_key
 
     consumer, asked = the_consumer(path, config), _asked(path, options)
