@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from streamkit.core.records import Record
+from streamkit.core.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -101,6 +102,8 @@ class Registration(msgspec.Struct, frozen=True):
     """Resolved once, when the consumer first saw the stream; durable."""
     buckets: int = 1
     """Partition keys that the shard rows are spread over: fixed with the first registration (rule 9)."""
+    replay: Replay | None = None
+    """Whose rows these are, if not the consumer's own."""
 
 
 class Registry(Protocol):

@@ -34,6 +34,9 @@ class KinesisSettings(msgspec.Struct, frozen=True):
     backoff: Backoff = Backoff()
     limit: int = 10_000
     """Most records of one answer."""
+    answer_bytes: float | None = None
+    """About so much is asked for at once, going by the last answer: other readers of the shard wait for a larger one
+    (an answer of 10 MiB keeps everybody from the shard for 5 s). None is as much as the service gives."""
     max_record_bytes: int = 10 * 1024 * 1024
     """A record over it gets a defect, which makes it a dead letter."""
     iterator_seconds: float = 285.0

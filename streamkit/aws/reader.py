@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SKEW_SECONDS = 30.0
 """The service refuses a moment in its future: so much earlier is asked for, lest a clock be ahead."""
+_FIRST_LIMIT = 50
+"""Records asked for at first, where the size of an answer matters and nothing is known of theirs."""
 EVERY = 10
 """Of the failures in a row, the first and then each of so many is reported."""
 
@@ -47,6 +49,8 @@ class KinesisReader:
         self._expires = 0.0
         self._pace = Pace(source.settings.pacing, source.clock)
         self._end: Read | None = None
+        settings = source.settings
+        self._limit = settings.limit if settings.answer_bytes is None else min(settings.limit, _FIRST_LIMIT)
 
     def __repr__(self) -> str:
         state = "ended" if self._end else f"at {self._place}"
@@ -76,9 +80,7 @@ class KinesisReader:
             await self._open()
         await self._pace.turn()
         try:
-            return await self._source.call(
-                "GetRecords", ShardIterator=self._iterator, Limit=self._source.settings.limit
-            )
+            return await self._source.call("GetRecords", ShardIterator=self._iterator, Limit=self._limit)
         except Expired:
             self._iterator = None
             raise
@@ -97,6 +99,7 @@ class KinesisReader:
         millis = answer.get("MillisBehindLatest")
         size = sum([len(record.data) for record in records])
         self._pace.note(size, idle=not records and not millis)
+        self._note_size(len(records), size)
         if size > self._source.settings.max_record_bytes:
             records = _with_defects(records, self._source.settings.max_record_bytes)
         records = self._new(records)
@@ -109,6 +112,12 @@ class KinesisReader:
             return Read(records, behind)
         self._end = Read((), behind, ended=True, children=tuple(map(child_shard, answer.get("ChildShards") or ())))
         return replace(self._end, records=records)
+
+    def _note_size(self, records: int, size_bytes: int) -> None:
+        """Ask for no more at once than others can do without, where that was said."""
+        settings = self._source.settings
+        if settings.answer_bytes is not None and size_bytes:
+            self._limit = max(1, min(settings.limit, int(settings.answer_bytes * records / size_bytes)))
 
     def _new(self, records: list[Record]) -> list[Record]:
         """Drop what lies before the place; costs nothing once the first new record was seen."""

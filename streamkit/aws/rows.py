@@ -2,8 +2,10 @@
 
     pk                            sk                row
     meta                          registration      what the table belongs to (rule 10)
+    meta                          replay#<id>       a replay of part of its stream
     shard#<incarnation>#<bucket>  <shard id>        one shard (rule 1)
     worker#<bucket>               <incarnation>     heartbeat of one worker (rule 2)
+    worker#<digest>#<bucket>      <incarnation>     the same, in a replay
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
     redriven#<sha-256 of the id>  redriven          a record redriven from the queue (rule 30)
 
@@ -27,6 +29,7 @@ from streamkit.aws.attributes import Attributes, Item
 from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
+from streamkit.core.replay import Replay
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Registration
 
@@ -49,13 +52,16 @@ class Layout(msgspec.Struct, frozen=True):
 
     table: str
     incarnation: str
-    """Digest of the stream's ARN and creation."""
+    """Digest of the stream's ARN and creation, and of the replay if it is one's."""
     buckets: int
+    apart: bool = False
+    """Whether the workers are not the consumer's own, but a replay's."""
 
     @classmethod
-    def of(cls, table: str, stream: Stream, *, buckets: int) -> Layout:
-        """Lay out the rows of a stream."""
-        return cls(table, digest_of(f"{stream.arn}|{stream.incarnation}")[:12], buckets)
+    def of(cls, table: str, stream: Stream, *, buckets: int, replay: Replay | None = None) -> Layout:
+        """Lay out the rows of a stream: the consumer's own, or those of a replay."""
+        subject = f"{stream.arn}|{stream.incarnation}" + (f"|{replay.space}" if replay else "")
+        return cls(table, digest_of(subject)[:12], buckets, replay is not None)
 
     def shard_partitions(self) -> list[str]:
         """Return every partition key of shard rows."""
@@ -63,7 +69,8 @@ class Layout(msgspec.Struct, frozen=True):
 
     def worker_partitions(self) -> list[str]:
         """Return every partition key of worker rows."""
-        return [f"worker#{bucket}" for bucket in range(ceil(self.buckets / WORKER_SPREAD))]
+        space = f"worker#{self.incarnation}" if self.apart else "worker"
+        return [f"{space}#{bucket}" for bucket in range(ceil(self.buckets / WORKER_SPREAD))]
 
     def shard_key(self, shard: str) -> Item:
         """Return the key of a shard's row."""
@@ -72,6 +79,11 @@ class Layout(msgspec.Struct, frozen=True):
     def worker_key(self, worker: str) -> Item:
         """Return the key of a worker's row."""
         return _key(_bucket(worker, self.worker_partitions()), worker)
+
+
+def replay_key(replay: str) -> Item:
+    """Return the key of the registration of a replay."""
+    return _key("meta", f"replay#{replay}")
 
 
 def claim_key(key: str) -> Item:
@@ -214,8 +226,8 @@ def member_row(table: str, item: Item) -> Member:
 
 def registration_item(registration: Registration) -> Item:
     """Lay out the table's own row, key aside."""
-    stream = registration.stream
-    return {
+    stream, replay = registration.stream, registration.replay
+    item: Item = {
         "v": _number(VERSION),
         "consumer": {"S": registration.consumer},
         "stream": {"S": stream.name},
@@ -224,7 +236,9 @@ def registration_item(registration: Registration) -> Item:
         "retention_seconds": _moment(stream.retention.total_seconds()),
         "start": _start(registration.start),
         "buckets": _number(registration.buckets),
+        "replay": replay and {"S": msgspec.json.encode(replay).decode()},
     }
+    return _present(item)
 
 
 def registration_row(table: str, item: Item) -> Registration:
@@ -239,7 +253,8 @@ def registration_row(table: str, item: Item) -> Registration:
     buckets = found.whole("buckets") if "buckets" in found else 1
     if buckets < 1:
         found.refuse("buckets", "at least 1", buckets)
-    return Registration(found.text("consumer"), stream, _read_start(found), buckets)
+    replay = found.read("replay", "S", _replay, expected="a replay") if "replay" in found else None
+    return Registration(found.text("consumer"), stream, _read_start(found), buckets, replay)
 
 
 def of_this_version(table: str, item: Item) -> Attributes:
@@ -280,6 +295,10 @@ def _read_vitals(found: Attributes) -> Vitals | None:
 def _read_asked(found: Attributes) -> str | None:
     epoch, _, why = (found.text_or_none(ASKED) or "").partition(" ")
     return why if epoch == str(found.whole("epoch")) else None
+
+
+def _replay(text: str) -> Replay:
+    return msgspec.json.decode(text, type=Replay)
 
 
 def _read_start(found: Attributes) -> Start:

@@ -37,7 +37,11 @@ class AwsWorld:
     threaded = True
     """Heartbeats get a thread and clients of their own: a handler that computes must not look dead."""
 
-    def __init__(self, *, clock: Clock, chance: Chance, settings: AwsSettings | None = None) -> None:
+    def __init__(
+        self, *, clock: Clock, chance: Chance, settings: AwsSettings | None = None, share: float | None = None
+    ) -> None:
+        """`share` is the part of a shard's reads that may be used where others read it too; None is all there is."""
+        self._share = share
         self._clock = clock
         self._chance = chance
         self._settings = settings or AwsSettings()
@@ -60,7 +64,9 @@ class AwsWorld:
         """Open the rows the registration names. What there is to report of the endpoint, `open` has reported."""
         async with Aws(settings=self._settings, report=lambda _: None) as aws:
             dynamodb = await aws.call("dynamodb")
-            layout = Layout.of(consumer.table, registration.stream, buckets=registration.buckets)
+            layout = Layout.of(
+                consumer.table, registration.stream, buckets=registration.buckets, replay=registration.replay
+            )
             keep = max(registration.stream.retention, _KEEP_CLAIMS_AT_LEAST)
             yield Rows(
                 leases=TableLeases(dynamodb, layout),
@@ -86,10 +92,11 @@ class AwsWorld:
             clock=self._clock,
             chance=self._chance,
             report=report,
-            settings=replace(settings, pacing=_idling(settings.pacing, source.poll)),
+            settings=replace(settings, pacing=self._pacing(settings.pacing, source.poll)),
         )
 
     async def _records(self, source: Kinesis, max_record_bytes: int, aws: Aws, report: Report) -> KinesisSource:
+        pacing = self._pacing(Pacing(), source.poll)
         return KinesisSource(
             await aws.call("kinesis", role=source.role, region=arn_region(source.stream)),
             stream=source.stream,
@@ -97,7 +104,11 @@ class AwsWorld:
             chance=self._chance,
             report=report,
             compression=source.compression,
-            settings=KinesisSettings(pacing=_idling(Pacing(), source.poll), max_record_bytes=max_record_bytes),
+            settings=KinesisSettings(
+                pacing=pacing,
+                max_record_bytes=max_record_bytes,
+                answer_bytes=None if self._share is None else pacing.bytes_per_second / pacing.calls_per_second,
+            ),
         )
 
     async def _letters(self, consumer: Consumer, aws: Aws, report: Report) -> SqsDeadLetters | None:
@@ -112,7 +123,12 @@ class AwsWorld:
         await letters.open()
         return letters
 
-
-def _idling(pacing: Pacing, poll: timedelta) -> Pacing:
-    idle = poll.total_seconds()
-    return replace(pacing, idle_seconds=idle, idle_limit_seconds=2 * idle)
+    def _pacing(self, pacing: Pacing, poll: timedelta) -> Pacing:
+        idle, share = poll.total_seconds(), self._share or 1.0
+        return replace(
+            pacing,
+            calls_per_second=pacing.calls_per_second * share,
+            bytes_per_second=pacing.bytes_per_second * share,
+            idle_seconds=idle,
+            idle_limit_seconds=2 * idle,
+        )

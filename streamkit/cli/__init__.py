@@ -20,6 +20,8 @@ COMMANDS = {
     "status": "streamkit.cli.status:status",
     "top": "streamkit.cli.top:top",
     "dlq": "streamkit.cli.dlq:dlq",
+    "replay": "streamkit.cli.replay:replay",
+    "migrate": "streamkit.cli.migrate:migrate",
     "checkpoint": "streamkit.cli.checkpoint:checkpoint",
     "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",

@@ -129,7 +129,8 @@ def envelope(letter: Letter, *, limit_bytes: int) -> Envelope:
     for document in _ever_smaller(_document(letter), limit_bytes):
         body = _body(document)
         if len(body) <= limit_bytes:
-            deduplication_id = _digest(f"{letter.consumer}\n{letter.record.id}")
+            replayed = "\nreplayed" if letter.record.replayed else ""
+            deduplication_id = _digest(f"{letter.consumer}\n{letter.record.id}{replayed}")
             return Envelope(body, document.payload is None, deduplication_id, _group_id(letter.record.key))
     raise ValueError(f"expected room for the facts of a dead letter, got a limit of {limit_bytes} bytes")
 

@@ -33,8 +33,11 @@ runs a shard without a row has read the rows meanwhile, and has given it up."""
 class Audit:
     """Knows the rows as they were seen last; says which shards need rows, and which hash keys nobody reads."""
 
-    def __init__(self, start: Start, *, lease: float, worker: str, clock: Clock, report: Report) -> None:
-        """`start` is the registered one; `lease` in seconds."""
+    def __init__(
+        self, start: Start, *, lease: float, worker: str, clock: Clock, report: Report, whole: bool = True
+    ) -> None:
+        """`start` is the registered one; `lease` in seconds. `whole`: whether the rows are to lead to every record."""
+        self._whole = whole
         self.holes: tuple[HashRange, ...] = ()
         """Hash keys that no unfinished row has."""
         self._start: Start = start
@@ -55,6 +58,8 @@ class Audit:
         self._rows = rows
         self._seen.update((row.id, row) for row in rows)
         self.holes = holes(row.shard for row in rows if row.state != "ended") if rows else ()
+        if not self._whole:
+            self.holes = ()
         self._due = {hole: due for hole, due in self._due.items() if hole in self.holes}
 
     def wants_listing(self) -> bool:
@@ -87,7 +92,7 @@ class Audit:
     def _made(self, lacking: Iterable[Shard], listing: Collection[Shard]) -> Sequence[ShardRow]:
         """Return the first rows of a snapshot; in a later one, rows as they were seen, or heirs."""
         if not self._rows:
-            found = self._clock.now().timestamp()
+            found = self._clock.now().timestamp() if self._whole else None
             return [ShardRow(shard, self._start, caught_up_at=found) for shard in lacking]
         known = {row.id: row for row in self._rows}
         taken = [row.shard for row in self._rows if row.epoch]

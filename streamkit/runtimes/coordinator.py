@@ -78,6 +78,7 @@ class Coordinator:
             worker=heart.member.worker,
             clock=process.clock,
             report=process.report,
+            whole=opened.registration.replay is None,
         )
         self._cared_for_since = FOREVER
         """Since when all shards have been in good hands: a worker that waits for one is not idle since ever."""

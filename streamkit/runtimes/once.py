@@ -29,9 +29,10 @@ class Once:
         """Business keys of the records under way."""
 
     def key(self, record: Record) -> str:
-        """Return what the engine claims a record by: its id. Raises what the consumer's own function raises."""
-        self._keys[record.id] = self._dedupe_key(record) if self._dedupe_key else None
-        return record.id
+        """Return what the engine claims a record by. Raises what the consumer's own function raises."""
+        mine = _identity(record)
+        self._keys[mine] = self._dedupe_key(record) if self._dedupe_key else None
+        return mine
 
     async def claim(self, key: str, *, claimant: str) -> bool:
         """Begin the record of this id; False if its effect has been."""
@@ -52,5 +53,10 @@ class Once:
 
     async def done(self, record: Record) -> None:
         """Returning means: whoever claims it again hears that its effect has been."""
-        self._keys.pop(record.id, None)
-        await self._redriven.done(record.id, run=self._run)
+        self._keys.pop(_identity(record), None)
+        await self._redriven.done(_identity(record), run=self._run)
+
+
+def _identity(record: Record) -> str:
+    """Return what a record's effect is remembered by: one that failed in a replay may have been redriven before it."""
+    return f"{record.id}:replayed" if record.replayed else record.id

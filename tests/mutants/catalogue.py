@@ -25,6 +25,7 @@ HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 REDRIVE = "tests/runtimes/test_redrive.py"
+REPLAY = "tests/runtimes/test_replay.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
 TRANSACTIONS = "tests/runtimes/test_transactions.py"
@@ -713,6 +714,38 @@ MUTANTS = (
         "if outcome is not Outcome.DUPLICATE])",
         "if outcome is None])",
         f"{REDRIVE}::test_a_letter_whose_deletion_was_lost_is_deleted_by_the_next_run_without_effect",
+    ),
+    mutant(
+        "a replay takes what arrived at its end for its own",
+        "30",
+        "core/replay.py",
+        "<= record.arrived < self.until",
+        "<= record.arrived <= self.until",
+        f"{REPLAY}::test_neighbouring_ranges_share_no_record",
+    ),
+    mutant(
+        "replayed records are not flagged",
+        "30",
+        "runtimes/excerpt.py",
+        "replace(each, replayed=True)",
+        "replace(each, replayed=False)",
+        f"{REPLAY}::test_a_replay_handles_its_range_once_more_and_nothing_else",
+    ),
+    mutant(
+        "a replay begun too late tells nobody",
+        "14",
+        "runtimes/replay.py",
+        "and self._replay.since < oldest",
+        "and self._replay.since < 0",
+        f"{REPLAY}::test_a_shard_that_was_not_begun_before_its_records_expired_is_reported",
+    ),
+    mutant(
+        "the rest of an aggregate is taken for handled by the KCL",
+        "17",
+        "core/kcl.py",
+        "return Position(text, subsequence)",
+        "return Position(text)",
+        "tests/core/test_kcl.py::test_rows_of_the_real_kcl_become_rows_that_go_on_after_what_it_handled",
     ),
     mutant(
         "parked letters overtake the first of their key",

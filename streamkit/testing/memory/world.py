@@ -62,6 +62,8 @@ class World:
         self.source = MemorySource(self.stream)
         self._shards = shards
         self.table = MemoryTable(latency=latency)
+        self.replays: dict[str, MemoryTable] = {}
+        """The rows of replays, by their space."""
         self.letters = MemoryDeadLetters()
         self.ledger = MemoryLedger(self.clock)
         self.deliveries = MemoryDeliveries(latency=latency)
@@ -107,8 +109,11 @@ class World:
 
     @asynccontextmanager
     async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:
-        """Open the rows; a world has those of one registration."""
-        yield Rows(leases=self.table, members=self.table, ledger=self.ledger, tables=self.table)
+        """Open the rows; a world has those of one registration, and of its replays. All write the same items."""
+        replay = registration.replay
+        table = self.table if replay is None else self.replays.setdefault(replay.space, MemoryTable())
+        table.items = self.table.items
+        yield Rows(leases=table, members=table, ledger=self.ledger, tables=table)
 
     @asynccontextmanager
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:
