@@ -35,7 +35,7 @@ STEPS = 16
 MAX_STEP = 64
 """Records of a step: what a mark holds."""
 MAX_FAILURES = 500
-"""Failing records whose attempts are kept; of more than that, those with the most."""
+"""Records of whose attempts counts are kept; of more than that, those with the highest."""
 MAX_STRETCHES = 4
 """Stretches of a shard: a delivery that comes late is known if it is no older."""
 SLOT_SECONDS = 300
@@ -79,6 +79,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     failures: dict[Place, int] = {}
     """Attempts that failed."""
+    cut: dict[Place, int] = {}
+    """Deliveries that ended with an attempt under way that had had all their time."""
     deaths: int = 0
     """Deliveries in a row that ended without a word and without progress."""
     suspects: tuple[Place, ...] = ()
@@ -237,7 +239,9 @@ class Recollection(msgspec.Struct, frozen=True):
         for memo in sorted((memo for memo in memos if memo.known.shares(records)), key=lambda memo: memo.since):
             flags = _either(flags, memo.known.ahead(records, decoding))
             after = memo.aftermath(now)
-            trouble = replace(after, failures=_most(trouble.failures, after.failures))
+            trouble = replace(
+                after, failures=_most(trouble.failures, after.failures), cut=_most(trouble.cut, after.cut)
+            )
             died = died or memo.until is not None
         return cls(bytes(flags), trouble, died)
 
@@ -291,15 +295,13 @@ def remaining(trouble: Trouble, unsettled: Iterable[Record], *, moved: bool) -> 
     places = {place(record) for record in unsettled}
     suspects = tuple(at for at in trouble.suspects if at in places)
     cleared = len(suspects) == 0 < len(trouble.suspects) or not places or (moved and trouble.deaths < DEATHS)
-    failures = {at: n for at, n in trouble.failures.items() if at in places}
-    if len(failures) > MAX_FAILURES:
-        failures = dict(sorted(failures.items(), key=lambda each: -each[1])[:MAX_FAILURES])
     return replace(
         trouble,
-        failures=failures,
+        failures=_of(places, trouble.failures),
+        cut=_of(places, trouble.cut),
         deaths=0 if cleared else trouble.deaths,
         suspects=suspects,
-        sole={at: n for at, n in trouble.sole.items() if at in places},
+        sole=_of(places, trouble.sole),
         batch=trouble.batch if places else 0,
     )
 
@@ -389,6 +391,14 @@ def _either(mine: bytearray, theirs: bytearray) -> bytearray:
     return merged
 
 
+def _of(places: set[Place], counts: Mapping[Place, int]) -> dict[Place, int]:
+    """Return the counts of these records; of more than a row holds, the highest."""
+    found = {at: n for at, n in counts.items() if at in places}
+    if len(found) <= MAX_FAILURES:
+        return found
+    return dict(sorted(found.items(), key=lambda each: -each[1])[:MAX_FAILURES])
+
+
 def _most(mine: Mapping[Place, int], theirs: Mapping[Place, int]) -> dict[Place, int]:
     return {at: max(mine.get(at, 0), theirs.get(at, 0)) for at in (*mine, *theirs)}
 
@@ -399,6 +409,7 @@ def _worse(mine: Trouble, theirs: Trouble) -> Trouble:
     return replace(
         worse,
         failures=_most(mine.failures, theirs.failures),
+        cut=_most(mine.cut, theirs.cut),
         sole=_most(mine.sole, theirs.sole),
         suspects=worse.suspects or better.suspects,
         down_since=mine.down_since if mine.down_since is not None else theirs.down_since,

@@ -172,23 +172,6 @@ def test_attempts_go_on_counting_in_the_next_delivery(factor: int | None) -> Non
 
 
 @both
-def test_a_record_that_always_takes_too_long_ends_in_the_queue(factor: int | None) -> None:
-    """It gets all the time there is, three times; whoever runs beside it takes effect once."""
-
-    async def play(stage: Stage) -> None:
-        async def behave(number: int) -> None:
-            if number == 4:
-                await asyncio.sleep(1_000)
-
-        stage.behaviour = behave
-        assert await stage.delivered(range(10), seconds=10) <= 4
-        assert stage.dead == [4]
-        assert sorted(stage.effects) == [n for n in range(10) if n != 4]
-
-    staged(factor, play)
-
-
-@both
 def test_a_batch_that_takes_longer_than_there_is_time_is_halved_over_deliveries(factor: int | None) -> None:
     """Batches shrink until they fit into the time there is; a record that alone takes longer ends in the queue."""
 
