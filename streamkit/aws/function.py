@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamkit.aws.endpoints import is_overridden
 from streamkit.aws.errors import Request, meaning
+from streamkit.aws.halts import TableHalts
 from streamkit.aws.memory import TableMemory
 from streamkit.aws.shapes import arn_region
 from streamkit.errors import ConfigurationError
@@ -54,6 +55,7 @@ class AwsFunctionWorld:
             dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
             yield FunctionPorts(
                 memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
+                halts=TableHalts(dynamodb, consumer.table, consumer=consumer.name),
                 dead_letters=self._letters(consumer, sdk, report),
                 ledger=None if consumer.dedupe_key is None else self._ledger(dynamodb, consumer),
             )

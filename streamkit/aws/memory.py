@@ -4,6 +4,8 @@
     function#<consumer, stream>                     <shard id>                   the one memo of a shard
     memory#<consumer, stream>#<shard>#<slot>        <latest arrival>#<token>     one memo a delivery, expires
 
+What stands still has rows of its own: halts.py.
+
 A clean batch costs two requests where the mapping's factor is declared to be 1, and three otherwise.
 """
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 MAX_PAGES = 1_000
 """Of one slot: 1 MB each, five minutes of a shard's fastest traffic a few."""
 _MOST_MILLISECONDS = 10**14 - 1
+_NEVER = 253_402_300_799
+"""The end of the year 9999: DynamoDB keeps such a row."""
 
 _CLAIMABLE = (
     "#until < :dead"
@@ -131,7 +135,7 @@ class TableMemory:
                 Key=self._key(cell),
                 UpdateExpression=(
                     "SET #v = :v, #token = :token, #since = :since, #until = :until, #moved = :false,"
-                    " #expires = :expires REMOVE #mark ADD #revision :one"
+                    " #expires = if_not_exists(#expires, :expires) REMOVE #mark ADD #revision :one"
                 ),
                 ConditionExpression=_CLAIMABLE,
                 ExpressionAttributeNames={
@@ -203,7 +207,9 @@ class TableMemory:
         )
 
     def _expires(self, memo: Memo) -> Item:
-        return {"N": str(int(memo.since + self._keep) + 1)}
+        """Say when the row may go. Parked keys and halts are kept for as long as they stand (rule 21)."""
+        stands = memo.trouble.parked or memo.trouble.halted
+        return {"N": str(_NEVER if stands else int(memo.since + self._keep) + 1)}
 
 
 def _known(known: Stretches | Digests) -> Item:

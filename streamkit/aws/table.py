@@ -26,7 +26,7 @@ from streamkit.aws.expressions import (
 from streamkit.aws.rows import MEMBER_ATTRIBUTES, SHARD_ATTRIBUTES, Layout
 from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Stream
-from streamkit.errors import ConfigurationError, DeclaredDead, Refused, Throttled, WorldError
+from streamkit.errors import DeclaredDead, Refused, Throttled, Unregistered, WorldError
 from streamkit.ports import Registration
 
 T = TypeVar("T")
@@ -61,10 +61,10 @@ class TableRegistry:
         return wanted
 
     async def existing(self) -> Registration:
-        """Return what is recorded. Raises `ConfigurationError` if nothing is."""
+        """Return what is recorded. Raises `Unregistered` if nothing is."""
         found = await self.recorded()
         if found is None:
-            raise ConfigurationError(
+            raise Unregistered(
                 f"expected a registration in table {self._table}, got none: no worker has started on it yet"
             )
         return found

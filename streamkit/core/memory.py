@@ -90,11 +90,30 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     down_since: float | None = None
     """Since when everything has been failing: seconds since the epoch."""
     halted: str | None = None
-    """Why nothing runs until a person acts."""
+    """Name of the `Halt` that stood when it was written: nothing runs until a person lifts it."""
     batch: int = 0
     """Most records of a batch: the one before took longer than there was time. 0 is as the consumer says."""
     parked: tuple[str, ...] = ()
     """Digests of the keys whose later records follow an earlier one into the dead-letter queue (rule 21)."""
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that stands still until a person acts. It has a row of its own, so that it can be found and lifted."""
+
+    stream: str
+    """ARN."""
+    shard: str
+    """Empty where the event does not tell."""
+    sequence: str
+    """Of the first record that waits."""
+    why: str
+    since: float
+    """Seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """Name it: the same delivery halts under the same name."""
+        return f"{self.stream}#{self.shard}#{self.sequence}"
 
 
 class Stretch(msgspec.Struct, frozen=True):

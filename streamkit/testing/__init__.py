@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamkit.testing.memory import (
         MemoryDeadLetters,
         MemoryDeliveries,
+        MemoryHalts,
         MemoryLedger,
         MemoryMailbox,
         MemoryRedriven,
@@ -47,6 +48,7 @@ __all__ = [
     "ManualClock",
     "MemoryDeadLetters",
     "MemoryDeliveries",
+    "MemoryHalts",
     "MemoryLedger",
     "MemoryMailbox",
     "MemoryRedriven",
@@ -74,6 +76,7 @@ _HOMES = {
     "memory": (
         "MemoryDeadLetters",
         "MemoryDeliveries",
+        "MemoryHalts",
         "MemoryLedger",
         "MemoryMailbox",
         "MemoryRedriven",

@@ -2,6 +2,7 @@
 
 from tests.aws.suites import (
     TestFifoQueue,
+    TestHalts,
     TestLeases,
     TestLedger,
     TestMailbox,
@@ -16,6 +17,7 @@ from tests.aws.suites import (
 
 __all__ = [
     "TestFifoQueue",
+    "TestHalts",
     "TestLeases",
     "TestLedger",
     "TestMailbox",

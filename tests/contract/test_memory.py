@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Redriven, Registry, Source
+from streamkit.ports import DeadLetters, Halts, Leases, Ledger, Members, Memory, Redriven, Registry, Source
 from streamkit.testing import (
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
     MemoryDeliveries,
+    MemoryHalts,
     MemoryLedger,
     MemoryMailbox,
     MemoryRedriven,
@@ -25,6 +26,7 @@ from streamkit.testing import (
 )
 from streamkit.testing.contracts import (
     DeadLettersContract,
+    HaltsContract,
     LeasesContract,
     LedgerContract,
     MailboxContract,
@@ -121,6 +123,15 @@ class TestMemory(MemoryContract):
     def memory(self) -> Memory:
         """An empty table."""
         return MemoryDeliveries()
+
+
+class TestHalts(HaltsContract):
+    """Where functions stand still."""
+
+    @pytest.fixture
+    def halts(self) -> Halts:
+        """An empty table."""
+        return MemoryHalts()
 
 
 class TestLedger(LedgerContract):

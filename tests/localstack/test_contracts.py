@@ -4,6 +4,7 @@ import pytest
 
 from tests.aws.suites import (
     TestFifoQueue,
+    TestHalts,
     TestLeases,
     TestLedger,
     TestMailbox,
@@ -18,6 +19,7 @@ from tests.aws.suites import (
 
 __all__ = [
     "TestFifoQueue",
+    "TestHalts",
     "TestLeases",
     "TestLedger",
     "TestMailbox",

@@ -40,8 +40,9 @@ from streamkit.runtimes.fence import Fence
 
 if TYPE_CHECKING:
     from streamkit.core.leasing import Progress
+    from streamkit.core.memory import Halt
     from streamkit.core.records import Record
-    from streamkit.ports import Chance, Clock, Memory, Report
+    from streamkit.ports import Chance, Clock, Halts, Memory, Report
     from streamkit.runtimes.function.deadline import Deadline
     from streamkit.runtimes.function.events import Part
 
@@ -56,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How claims are made."""
 
     memory: Memory
+    halts: Halts
     clock: Clock
     chance: Chance
     report: Report
@@ -136,6 +138,14 @@ class Claims:
             for share in self._shares:
                 await self._tidy(share)
 
+    async def halt(self, halt: Halt) -> None:
+        """Make it durable that the delivery stands still until a person acts."""
+        await self._insist(partial(self._terms.halts.halt, halt))
+
+    async def halted(self, name: str) -> Halt | None:
+        """Return the halt of this name, if nobody has lifted it."""
+        return await self._insist(partial(self._terms.halts.stands, name))
+
     # Claiming
 
     async def _placed(self) -> bool:
@@ -147,8 +157,8 @@ class Claims:
             answer = await self._insist(partial(self._terms.memory.claim, share.cell, wanted, now=self._now()))
             share.found = answer.memos
             share.memo = replace(wanted, revision=answer.revision) if answer.placed else None
-            if not answer.placed or self._twins(share, answer.memos):
-                return False
+            if not answer.placed or (not share.in_turn and self._twins(share, answer.memos)):
+                return False  # in turn: the row is ours, or it is not
         return True
 
     async def _others_to_end(self) -> None:
@@ -172,6 +182,7 @@ class Claims:
             if share.memo is not None:
                 await self._insist(partial(self._terms.memory.forget, share.cell, [share.memo]))
                 share.memo = None
+        self._token = self._terms.chance.token()  # a claim that lands only now must not be taken for the next one
 
     # Writing
 
@@ -227,8 +238,7 @@ class _Share:
 
     def claim(self, token: str, *, since: float, until: float) -> Memo:
         """Return the memo that claims the records."""
-        in_turn = isinstance(self.cell, ShardCell)
-        known = Stretches() if in_turn else Digests.of(self.records, [False] * len(self.records))
+        known = Stretches() if self.in_turn else Digests.of(self.records, [False] * len(self.records))
         return Memo(token=token, since=since, until=until, known=known)
 
     def after(self, standing: Standing, *, until: float | None) -> Memo:
@@ -244,15 +254,20 @@ class _Share:
             known=self._known(standing),
         )
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether batches come one after the other here, so that the shard has one memo."""
+        return isinstance(self.cell, ShardCell)
+
     def passed(self) -> bool:
         """Say whether later records of the shard have been delivered."""
-        return isinstance(self.cell, ShardCell) and self._before().passes(self.records)
+        return self.in_turn and self._before().passes(self.records)
 
     def _before(self) -> Stretches:
         return next((memo.known for memo in self.found if isinstance(memo.known, Stretches)), Stretches())
 
     def _known(self, standing: Standing) -> Stretches | Digests:
-        if isinstance(self.cell, ShardCell):
+        if self.in_turn:
             return self._before().extended(named(self.records[0]), standing.progress)
         unsettled = {place(record) for record in standing.unsettled}
         return Digests.of(self.records, [place(record) not in unsettled for record in self.records])

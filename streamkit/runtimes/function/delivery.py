@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from streamkit.core.leasing import Progress
-from streamkit.core.memory import MAX_STEP, Recollection, Trouble, named, place, remaining, steps
+from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
 from streamkit.engine.engine import Engine, Handling, Surroundings
@@ -71,6 +71,7 @@ class Delivery:
         self._engine = Engine(self._handling(), self._settling, self._surroundings())
         self._fed = 0
         self._cut: dict[str, int] = {}
+        self._halt: Halt | None = None
         self._overtaken = False
         self._marked: tuple[str, ...] = ()
 
@@ -79,6 +80,7 @@ class Delivery:
         try:
             async with asyncio.timeout(self._left(self._deadline.stop)):
                 self._known = await self._claims.take()
+                self._halt = await self._found_halted(self._known.trouble.halted)
         except TimeoutError:
             return self._given_back(self._records, "twin" if self._claims.blocked else "table")
         if self._claims.passed:
@@ -110,8 +112,8 @@ class Delivery:
             doomed={records[found[at]]: _DOOMED for at, n in trouble.sole.items() if n >= _SOLE_DEATHS and at in found},
             down=None if trouble.down_since is None else max(0.0, self._now() - trouble.down_since),
         )
-        if trouble.halted is not None:
-            self._settling.halt(trouble.halted)
+        if self._halt is not None:
+            self._settling.halt(self._halt.why)
         self._attempts = self._new_attempts()
         self._engine = Engine(self._handling(), self._settling, self._surroundings())
 
@@ -205,12 +207,32 @@ class Delivery:
         """Write what came of it, and let go. What is settled is, whether the table takes note of it or not."""
         if self._overtaken:
             return
+        with suppress(TimeoutError, Overtaken):
+            async with asyncio.timeout(self._left(self._deadline.leave)):
+                await self._stand_still(unsettled)
+                await self._claims.save(self._last_standing(unsettled), ends=True)
+
+    def _last_standing(self, unsettled: Sequence[Record]) -> Standing:
         standing = self._standing(unsettled)
         if unsettled and not self._moved() and self._cause() == "deadline":
             standing = changed(standing, trouble=changed(standing.trouble, batch=self._half_a_batch()))
-        with suppress(TimeoutError, Overtaken):
-            async with asyncio.timeout(self._left(self._deadline.leave)):
-                await self._claims.save(standing, ends=True)
+        return standing
+
+    # Standing still
+
+    async def _found_halted(self, name: str | None) -> Halt | None:
+        """Return the halt that an earlier delivery left, unless a person has lifted it."""
+        return None if name is None else await self._claims.halted(name)
+
+    async def _stand_still(self, unsettled: Sequence[Record]) -> None:
+        """Make a halt durable before the memo tells of it. Without a queue nothing is: each delivery finds it anew."""
+        why = self._settling.halted
+        if why is None or self._halt is not None or self._opened.ports.dead_letters is None or not unsettled:
+            return
+        part, number = self._part, unsettled[0].sequence_number
+        halt = Halt(stream=part.arn, shard=part.shard, sequence=number, why=why, since=self._now())
+        await self._claims.halt(halt)
+        self._halt = halt
 
     def _half_a_batch(self) -> int:
         """Return how many records the next batch may have: this one took all the time there was."""
@@ -237,7 +259,7 @@ class Delivery:
             failures={place(self._records[ordinal]): n for ordinal, n in settling.failures().items() if n},
             cut=self._known.trouble.cut | self._cut,
             down_since=None if down is None else self._now() - down,
-            halted=settling.halted if self._opened.ports.dead_letters is not None else None,
+            halted=None if self._halt is None else self._halt.name,
             parked=settling.parked,
         )
         return Standing(
@@ -333,6 +355,7 @@ class Delivery:
 def _terms(opened: Opened, decoding: int) -> Terms:
     return Terms(
         memory=opened.ports.memory,
+        halts=opened.ports.halts,
         clock=opened.clock,
         chance=opened.chance,
         report=opened.report,

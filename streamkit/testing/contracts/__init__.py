@@ -15,6 +15,7 @@ _SUITES = (
     "changes",
     "checks",
     "dead_letters",
+    "halts",
     "leases",
     "ledger",
     "members",
@@ -33,6 +34,7 @@ from streamkit.testing.contracts.changes import (  # noqa: E402
     TableDriver,
 )
 from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract  # noqa: E402
+from streamkit.testing.contracts.halts import HaltsContract  # noqa: E402
 from streamkit.testing.contracts.leases import LeasesContract  # noqa: E402
 from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
 from streamkit.testing.contracts.members import MembersContract  # noqa: E402
@@ -45,6 +47,7 @@ from streamkit.testing.contracts.source import SourceContract, StreamDriver  # n
 __all__ = [
     "ChangesContract",
     "DeadLettersContract",
+    "HaltsContract",
     "LeasesContract",
     "LedgerContract",
     "MailboxContract",

@@ -4,6 +4,7 @@
 """
 
 from streamkit.testing.memory.deliveries import MemoryDeliveries
+from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
 from streamkit.testing.memory.mailbox import MemoryMailbox, MemoryRedriven
@@ -15,6 +16,7 @@ from streamkit.testing.memory.world import World
 __all__ = [
     "MemoryDeadLetters",
     "MemoryDeliveries",
+    "MemoryHalts",
     "MemoryLedger",
     "MemoryMailbox",
     "MemoryRedriven",
