@@ -34,12 +34,8 @@ _MOST_MILLISECONDS = 10**14 - 1
 _NEVER = 253_402_300_799
 """The end of the year 9999: DynamoDB keeps such a row."""
 
-_CLAIMABLE = (
-    "#until < :dead"
-    " OR (attribute_exists(#until) AND #token = :token)"
-    " OR (attribute_not_exists(#until) AND (attribute_not_exists(#token) OR #token <> :token))"
-)
-"""The claim before ran out, or is this very one, or was let go: but not by this one, whose claim then came too late."""
+_CLAIMABLE = "attribute_not_exists(#token) OR (#token <> :token AND (attribute_not_exists(#until) OR #until < :dead))"
+"""The claim before was let go, or ran out; and it was not this very one, of which a second sending changes nothing."""
 
 _trouble = msgspec.json.Decoder(Trouble)
 _stretches = msgspec.json.Decoder(Stretches)
@@ -156,14 +152,16 @@ class TableMemory:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ConditionFailed as refused:
-            memos = [self._memo(refused.item)] if refused.item else []
-            return Claimed(placed=False, revision=0, memos=memos)
+            there = self._memo(refused.item) if refused.item else None
+            if there is None or there.token != memo.token:
+                return Claimed(placed=False, revision=0, memos=[there] if there else [])
+            # the same claim, sent before: nothing is known of the delivery before it; or it was let go by now
+            before = msgspec.structs.replace(there, until=None)
+            return Claimed(placed=there.until is not None, revision=there.revision, memos=[before])
         item = answer.get("Attributes")
         if not item:
             return Claimed(placed=True, revision=1, memos=())
         before = self._memo(item)
-        if before.token == memo.token:  # the same claim, sent before: nothing is known of the delivery before it
-            before = msgspec.structs.replace(before, until=None)
         return Claimed(placed=True, revision=before.revision + 1, memos=[before])
 
     # Rows

@@ -123,6 +123,8 @@ class Stretch(msgspec.Struct, frozen=True):
     """Names the first of them."""
     progress: Progress
     """Its frontier is the end of what is settled from `begin` on; bits beyond."""
+    at: float = 0.0
+    """When it was told last: seconds since the epoch."""
 
 
 class Stretches(msgspec.Struct, frozen=True, tag=True):
@@ -138,7 +140,7 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
             _mark(flags, places, stretch, decoding)
         return flags
 
-    def extended(self, begin: Position, progress: Progress) -> Stretches:
+    def extended(self, begin: Position, progress: Progress, *, at: float = 0.0) -> Stretches:
         """Return this with what is settled now, of a delivery that began with this record."""
         if progress.frontier is None and not progress.done:
             return self
@@ -149,12 +151,19 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
                     return self
                 begin = each.begin
         kept = [each for each in kept if each.progress.frontier and _named(each.begin) != _named(begin)]
-        return Stretches((Stretch(begin, progress), *kept)[:MAX_STRETCHES])
+        return Stretches((Stretch(begin, progress, at), *kept)[:MAX_STRETCHES])
 
     def passes(self, records: Sequence[Record]) -> bool:
         """Say whether a delivery of later records has been here: batches come in turn, so these are settled."""
         last = _at(records[-1])
         return any(_named(stretch.begin) > last for stretch in self.stretches)
+
+    def leads(self, records: Sequence[Record], *, since: float) -> bool:
+        """Say whether the latest delivery that settled anything was one of later records, and is no older than this."""
+        if not self.stretches:
+            return False
+        latest = self.stretches[0]
+        return latest.at >= since and _named(latest.begin) > _at(records[-1])
 
     def shares(self, records: Sequence[Record]) -> bool:  # noqa: ARG002 - as Digests
         """Say whether a delivery of this memo and these records may be the same: of one shard they come in turn."""

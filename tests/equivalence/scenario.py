@@ -119,7 +119,7 @@ def draw(seed: int, *, troubled: bool = False) -> Scenario:
         in_turn=in_turn,
         partial_responses=reports,
         timeout=timedelta(seconds=rng.choice((6.0, 15.0, 60.0)) if kind != "batch" else 60.0),
-        trouble=_trouble(rng, duration, in_turn=in_turn) if troubled else Trouble(),
+        trouble=_trouble(rng, duration) if troubled else Trouble(),
     )
 
 
@@ -154,8 +154,8 @@ def _outages(rng: random.Random, duration: float) -> tuple[tuple[float, float], 
     return ((begin, begin + rng.choice((3.0, 20.0, 90.0))),)
 
 
-def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
-    """Draw what befalls Lambda. Who declares batches in turn keeps little of the past: see `test_long_waits.py`."""
+def _trouble(rng: random.Random, duration: float) -> Trouble:
+    """Draw what befalls Lambda."""
 
     def share(odds: float, most: float) -> float:
         return rng.uniform(0.0, most) if rng.random() < odds else 0.0
@@ -163,7 +163,7 @@ def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
     faults = Faults(
         throttled=share(0.4, 0.5),
         lost=share(0.5, 0.4),
-        twins=share(0.5, 0.6) if not in_turn else 0.0,
+        twins=share(0.5, 0.6),
         crashed=share(0.5, 0.3),
         stalled=share(0.5, 0.5),
         zombies=rng.choice((0.0, 0.5, 1.0)),
@@ -177,7 +177,5 @@ def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
         late=share(0.3, 0.2),
         latency=timedelta(seconds=rng.choice((0.0, 0.02, 0.2))),
     )
-    stops = tuple(
-        sorted(rng.uniform(0, duration + 30) for _ in range(rng.choice((0, 0, 1, 3) if not in_turn else (0,))))
-    )
+    stops = tuple(sorted(rng.uniform(0, duration + 30) for _ in range(rng.choice((0, 0, 1, 3)))))
     return Trouble(faults=faults, weather=weather, stops=stops, lasts=duration + rng.choice((10.0, 60.0)))

@@ -51,6 +51,8 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 """The first pause between looks at a twin, doubling; half of each is chance."""
 _LONGEST_LOOK_SECONDS = 2.0
+_PASSED_SECONDS = 60.0
+"""So long after a delivery one of earlier records, not remembered, is taken for a twin that starts late."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +94,7 @@ class Claims:
         self.blocked = False
         """Whether a twin stands in the way."""
         self.passed = False
-        """Whether the mapping has gone on while this delivery waited for its twin: nobody listens to it any more."""
+        """Whether the mapping went on, just now or while this delivery waited: nobody listens to it any more."""
 
     def holds(self) -> bool:
         """Say whether a handler may start: looked at right before each (rule 3)."""
@@ -114,8 +116,8 @@ class Claims:
             self.blocked = True
             await self._others_to_end()
         self.blocked = False
-        self.passed = waited and any(share.passed() for share in self._shares)
         now, decoding = self._now(), self._terms.decoding
+        self.passed = any(share.passed(decoding, waited=waited, now=now) for share in self._shares)
         shares = [
             (share.indexes, Recollection.of(share.found, share.records, now=now, decoding=decoding))
             for share in self._shares
@@ -132,7 +134,7 @@ class Claims:
             holds = None if ends else until or self._until()
             for share in self._shares:
                 await self._resolve(share)
-                share.unresolved = share.after(standing, until=holds)
+                share.unresolved = share.after(standing, until=holds, now=self._now())
                 await self._resolve(share)
             self._fence.confirm(sent)
             for share in self._shares:
@@ -241,7 +243,7 @@ class _Share:
         known = Stretches() if self.in_turn else Digests.of(self.records, [False] * len(self.records))
         return Memo(token=token, since=since, until=until, known=known)
 
-    def after(self, standing: Standing, *, until: float | None) -> Memo:
+    def after(self, standing: Standing, *, until: float | None, now: float) -> Memo:
         """Return the next memo."""
         assert self.memo is not None  # noqa: S101 - nothing is saved before it is claimed
         return replace(
@@ -251,7 +253,7 @@ class _Share:
             moved=standing.moved,
             mark=standing.mark,
             trouble=standing.trouble,
-            known=self._known(standing),
+            known=self._known(standing, at=now),
         )
 
     @property
@@ -259,16 +261,25 @@ class _Share:
         """Whether batches come one after the other here, so that the shard has one memo."""
         return isinstance(self.cell, ShardCell)
 
-    def passed(self) -> bool:
-        """Say whether later records of the shard have been delivered."""
-        return self.in_turn and self._before().passes(self.records)
+    def passed(self, decoding: int, *, waited: bool, now: float) -> bool:
+        """Say whether later records of the shard have been delivered: since it waited, or a moment ago.
+
+        A twin that starts late, of records that are not remembered any more, is told from a mapping that was set back
+        by this: that one delivers its records again, when they are no longer a moment ago.
+        """
+        if not self.in_turn:
+            return False
+        before = self._before()
+        if not waited and before.leads(self.records, since=now - _PASSED_SECONDS):
+            return not all(before.ahead(self.records, decoding)[: len(self.records)])
+        return waited and before.passes(self.records)
 
     def _before(self) -> Stretches:
         return next((memo.known for memo in self.found if isinstance(memo.known, Stretches)), Stretches())
 
-    def _known(self, standing: Standing) -> Stretches | Digests:
+    def _known(self, standing: Standing, *, at: float) -> Stretches | Digests:
         if self.in_turn:
-            return self._before().extended(named(self.records[0]), standing.progress)
+            return self._before().extended(named(self.records[0]), standing.progress, at=at)
         unsettled = {place(record) for record in standing.unsettled}
         return Digests.of(self.records, [place(record) not in unsettled for record in self.records])
 
