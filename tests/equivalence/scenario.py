@@ -6,9 +6,9 @@ What must become of each record follows from the scenario alone; that is what bo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from streamkit.core.settlement import OnDeadLetter
 from streamkit.testing.mapping import Faults, Terms, Weather
@@ -46,6 +46,8 @@ class Scenario:
     """One seed's draw."""
 
     seed: int
+    source: Literal["kinesis", "dynamodb"]
+    """Records, or the changes that the same puts make to a table's items."""
     shards: int
     puts: tuple[Put, ...]
     reshards: tuple[tuple[float, Reshard], ...]
@@ -87,7 +89,19 @@ class Scenario:
         return found
 
 
-def draw(seed: int, *, troubled: bool = False) -> Scenario:
+def draw(seed: int, *, troubled: bool = False, changes: bool = False) -> Scenario:
+    """Draw the scenario of a seed; `changes` makes it one of a table's changes."""
+    scenario = _draw(seed, troubled=troubled)
+    return replace(scenario, **_of_a_table(scenario)) if changes else scenario
+
+
+def _of_a_table(scenario: Scenario) -> dict[str, Any]:
+    """Return what is different where the events do not tell the shard, and a payload is never garbled."""
+    puts = tuple(replace(put, behaviour="poison") if put.behaviour == "garbled" else put for put in scenario.puts)
+    return {"source": "dynamodb", "puts": puts, "reshards": (), "on_dead_letter": "continue"}
+
+
+def _draw(seed: int, *, troubled: bool) -> Scenario:
     """Draw the scenario of a seed; `troubled` adds faults of Lambda and of the way to the table."""
     rng = random.Random(f"equivalence {seed}")
     count = rng.choice((10, 30, 60, 100))
@@ -100,6 +114,7 @@ def draw(seed: int, *, troubled: bool = False) -> Scenario:
     kind: Literal["async", "thread", "batch"] = rng.choice(("async", "async", "async", "batch"))
     return Scenario(
         seed=seed,
+        source="kinesis",
         shards=rng.choice((1, 1, 2)),
         puts=tuple(sorted(_puts(rng, count, keys=keys, duration=duration), key=lambda put: (put.at, put.number))),
         reshards=_reshards(rng, duration) if not in_turn else (),

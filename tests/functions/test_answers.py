@@ -332,6 +332,8 @@ def test_parked_keys_outlast_the_invocation() -> None:
         assert stage.dead == [2, 7, 12, 17]
         with pytest.raises(ConfigurationError, match="parallelization_factor=1"):
             await stage.invoke(kinesis(1), parallelization_factor=None)
+        with pytest.raises(ConfigurationError, match="do not tell the shard"):
+            await stage.invoke(changes(1), source=DynamoDBStream("stream"))
 
     staged(1, play, on_dead_letter="park")
 
