@@ -21,7 +21,9 @@ from streamkit.aws.attributes import Attributes, Item
 from streamkit.aws.call import Call
 from streamkit.aws.errors import ConditionFailed, Rejected
 from streamkit.aws.rows import VERSION, digest_of, of_this_version
-from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretches, Trouble
+from streamkit.core.leasing import Progress
+from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretch, Stretches, Trouble
+from streamkit.core.positions import Position
 from streamkit.errors import Overtaken
 from streamkit.ports import Claimed
 
@@ -38,7 +40,20 @@ _CLAIMABLE = "attribute_not_exists(#token) OR (#token <> :token AND (attribute_n
 """The claim before was let go, or ran out; and it was not this very one, of which a second sending changes nothing."""
 
 _trouble = msgspec.json.Decoder(Trouble)
-_stretches = msgspec.json.Decoder(Stretches)
+
+
+class _Stretch(msgspec.Struct, array_like=True):
+    """A stretch as the row holds it: four of them within the KB that a write unit is."""
+
+    begin: str
+    frontier: str | None
+    at: float
+    first: str | None = None
+    done: bytes = b""
+    decoding: int = 0
+
+
+_stretches = msgspec.json.Decoder(list[_Stretch])
 
 
 class TableMemory:
@@ -214,15 +229,38 @@ def _known(known: Stretches | Digests) -> Item:
     if isinstance(known, Digests):
         named = {"claimed": known.claimed, "settled": known.settled, "parts": known.parts}
         return {name: {"B": digests} for name, digests in named.items() if digests}
-    return {"stretches": {"S": msgspec.json.encode(known).decode()}} if known.stretches else {}
+    rows = [_laid_out(stretch) for stretch in known.stretches]
+    return {"stretches": {"S": msgspec.json.encode(rows).decode()}} if rows else {}
 
 
 def _read_known(found: Attributes) -> Stretches | Digests:
     if "claimed" in found:
         return Digests(*(found.binary(name) if name in found else b"" for name in ("claimed", "settled", "parts")))
     if "stretches" in found:
-        return found.read("stretches", "S", _stretches.decode, expected="JSON")
+        rows = found.read("stretches", "S", _stretches.decode, expected="JSON")
+        return Stretches(tuple(map(_read_stretch, rows)))
     return Stretches()
+
+
+def _laid_out(stretch: Stretch) -> _Stretch:
+    progress = stretch.progress
+    frontier, first = (_told(position) if position else None for position in (progress.frontier, progress.first))
+    return _Stretch(_told(stretch.begin), frontier, stretch.at, first, progress.done, progress.decoding)
+
+
+def _read_stretch(row: _Stretch) -> Stretch:
+    frontier, first = (_position(text) if text else None for text in (row.frontier, row.first))
+    return Stretch(_position(row.begin), Progress(frontier, first, row.done, row.decoding), row.at)
+
+
+def _told(position: Position) -> str:
+    number, part = position.sequence_number, position.subsequence
+    return number if part is None else f"{number}:{part}"
+
+
+def _position(text: str) -> Position:
+    number, _, part = text.partition(":")
+    return Position(number, int(part) if part else None)
 
 
 def _moment(epoch: float) -> str:

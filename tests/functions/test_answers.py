@@ -13,8 +13,8 @@ from streamkit import Poison, Retry, Unavailable
 from streamkit.consumer import DynamoDBStream
 from streamkit.core.records import Batch
 from streamkit.errors import ConfigurationError, MalformedEvent, Throttled, Unsettled
-from streamkit.testing import run_virtual
-from tests.functions.stage import MODES, SETTLED, Stage, batch_numbers, changes, first, kinesis, sequence
+from streamkit.testing import aggregate, run_virtual
+from tests.functions.stage import MODES, SETTLED, SHARD, Stage, batch_numbers, changes, first, kinesis, sequence
 
 Play = Callable[[Stage], Coroutine[object, object, None]]
 
@@ -316,6 +316,54 @@ def test_halting_on_a_dead_letter_outlasts_the_invocation(factor: int | None) ->
         assert stage.effects == [0, 1]
 
     staged(factor, play, on_dead_letter="halt")
+
+
+@both
+def test_a_halt_that_is_lifted_lets_the_next_delivery_go_on(factor: int | None) -> None:
+    """It has a row of its own: a person finds it, and what waits goes on once that is removed, to the next bad one."""
+
+    async def play(stage: Stage) -> None:
+        def behave(number: int) -> None:
+            if number in (2, 30):
+                raise Poison("bad")
+
+        stage.behaviour = behave
+        assert first(await stage.invoke(kinesis(*range(50), keys=1))) == 3
+        [halt] = await stage.world.halts.standing()
+        assert (halt.shard, halt.sequence) == (SHARD, sequence(3))
+        assert "on_dead_letter" in halt.why
+        assert first(await stage.invoke(kinesis(*range(3, 40), keys=1))) == 3
+        assert list(await stage.world.halts.standing()) == [halt]
+        await stage.world.halts.lift(halt)
+        assert first(await stage.invoke(kinesis(*range(3, 50), keys=1))) == 31
+        [another] = await stage.world.halts.standing()
+        assert another.sequence == sequence(31)
+        await stage.world.halts.lift(another)
+        assert await stage.invoke(kinesis(*range(31, 50), keys=1)) == SETTLED
+        assert stage.effects == [number for number in range(50) if number not in (2, 30)]
+
+    staged(factor, play, on_dead_letter="halt")
+
+
+@both
+def test_of_an_aggregate_only_what_is_not_settled_comes_again(factor: int | None) -> None:
+    """The answer can name the whole of it only; its user records are remembered one by one."""
+
+    async def play(stage: Stage) -> None:
+        stuck = True
+
+        async def behave(number: int) -> None:
+            if number == 3 and stuck:
+                await asyncio.sleep(1_000)
+
+        stage.behaviour = behave
+        event = kinesis(7, 8, data=lambda of: aggregate([(f"key-{n}", of * 10 + n - 70) for n in range(6)]))
+        assert first(await stage.invoke(event, seconds=10)) == 7
+        stuck = False
+        assert await stage.invoke(event, seconds=10) == SETTLED
+        assert sorted(stage.effects) == [*range(6), *range(10, 16)]
+
+    staged(factor, play)
 
 
 def test_parked_keys_outlast_the_invocation() -> None:
