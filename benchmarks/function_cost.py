@@ -65,7 +65,7 @@ class Meter:
     writes: int = 0
     reads: int = 0
 
-    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - a Call
+    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:
         """Send one request."""
         answer = await self.call(operation, **parameters)
         self.requests += 1

@@ -42,7 +42,7 @@ def test_a_halt_of_a_function_is_seen_and_lifted(
     assert run("init", path, "--queue").status == 0
     settings = {"STREAMKIT_PARALLELIZATION_FACTOR": factor} if factor else {}
 
-    def invoke(*numbers: int) -> list[dict[str, str]]:
+    def invoke(*numbers: int) -> Sequence[dict[str, str]]:
         return answer(word, kinesis(*numbers, keys=1), project, {**world, **settings})
 
     assert invoke(1, 2, 3, 4) == [{"itemIdentifier": sequence(3)}]

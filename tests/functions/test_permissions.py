@@ -65,13 +65,15 @@ def halting(name: str) -> Consumer:
 
 def listen(used: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Note every action that the SDK's clients are asked for."""
-    from botocore.client import BaseClient
+    made = boto3.Session.client
 
-    sent = BaseClient._make_api_call  # noqa: SLF001 - where every request passes
+    def noted(model: Any, **_: object) -> None:
+        action = "SendMessage" if model.name == "SendMessageBatch" else model.name
+        used.add(f"{model.service_model.service_name}:{action}")
 
-    def noted(self: Any, operation: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK has no types
-        action = "SendMessage" if operation == "SendMessageBatch" else operation
-        used.add(f"{self.meta.service_model.service_name}:{action}")
-        return sent(self, operation, parameters)
+    def client(self: boto3.Session, *names: Any, **settings: Any) -> Any:
+        found: Any = made(self, *names, **settings)
+        found.meta.events.register("before-call", noted)
+        return found
 
-    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    monkeypatch.setattr(boto3.Session, "client", client)
