@@ -35,8 +35,8 @@ localstack-test: $(VENV)/.dev  ## contract and end-to-end tests against LocalSta
 	STREAMKIT_LOCALSTACK=required $(BIN)/python localstack/host.py -- $(BIN)/pytest tests/localstack -q
 
 lambda-test: $(VENV)/.dev  ## functions under Lambda's own runtime client and emulator, fetched from PyPI
-	$(BIN)/python -m tests.lambda_runtime.fetch || true
-	$(BIN)/pytest tests/lambda_runtime -q
+	@$(BIN)/python -m tests.lambda_runtime.fetch
+	$(BIN)/pytest tests/lambda_runtime -q -rs
 
 mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests must notice
 	$(BIN)/python -m tests.mutants

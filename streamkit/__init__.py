@@ -1,13 +1,17 @@
 """Consume Kinesis and DynamoDB Streams in Python: nothing lost, order kept, one bad record costs one dead letter."""
 
+from typing import TYPE_CHECKING
+
 from streamkit.consumer import Consumer, DynamoDBStream, Kinesis, Sqs, consumer
-from streamkit.core.changes import Change
 from streamkit.core.letters import Letter
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
 from streamkit.engine.transaction import Transaction
 from streamkit.errors import ConfigurationError, StreamkitError
 from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
+
+if TYPE_CHECKING:
+    from streamkit.core.changes import Change
 
 __version__ = "0.1.0"
 
@@ -33,3 +37,12 @@ __all__ = [
     "Undecodable",
     "consumer",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what only consumers of changes name: a cold start of the others pays for none of it."""
+    if name == "Change":
+        from streamkit.core.changes import Change
+
+        return Change
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,6 +27,10 @@ class ConfigurationError(StreamkitError):
     """A setting, name or resource is not what it has to be; one line that says what to do. Exit status 2."""
 
 
+class Unregistered(ConfigurationError):
+    """The table has no registration: no worker has started on it. A function leaves none."""
+
+
 class WorldError(StreamkitError):
     """A service did not do what was asked. Subclasses say what the caller may do next."""
 

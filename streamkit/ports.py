@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
-    from streamkit.core.memory import Cell, Memo
+    from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
@@ -331,10 +331,31 @@ class Memory(Protocol):
         ...
 
 
+class Halts(Protocol):
+    """Where deliveries of a function stand still until a person acts."""
+
+    async def halt(self, halt: Halt) -> None:
+        """Returning means that it stands, durably. One of its name may stand already."""
+        ...
+
+    async def stands(self, name: str) -> Halt | None:
+        """Return the halt of this name, if nobody has lifted it, read consistently."""
+        ...
+
+    async def standing(self) -> Sequence[Halt]:
+        """Return every halt of the consumer."""
+        ...
+
+    async def lift(self, halt: Halt) -> None:
+        """Returning means that the next delivery goes on. It may have been lifted before."""
+        ...
+
+
 class FunctionPorts(msgspec.Struct, frozen=True):
     """What a consumer works through in a function."""
 
     memory: Memory
+    halts: Halts
     dead_letters: DeadLetters | None
     ledger: Ledger | None
 

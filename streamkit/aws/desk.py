@@ -10,6 +10,7 @@ import msgspec
 
 from streamkit.aws import schema
 from streamkit.aws.clients import Aws, AwsSettings
+from streamkit.aws.halts import TableHalts
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.mailbox import SqsMailbox
 from streamkit.aws.redriven import TableRedriven
@@ -22,8 +23,9 @@ from streamkit.errors import ConfigurationError, Denied, Missing
 from streamkit.ports import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
+    from streamkit.core.memory import Halt
     from streamkit.ports import Chance, Clock, Report
 
 PATIENT = AwsSettings(lease_answer_seconds=15.0)
@@ -46,6 +48,7 @@ class Desk(msgspec.Struct, frozen=True):
     registration: Registration
     leases: TableLeases
     members: TableMembers
+    halts: TableHalts
     letters: SqsDeadLetters | None
     redriven: TableRedriven
     ledger: TableLedger
@@ -82,6 +85,17 @@ async def letters(queue: str, *, chance: Chance, report: Report) -> AsyncGenerat
         yield Letters(SqsMailbox(call, (await found.open()).url, chance=chance), found)
 
 
+async def halts(subject: Subject, *, report: Report) -> Sequence[Halt]:
+    """Return where functions stand still, also in a table that no worker has registered.
+
+    Raises `ConfigurationError` for a table that is missing or no checkpoint table.
+    """
+    async with Aws(settings=PATIENT, report=report) as aws:
+        call = await aws.call("dynamodb")
+        await schema.check(call, subject.table)
+        return await TableHalts(call, subject.table, consumer=subject.consumer).standing()
+
+
 @asynccontextmanager
 async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report) -> AsyncGenerator[Desk]:
     """Open a consumer's rows and queue.
@@ -110,6 +124,7 @@ async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report
             registration,
             leases,
             members,
+            TableHalts(call, subject.table, consumer=registration.consumer),
             letters,
             TableRedriven(call, subject.table, clock=clock),
             TableLedger(call, subject.table, clock=clock, keep=keep),

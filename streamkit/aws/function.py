@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamkit.aws.endpoints import is_overridden
 from streamkit.aws.errors import Request, meaning
-from streamkit.aws.ledger import TableLedger
+from streamkit.aws.halts import TableHalts
 from streamkit.aws.memory import TableMemory
 from streamkit.aws.shapes import arn_region
-from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 from streamkit.ports import FunctionPorts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from streamkit.aws.call import Call
     from streamkit.consumer import Consumer
-    from streamkit.ports import Chance, Clock, Report
+    from streamkit.core.letters import Letter
+    from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Report
 
 Service = Literal["dynamodb", "sqs"]
 
@@ -55,16 +55,29 @@ class AwsFunctionWorld:
             dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
             yield FunctionPorts(
                 memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
+                halts=TableHalts(dynamodb, consumer.table, consumer=consumer.name),
                 dead_letters=self._letters(consumer, sdk, report),
-                ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=max(keep, timedelta(days=1))),
+                ledger=None if consumer.dedupe_key is None else self._ledger(dynamodb, consumer),
             )
 
-    def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> SqsDeadLetters | None:
+    def _ledger(self, dynamodb: Call, consumer: Consumer) -> Ledger:
+        from streamkit.aws.ledger import TableLedger
+
+        keep = max(consumer.checkpoint.memory, timedelta(days=1))
+        return TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep)
+
+    def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> DeadLetters | None:
         if consumer.dead_letters is None:
             return None
         queue = consumer.dead_letters.queue
-        call = _Late(lambda: sdk.call("sqs", region=arn_region(queue)))
-        return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report)
+
+        def opened() -> DeadLetters:
+            from streamkit.aws.sqs import SqsDeadLetters
+
+            call = sdk.call("sqs", region=arn_region(queue))
+            return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report)
+
+        return _LateLetters(opened)
 
 
 class _Sdk:
@@ -135,15 +148,15 @@ class _ThreadedCall:
         return f"<calls {self._service} at {self._client.meta.endpoint_url}>"
 
 
-class _Late:
-    """A `Call` whose client is made at its first request: a function without dead letters needs no queue's."""
+class _LateLetters:
+    """A queue that is opened, its client made and its code loaded, at the first letter: most containers see none."""
 
-    def __init__(self, make: Callable[[], Call]) -> None:
-        self._make = make
-        self._call: Call | None = None
+    def __init__(self, opened: Callable[[], DeadLetters]) -> None:
+        self._opened = opened
+        self._letters: DeadLetters | None = None
 
-    async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
-        """Send one request."""
-        if self._call is None:
-            self._call = self._make()
-        return await self._call(operation, **parameters)
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        if self._letters is None:
+            self._letters = self._opened()
+        await self._letters.send(letters)

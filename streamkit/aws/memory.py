@@ -4,6 +4,8 @@
     function#<consumer, stream>                     <shard id>                   the one memo of a shard
     memory#<consumer, stream>#<shard>#<slot>        <latest arrival>#<token>     one memo a delivery, expires
 
+What stands still has rows of its own: halts.py.
+
 A clean batch costs two requests where the mapping's factor is declared to be 1, and three otherwise.
 """
 
@@ -19,7 +21,9 @@ from streamkit.aws.attributes import Attributes, Item
 from streamkit.aws.call import Call
 from streamkit.aws.errors import ConditionFailed, Rejected
 from streamkit.aws.rows import VERSION, digest_of, of_this_version
-from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretches, Trouble
+from streamkit.core.leasing import Progress
+from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretch, Stretches, Trouble
+from streamkit.core.positions import Position
 from streamkit.errors import Overtaken
 from streamkit.ports import Claimed
 
@@ -29,16 +33,27 @@ if TYPE_CHECKING:
 MAX_PAGES = 1_000
 """Of one slot: 1 MB each, five minutes of a shard's fastest traffic a few."""
 _MOST_MILLISECONDS = 10**14 - 1
+_NEVER = 253_402_300_799
+"""The end of the year 9999: DynamoDB keeps such a row."""
 
-_CLAIMABLE = (
-    "#until < :dead"
-    " OR (attribute_exists(#until) AND #token = :token)"
-    " OR (attribute_not_exists(#until) AND (attribute_not_exists(#token) OR #token <> :token))"
-)
-"""The claim before ran out, or is this very one, or was let go: but not by this one, whose claim then came too late."""
+_CLAIMABLE = "attribute_not_exists(#token) OR (#token <> :token AND (attribute_not_exists(#until) OR #until < :dead))"
+"""The claim before was let go, or ran out; and it was not this very one, of which a second sending changes nothing."""
 
 _trouble = msgspec.json.Decoder(Trouble)
-_stretches = msgspec.json.Decoder(Stretches)
+
+
+class _Stretch(msgspec.Struct, array_like=True):
+    """A stretch as the row holds it: four of them within the KB that a write unit is."""
+
+    begin: str
+    frontier: str | None
+    at: float
+    first: str | None = None
+    done: bytes = b""
+    decoding: int = 0
+
+
+_stretches = msgspec.json.Decoder(list[_Stretch])
 
 
 class TableMemory:
@@ -131,7 +146,7 @@ class TableMemory:
                 Key=self._key(cell),
                 UpdateExpression=(
                     "SET #v = :v, #token = :token, #since = :since, #until = :until, #moved = :false,"
-                    " #expires = :expires REMOVE #mark ADD #revision :one"
+                    " #expires = if_not_exists(#expires, :expires) REMOVE #mark ADD #revision :one"
                 ),
                 ConditionExpression=_CLAIMABLE,
                 ExpressionAttributeNames={
@@ -152,14 +167,16 @@ class TableMemory:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ConditionFailed as refused:
-            memos = [self._memo(refused.item)] if refused.item else []
-            return Claimed(placed=False, revision=0, memos=memos)
+            there = self._memo(refused.item) if refused.item else None
+            if there is None or there.token != memo.token:
+                return Claimed(placed=False, revision=0, memos=[there] if there else [])
+            # the same claim, sent before: nothing is known of the delivery before it; or it was let go by now
+            before = msgspec.structs.replace(there, until=None)
+            return Claimed(placed=there.until is not None, revision=there.revision, memos=[before])
         item = answer.get("Attributes")
         if not item:
             return Claimed(placed=True, revision=1, memos=())
         before = self._memo(item)
-        if before.token == memo.token:  # the same claim, sent before: nothing is known of the delivery before it
-            before = msgspec.structs.replace(before, until=None)
         return Claimed(placed=True, revision=before.revision + 1, memos=[before])
 
     # Rows
@@ -203,22 +220,47 @@ class TableMemory:
         )
 
     def _expires(self, memo: Memo) -> Item:
-        return {"N": str(int(memo.since + self._keep) + 1)}
+        """Say when the row may go. Parked keys and halts are kept for as long as they stand (rule 21)."""
+        stands = memo.trouble.parked or memo.trouble.halted
+        return {"N": str(_NEVER if stands else int(memo.since + self._keep) + 1)}
 
 
 def _known(known: Stretches | Digests) -> Item:
     if isinstance(known, Digests):
         named = {"claimed": known.claimed, "settled": known.settled, "parts": known.parts}
         return {name: {"B": digests} for name, digests in named.items() if digests}
-    return {"stretches": {"S": msgspec.json.encode(known).decode()}} if known.stretches else {}
+    rows = [_laid_out(stretch) for stretch in known.stretches]
+    return {"stretches": {"S": msgspec.json.encode(rows).decode()}} if rows else {}
 
 
 def _read_known(found: Attributes) -> Stretches | Digests:
     if "claimed" in found:
         return Digests(*(found.binary(name) if name in found else b"" for name in ("claimed", "settled", "parts")))
     if "stretches" in found:
-        return found.read("stretches", "S", _stretches.decode, expected="JSON")
+        rows = found.read("stretches", "S", _stretches.decode, expected="JSON")
+        return Stretches(tuple(map(_read_stretch, rows)))
     return Stretches()
+
+
+def _laid_out(stretch: Stretch) -> _Stretch:
+    progress = stretch.progress
+    frontier, first = (_told(position) if position else None for position in (progress.frontier, progress.first))
+    return _Stretch(_told(stretch.begin), frontier, stretch.at, first, progress.done, progress.decoding)
+
+
+def _read_stretch(row: _Stretch) -> Stretch:
+    frontier, first = (_position(text) if text else None for text in (row.frontier, row.first))
+    return Stretch(_position(row.begin), Progress(frontier, first, row.done, row.decoding), row.at)
+
+
+def _told(position: Position) -> str:
+    number, part = position.sequence_number, position.subsequence
+    return number if part is None else f"{number}:{part}"
+
+
+def _position(text: str) -> Position:
+    number, _, part = text.partition(":")
+    return Position(number, int(part) if part else None)
 
 
 def _moment(epoch: float) -> str:

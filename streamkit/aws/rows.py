@@ -9,7 +9,7 @@
     key#<sha-256 of the key>      claim             a claimed business key (rule 26)
     redriven#<sha-256 of the id>  redriven          a record redriven from the queue (rule 30)
 
-and what functions remember, laid out in memory.py.
+and what functions remember, laid out in memory.py and halts.py.
 
 Attributes that a row may lack are left out where they are None or empty; every other must be there.
 """

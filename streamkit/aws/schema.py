@@ -13,7 +13,7 @@ from streamkit.ports import Clock
 
 KEYS = {"pk": "HASH", "sk": "RANGE"}
 EXPIRES = "expires"
-"""The attribute by which DynamoDB forgets ledger rows; no other row has it."""
+"""The attribute by which DynamoDB forgets rows of the ledger, of redriven records, and what functions remember."""
 CREATION_LIMIT = timedelta(seconds=120)
 POLL_SECONDS = 0.25
 HISTORY_TRIES = 30

@@ -27,7 +27,7 @@ from streamkit.aws.rows import MEMBER_ATTRIBUTES, Layout
 from streamkit.aws.transaction import replacement, transact
 from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Stream
-from streamkit.errors import Cancelled, ConfigurationError, DeclaredDead, Refused
+from streamkit.errors import Cancelled, DeclaredDead, Refused, Unregistered
 from streamkit.ports import Registration
 
 T = TypeVar("T")
@@ -60,10 +60,10 @@ class TableRegistry:
         return wanted
 
     async def existing(self) -> Registration:
-        """Return what is recorded. Raises `ConfigurationError` if nothing is."""
+        """Return what is recorded. Raises `Unregistered` if nothing is."""
         found = await self.recorded()
         if found is None:
-            raise ConfigurationError(
+            raise Unregistered(
                 f"expected a registration in table {self._table}, got none: no worker has started on it yet"
             )
         return found

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from streamkit.cli.figures import short
 from streamkit.cli.init import tell
 from streamkit.cli.loading import config_option, configured, consumers_argument
 from streamkit.cli.subjects import the_shard
-from streamkit.errors import ConfigurationError, Refused, Unanswered
+from streamkit.errors import ConfigurationError, Denied, Refused, Unanswered
 from streamkit.runtimes.gaps import HALTED_BY_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from streamkit.aws.call import Call
     from streamkit.consumer import Consumer
     from streamkit.core.leasing import ShardRow
-    from streamkit.ports import Chance, Clock, Leases
+    from streamkit.core.memory import Halt
+    from streamkit.ports import Chance, Clock, Halts, Leases
 
 
 @click.command()
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--shard", metavar="ID", help="This shard only.")
 @config_option
 def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> None:
-    """Let halted and paused shards go on.
+    """Let halted and paused shards go on, those of functions too.
 
     They go on from where they stopped.
 
@@ -36,8 +39,8 @@ def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> No
     streamkit resume consumers.flights:flights
     streamkit resume consumers.flights:flights --shard shardId-000000000003
 
-    A shard halts for on_dead_letter="halt", for on_gap="halt", and for `streamkit pause`. Exit status 2 if none is
-    halted.
+    A shard halts for on_dead_letter="halt", for on_gap="halt", and for `streamkit pause`. What a function's mapping
+    delivers goes on with its next delivery. Exit status 2 if none is halted.
     """
     for consumer in configured(paths, config=config).consumers:
         asyncio.run(_resume(consumer, shard))
@@ -45,24 +48,50 @@ def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> No
 
 async def _resume(consumer: Consumer, shard: str | None) -> None:
     from streamkit.aws.clients import Aws, AwsSettings
-    from streamkit.aws.table import TableLeases, TableRegistry
-    from streamkit.clock import SystemChance, SystemClock
+    from streamkit.aws.halts import TableHalts
 
     async with Aws(settings=AwsSettings(), report=tell) as aws:
         dynamodb = await aws.call("dynamodb")
-        registry = TableRegistry(dynamodb, consumer.table)
-        registration = await registry.existing()
-        if registration.consumer != consumer.name:
-            raise ConfigurationError(
-                f"table {consumer.table}: expected the rows of consumer {consumer.name!r}, "
-                f"got those of {registration.consumer!r}"
-            )
-        leases = TableLeases(dynamodb, await registry.layout(registration.stream))
-        rows = await leases.rows()
-        named = shard and the_shard(rows, shard).id
-        for row in halted(rows, named, consumer.table):
-            await reopen(row, leases, SystemChance(), SystemClock())
-            click.echo(f"consumer {consumer.name}: shard {row.id} goes on; it was halted: {row.halted}")
+        halts = TableHalts(dynamodb, consumer.table, consumer=consumer.name)
+        lifted = await lift(halts, shard)
+        for halt in lifted:
+            where = f"shard {halt.shard}" if halt.shard else f"what begins with record {halt.sequence}"
+            click.echo(f"consumer {consumer.name}: {where} goes on in its function; it was halted: {halt.why}")
+        try:
+            await _reopen(consumer, dynamodb, shard)
+        except Denied:
+            raise
+        except ConfigurationError:  # nothing of a worker's stands still
+            if not lifted:
+                raise
+
+
+async def _reopen(consumer: Consumer, dynamodb: Call, shard: str | None) -> None:
+    """Open rows of workers. Raises `ConfigurationError` if none is halted."""
+    from streamkit.aws.table import TableLeases, TableRegistry
+    from streamkit.clock import SystemChance, SystemClock
+
+    registry = TableRegistry(dynamodb, consumer.table)
+    registration = await registry.existing()
+    if registration.consumer != consumer.name:
+        raise ConfigurationError(
+            f"table {consumer.table}: expected the rows of consumer {consumer.name!r}, "
+            f"got those of {registration.consumer!r}"
+        )
+    leases = TableLeases(dynamodb, await registry.layout(registration.stream))
+    rows = await leases.rows()
+    named = shard and the_shard(rows, shard).id
+    for row in halted(rows, named, consumer.table):
+        await reopen(row, leases, SystemChance(), SystemClock())
+        click.echo(f"consumer {consumer.name}: shard {row.id} goes on; it was halted: {row.halted}")
+
+
+async def lift(halts: Halts, shard: str | None) -> list[Halt]:
+    """Lift the halts of functions, all or those of a shard named by id or number; return them."""
+    found = [each for each in await halts.standing() if shard is None or shard in {each.shard, short(each.shard)}]
+    for halt in found:
+        await halts.lift(halt)
+    return found
 
 
 def halted(rows: Sequence[ShardRow], shard: str | None, table: str) -> list[ShardRow]:

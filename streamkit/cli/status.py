@@ -13,9 +13,12 @@ import msgspec
 from streamkit.cli.figures import COLOURS, columns, count, elided, short, span
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear, optional_consumers, table_option, watched
+from streamkit.core.memory import Halt
 from streamkit.core.overview import Observer, Overview, ShardView
+from streamkit.errors import Unregistered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from streamkit.aws.desk import Desk
@@ -27,6 +30,8 @@ WIDTH = 80
 _BEAT = 0.3
 """Of a lease: a worker beats four times a lease, so one that lives is seen to within this."""
 _PAUSE_SECONDS = 0.25
+_NAMED = 5
+"""Of many that need a look: enough to start with."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +41,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     table: str
     overview: Overview
+    halts: tuple[Halt, ...] = ()
+    """Where a function of the consumer stands still."""
 
 
 @click.command()
@@ -101,6 +108,42 @@ async def _reports(subjects: list[Watched], patience: float | None, *, report: H
 
 async def observed(watch: Watched, patience: float, report: Heard) -> Report:
     """Watch one until all its workers were seen to beat, or patience is at its end."""
+    try:
+        return await _observed(watch, patience, report)
+    except Unregistered:
+        return await _function_alone(watch, report)
+
+
+async def _function_alone(watch: Watched, report: Heard) -> Report:
+    """Return where a function stands still that no worker was before. Raises `Unregistered` if it does nowhere."""
+    from streamkit.aws.desk import halts
+
+    subject = watch.subject
+    found = await halts(subject, report=report)
+    if not found:
+        raise Unregistered(
+            f"expected a registration in table {subject.table}, got none: no worker has started on it yet, and no "
+            "function stands still"
+        )
+    stream = found[0].stream.rpartition(":")[2]
+    alone = Overview(shards=(), workers=(), letters=None, attention=())
+    consumer = subject.consumer or "-"
+    return with_halts(Report(consumer=consumer, stream=stream, table=subject.table, overview=alone), found)
+
+
+def with_halts(report: Report, found: Sequence[Halt]) -> Report:
+    """Name where functions stand still."""
+    lines = [
+        f"{each.shard or each.stream} stands still in its function, from record {each.sequence} on: {each.why}"
+        for each in found[:_NAMED]
+    ]
+    more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    attention = (*report.overview.attention, *lines, *more)
+    overview = msgspec.structs.replace(report.overview, attention=attention)
+    return msgspec.structs.replace(report, overview=overview, halts=tuple(found))
+
+
+async def _observed(watch: Watched, patience: float, report: Heard) -> Report:
     from streamkit.aws.desk import desk
     from streamkit.clock import SystemChance, SystemClock
 
@@ -112,7 +155,7 @@ async def observed(watch: Watched, patience: float, report: Heard) -> Report:
             await asyncio.sleep(min(_PAUSE_SECONDS, patience))
             look = await at.look()
             observer.note(look)
-        return reported(at, observer.overview(look, patience=patience))
+        return with_halts(reported(at, observer.overview(look, patience=patience)), await at.halts.standing())
 
 
 def reported(at: Desk, overview: Overview) -> Report:
@@ -131,8 +174,8 @@ def _with_limit(overview: Overview, max_lag: float | None) -> Overview:
     if max_lag is None:
         return overview
     late = [each for each in overview.shards if (each.lag_seconds or 0.0) > max_lag]
-    lines = [f"{each.shard} is {span(each.lag_seconds)} behind, more than {span(max_lag)}" for each in late[:5]]
-    more = [f"and {len(late) - 5} more shards"] if len(late) > 5 else []  # noqa: PLR2004 - enough to start with
+    lines = [f"{each.shard} is {span(each.lag_seconds)} behind, more than {span(max_lag)}" for each in late[:_NAMED]]
+    more = [f"and {len(late) - _NAMED} more shards"] if len(late) > _NAMED else []
     return msgspec.structs.replace(overview, attention=(*overview.attention, *lines, *more))
 
 

@@ -35,7 +35,7 @@ STEPS = 16
 MAX_STEP = 64
 """Records of a step: what a mark holds."""
 MAX_FAILURES = 500
-"""Failing records whose attempts are kept; of more than that, those with the most."""
+"""Records of whose attempts counts are kept; of more than that, those with the highest."""
 MAX_STRETCHES = 4
 """Stretches of a shard: a delivery that comes late is known if it is no older."""
 SLOT_SECONDS = 300
@@ -79,6 +79,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     failures: dict[Place, int] = {}
     """Attempts that failed."""
+    cut: dict[Place, int] = {}
+    """Deliveries that ended with an attempt under way that had had all their time."""
     deaths: int = 0
     """Deliveries in a row that ended without a word and without progress."""
     suspects: tuple[Place, ...] = ()
@@ -88,11 +90,30 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     down_since: float | None = None
     """Since when everything has been failing: seconds since the epoch."""
     halted: str | None = None
-    """Why nothing runs until a person acts."""
+    """Name of the `Halt` that stood when it was written: nothing runs until a person lifts it."""
     batch: int = 0
     """Most records of a batch: the one before took longer than there was time. 0 is as the consumer says."""
     parked: tuple[str, ...] = ()
     """Digests of the keys whose later records follow an earlier one into the dead-letter queue (rule 21)."""
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that stands still until a person acts. It has a row of its own, so that it can be found and lifted."""
+
+    stream: str
+    """ARN."""
+    shard: str
+    """Empty where the event does not tell."""
+    sequence: str
+    """Of the first record that waits."""
+    why: str
+    since: float
+    """Seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """Name it: the same delivery halts under the same name."""
+        return f"{self.stream}#{self.shard}#{self.sequence}"
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -102,6 +123,8 @@ class Stretch(msgspec.Struct, frozen=True):
     """Names the first of them."""
     progress: Progress
     """Its frontier is the end of what is settled from `begin` on; bits beyond."""
+    at: float = 0.0
+    """When it was told last: seconds since the epoch."""
 
 
 class Stretches(msgspec.Struct, frozen=True, tag=True):
@@ -117,7 +140,7 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
             _mark(flags, places, stretch, decoding)
         return flags
 
-    def extended(self, begin: Position, progress: Progress) -> Stretches:
+    def extended(self, begin: Position, progress: Progress, *, at: float = 0.0) -> Stretches:
         """Return this with what is settled now, of a delivery that began with this record."""
         if progress.frontier is None and not progress.done:
             return self
@@ -128,12 +151,19 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
                     return self
                 begin = each.begin
         kept = [each for each in kept if each.progress.frontier and _named(each.begin) != _named(begin)]
-        return Stretches((Stretch(begin, progress), *kept)[:MAX_STRETCHES])
+        return Stretches((Stretch(begin, progress, at), *kept)[:MAX_STRETCHES])
 
     def passes(self, records: Sequence[Record]) -> bool:
         """Say whether a delivery of later records has been here: batches come in turn, so these are settled."""
         last = _at(records[-1])
         return any(_named(stretch.begin) > last for stretch in self.stretches)
+
+    def leads(self, records: Sequence[Record], *, since: float) -> bool:
+        """Say whether the latest delivery that settled anything was one of later records, and is no older than this."""
+        if not self.stretches:
+            return False
+        latest = self.stretches[0]
+        return latest.at >= since and _named(latest.begin) > _at(records[-1])
 
     def shares(self, records: Sequence[Record]) -> bool:  # noqa: ARG002 - as Digests
         """Say whether a delivery of this memo and these records may be the same: of one shard they come in turn."""
@@ -237,7 +267,9 @@ class Recollection(msgspec.Struct, frozen=True):
         for memo in sorted((memo for memo in memos if memo.known.shares(records)), key=lambda memo: memo.since):
             flags = _either(flags, memo.known.ahead(records, decoding))
             after = memo.aftermath(now)
-            trouble = replace(after, failures=_most(trouble.failures, after.failures))
+            trouble = replace(
+                after, failures=_most(trouble.failures, after.failures), cut=_most(trouble.cut, after.cut)
+            )
             died = died or memo.until is not None
         return cls(bytes(flags), trouble, died)
 
@@ -291,15 +323,13 @@ def remaining(trouble: Trouble, unsettled: Iterable[Record], *, moved: bool) -> 
     places = {place(record) for record in unsettled}
     suspects = tuple(at for at in trouble.suspects if at in places)
     cleared = len(suspects) == 0 < len(trouble.suspects) or not places or (moved and trouble.deaths < DEATHS)
-    failures = {at: n for at, n in trouble.failures.items() if at in places}
-    if len(failures) > MAX_FAILURES:
-        failures = dict(sorted(failures.items(), key=lambda each: -each[1])[:MAX_FAILURES])
     return replace(
         trouble,
-        failures=failures,
+        failures=_of(places, trouble.failures),
+        cut=_of(places, trouble.cut),
         deaths=0 if cleared else trouble.deaths,
         suspects=suspects,
-        sole={at: n for at, n in trouble.sole.items() if at in places},
+        sole=_of(places, trouble.sole),
         batch=trouble.batch if places else 0,
     )
 
@@ -389,6 +419,14 @@ def _either(mine: bytearray, theirs: bytearray) -> bytearray:
     return merged
 
 
+def _of(places: set[Place], counts: Mapping[Place, int]) -> dict[Place, int]:
+    """Return the counts of these records; of more than a row holds, the highest."""
+    found = {at: n for at, n in counts.items() if at in places}
+    if len(found) <= MAX_FAILURES:
+        return found
+    return dict(sorted(found.items(), key=lambda each: -each[1])[:MAX_FAILURES])
+
+
 def _most(mine: Mapping[Place, int], theirs: Mapping[Place, int]) -> dict[Place, int]:
     return {at: max(mine.get(at, 0), theirs.get(at, 0)) for at in (*mine, *theirs)}
 
@@ -399,6 +437,7 @@ def _worse(mine: Trouble, theirs: Trouble) -> Trouble:
     return replace(
         worse,
         failures=_most(mine.failures, theirs.failures),
+        cut=_most(mine.cut, theirs.cut),
         sole=_most(mine.sole, theirs.sole),
         suspects=worse.suspects or better.suspects,
         down_since=mine.down_since if mine.down_since is not None else theirs.down_since,

@@ -8,6 +8,7 @@ import pytest
 from streamkit.aws.backoff import Backoff
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
+from streamkit.aws.halts import TableHalts
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.mailbox import SqsMailbox
@@ -22,6 +23,7 @@ from streamkit.clock import SystemChance, SystemClock
 from streamkit.testing import ManualClock, Recorder
 from streamkit.testing.contracts import (
     DeadLettersContract,
+    HaltsContract,
     LeasesContract,
     LedgerContract,
     MailboxContract,
@@ -102,6 +104,15 @@ class TestMemory(MemoryContract):
     def memory(self, dynamodb: Call, table: str) -> TableMemory:
         """A new table."""
         return TableMemory(dynamodb, table, consumer="consumer", keep=timedelta(days=7))
+
+
+class TestHalts(HaltsContract):
+    """Where functions stand still, on DynamoDB."""
+
+    @pytest.fixture
+    def halts(self, dynamodb: Call, table: str) -> TableHalts:
+        """A new table."""
+        return TableHalts(dynamodb, table, consumer="consumer")
 
 
 class TestRegistry(RegistryContract):

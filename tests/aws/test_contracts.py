@@ -2,6 +2,7 @@
 
 from tests.aws.suites import (
     TestFifoQueue,
+    TestHalts,
     TestLeases,
     TestLedger,
     TestMailbox,
@@ -17,6 +18,7 @@ from tests.aws.suites import (
 
 __all__ = [
     "TestFifoQueue",
+    "TestHalts",
     "TestLeases",
     "TestLedger",
     "TestMailbox",

@@ -8,13 +8,25 @@ from datetime import timedelta
 
 import pytest
 
-from streamkit.ports import DeadLetters, Leases, Ledger, Members, Memory, Redriven, Registry, Source, Transactions
+from streamkit.ports import (
+    DeadLetters,
+    Halts,
+    Leases,
+    Ledger,
+    Members,
+    Memory,
+    Redriven,
+    Registry,
+    Source,
+    Transactions,
+)
 from streamkit.testing import (
     Items,
     KinesisWorld,
     ManualClock,
     MemoryDeadLetters,
     MemoryDeliveries,
+    MemoryHalts,
     MemoryLedger,
     MemoryMailbox,
     MemoryRedriven,
@@ -26,6 +38,7 @@ from streamkit.testing import (
 )
 from streamkit.testing.contracts import (
     DeadLettersContract,
+    HaltsContract,
     LeasesContract,
     LedgerContract,
     MailboxContract,
@@ -143,6 +156,15 @@ class TestMemory(MemoryContract):
     def memory(self) -> Memory:
         """An empty table."""
         return MemoryDeliveries()
+
+
+class TestHalts(HaltsContract):
+    """Where functions stand still."""
+
+    @pytest.fixture
+    def halts(self) -> Halts:
+        """An empty table."""
+        return MemoryHalts()
 
 
 class TestLedger(LedgerContract):

@@ -2,6 +2,7 @@
 
     python -m tests.equivalence --seeds 0-999             both, seed by seed
     python -m tests.equivalence --seeds 0-999 --trouble   Lambda alone, with faults
+    ... --changes                                         of a table's changes instead of records
 
 Exit status 1 if a promise was broken, or a fault or a recovery was never seen in 500 seeds of trouble.
 """
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.equivalence", description="Compare the runtimes.")
     parser.add_argument("--seeds", default="0-99", metavar="A-B", help="first and last seed")
     parser.add_argument("--trouble", action="store_true", help="Lambda alone, with faults")
+    parser.add_argument("--changes", action="store_true", help="a table's changes")
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
@@ -30,9 +32,9 @@ def main() -> int:
     for seed in seeds:
         try:
             if options.trouble:
-                seen += trouble(seed)
+                seen += trouble(seed, changes=options.changes)
             else:
-                compare(seed)
+                compare(seed, changes=options.changes)
         except Broken as error:
             broken += 1
             print(error, flush=True)

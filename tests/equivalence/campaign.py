@@ -33,9 +33,9 @@ RECOVERIES = (
 )
 
 
-def compare(seed: int) -> None:
+def compare(seed: int, *, changes: bool = False) -> None:
     """Run a seed through the worker and through Lambda, and hold both against the scenario. Raises `Broken`."""
-    scenario = draw(seed)
+    scenario = draw(seed, changes=changes)
     worker, (function, mapping) = by_worker(scenario), by_lambda(scenario)
     worker.check()
     audit(function, mapping)
@@ -43,9 +43,9 @@ def compare(seed: int) -> None:
         raise Broken(f"seed {seed}: expected the same of both, got {worker.lines} and {function.lines}")
 
 
-def trouble(seed: int) -> Counter[str]:
+def trouble(seed: int, *, changes: bool = False) -> Counter[str]:
     """Run a seed through Lambda with all that can befall it; return what it showed. Raises `Broken`."""
-    return audit(*by_lambda(draw(seed, troubled=True)))
+    return audit(*by_lambda(draw(seed, troubled=True, changes=changes)))
 
 
 def never_seen(seen: Counter[str], names: Iterable[str] = (*FAULTS, *RECOVERIES)) -> list[str]:

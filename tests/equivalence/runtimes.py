@@ -6,11 +6,15 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from streamkit.aws.change_source import ChangeSource
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.testing import SeededChance, VirtualClock, run_virtual
+from streamkit.testing.dynamodb_streams.service import calls
 from streamkit.testing.mapping import (
+    ChangeFeed,
     EventSourceMapping,
     Faults,
+    Feed,
     KinesisFeed,
     Weather,
     Wire,
@@ -61,7 +65,7 @@ def by_lambda(scenario: Scenario) -> tuple[Stage, EventSourceMapping]:
             faults=trouble.faults,
             wire=wire,
         )
-        async with EventSourceMapping(KinesisFeed(stage.world.stream), function, scenario.terms) as mapping:
+        async with EventSourceMapping(_feed(stage), function, scenario.terms) as mapping:
             async with asyncio.TaskGroup() as group:
                 group.create_task(stage.produce())
                 group.create_task(_operate(mapping, scenario))
@@ -74,6 +78,17 @@ def by_lambda(scenario: Scenario) -> tuple[Stage, EventSourceMapping]:
         return stage, mapping
 
     return run_mapped(main, seed=scenario.seed)
+
+
+def _feed(stage: Stage) -> Feed:
+    if stage.scenario.source == "kinesis":
+        return KinesisFeed(stage.world.stream)
+    world = stage.world
+    dynamodb, streams = calls(world.changing)
+    clock, chance = VirtualClock(), SeededChance().fork("feed")
+    return ChangeFeed(
+        ChangeSource(dynamodb, streams, table="stream", clock=clock, chance=chance, report=lambda _: None)
+    )
 
 
 async def _operate(mapping: EventSourceMapping, scenario: Scenario) -> None:

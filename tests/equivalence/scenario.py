@@ -6,9 +6,9 @@ What must become of each record follows from the scenario alone; that is what bo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from streamkit.core.settlement import OnDeadLetter
 from streamkit.testing.mapping import Faults, Terms, Weather
@@ -46,6 +46,8 @@ class Scenario:
     """One seed's draw."""
 
     seed: int
+    source: Literal["kinesis", "dynamodb"]
+    """Records, or the changes that the same puts make to a table's items."""
     shards: int
     puts: tuple[Put, ...]
     reshards: tuple[tuple[float, Reshard], ...]
@@ -87,7 +89,19 @@ class Scenario:
         return found
 
 
-def draw(seed: int, *, troubled: bool = False) -> Scenario:
+def draw(seed: int, *, troubled: bool = False, changes: bool = False) -> Scenario:
+    """Draw the scenario of a seed; `changes` makes it one of a table's changes."""
+    scenario = _draw(seed, troubled=troubled)
+    return replace(scenario, **_of_a_table(scenario)) if changes else scenario
+
+
+def _of_a_table(scenario: Scenario) -> dict[str, Any]:
+    """Return what is different where the events do not tell the shard, and a payload is never garbled."""
+    puts = tuple(replace(put, behaviour="poison") if put.behaviour == "garbled" else put for put in scenario.puts)
+    return {"source": "dynamodb", "puts": puts, "reshards": (), "on_dead_letter": "continue"}
+
+
+def _draw(seed: int, *, troubled: bool) -> Scenario:
     """Draw the scenario of a seed; `troubled` adds faults of Lambda and of the way to the table."""
     rng = random.Random(f"equivalence {seed}")
     count = rng.choice((10, 30, 60, 100))
@@ -100,6 +114,7 @@ def draw(seed: int, *, troubled: bool = False) -> Scenario:
     kind: Literal["async", "thread", "batch"] = rng.choice(("async", "async", "async", "batch"))
     return Scenario(
         seed=seed,
+        source="kinesis",
         shards=rng.choice((1, 1, 2)),
         puts=tuple(sorted(_puts(rng, count, keys=keys, duration=duration), key=lambda put: (put.at, put.number))),
         reshards=_reshards(rng, duration) if not in_turn else (),
@@ -119,7 +134,7 @@ def draw(seed: int, *, troubled: bool = False) -> Scenario:
         in_turn=in_turn,
         partial_responses=reports,
         timeout=timedelta(seconds=rng.choice((6.0, 15.0, 60.0)) if kind != "batch" else 60.0),
-        trouble=_trouble(rng, duration, in_turn=in_turn) if troubled else Trouble(),
+        trouble=_trouble(rng, duration) if troubled else Trouble(),
     )
 
 
@@ -154,8 +169,8 @@ def _outages(rng: random.Random, duration: float) -> tuple[tuple[float, float], 
     return ((begin, begin + rng.choice((3.0, 20.0, 90.0))),)
 
 
-def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
-    """Draw what befalls Lambda. Who declares batches in turn keeps little of the past: see `test_long_waits.py`."""
+def _trouble(rng: random.Random, duration: float) -> Trouble:
+    """Draw what befalls Lambda."""
 
     def share(odds: float, most: float) -> float:
         return rng.uniform(0.0, most) if rng.random() < odds else 0.0
@@ -163,7 +178,7 @@ def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
     faults = Faults(
         throttled=share(0.4, 0.5),
         lost=share(0.5, 0.4),
-        twins=share(0.5, 0.6) if not in_turn else 0.0,
+        twins=share(0.5, 0.6),
         crashed=share(0.5, 0.3),
         stalled=share(0.5, 0.5),
         zombies=rng.choice((0.0, 0.5, 1.0)),
@@ -177,7 +192,5 @@ def _trouble(rng: random.Random, duration: float, *, in_turn: bool) -> Trouble:
         late=share(0.3, 0.2),
         latency=timedelta(seconds=rng.choice((0.0, 0.02, 0.2))),
     )
-    stops = tuple(
-        sorted(rng.uniform(0, duration + 30) for _ in range(rng.choice((0, 0, 1, 3) if not in_turn else (0,))))
-    )
+    stops = tuple(sorted(rng.uniform(0, duration + 30) for _ in range(rng.choice((0, 0, 1, 3)))))
     return Trouble(faults=faults, weather=weather, stops=stops, lasts=duration + rng.choice((10.0, 60.0)))

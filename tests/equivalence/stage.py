@@ -9,7 +9,20 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from streamkit import Batch, Consumer, Kinesis, Outage, Poison, Record, Retry, Sqs, Unavailable, consumer
+from streamkit import (
+    Batch,
+    Change,
+    Consumer,
+    DynamoDBStream,
+    Kinesis,
+    Outage,
+    Poison,
+    Record,
+    Retry,
+    Sqs,
+    Unavailable,
+    consumer,
+)
 from streamkit.testing import World
 from streamkit.testing.mapping.containers import Container, home
 
@@ -81,6 +94,9 @@ class Stage:
 
     def _put(self, put: Put) -> None:
         text = str(put.number).encode()
+        if self.scenario.source == "dynamodb":
+            self.world.changing.put({"id": put.key, "n": put.number})
+            return  # the service tells nobody the number
         stored = self.world.stream.put(put.key, b"\xff" + text if put.behaviour == "garbled" else text)
         self.sequence_numbers[put.number] = stored.sequence_number
 
@@ -106,18 +122,19 @@ class Stage:
             "parallelization_factor": 1 if scenario.in_turn else None,
             "partial_responses": scenario.partial_responses,
         }
-        fixed: dict[str, Any] = {"source": Kinesis("stream"), "dead_letters": Sqs("dead")}
+        source = DynamoDBStream("stream") if scenario.source == "dynamodb" else Kinesis("stream")
+        fixed: dict[str, Any] = {"source": source, "dead_letters": Sqs("dead")}
         if scenario.kind == "batch":
             return consumer.batch("equal", batch_size=10, **fixed, **settings)(self._handle_batch)
         return consumer("equal", **fixed, **settings)(self._handle)
 
     async def _handle(self, record: Record) -> None:
-        number = _number(record)
+        number = self._number(record)
         self._begin(number, record.key)
         try:
             await asyncio.sleep(self.scenario.handler_seconds)
             await self._check(record)
-            self._take_effect(number, record.key)
+            self._take_effect(number)
         finally:
             self._end(record.key)
 
@@ -127,11 +144,11 @@ class Stage:
         for record in batch:
             await self._check(record)
         for record in batch:
-            self._take_effect(_number(record), record.key)
+            self._take_effect(self._number(record))
 
     async def _check(self, record: Record) -> None:
         """Misbehave as the record does."""
-        now, number = asyncio.get_running_loop().time(), _number(record)
+        now, number = asyncio.get_running_loop().time(), self._number(record)
         if any(begin <= now < end for begin, end in self.scenario.outages):
             raise Unavailable("the sink is down")
         match self._puts[number].behaviour:
@@ -162,15 +179,21 @@ class Stage:
         if attempt is not None and attempt.container is container:
             del self._under_way[key]
 
-    def _take_effect(self, number: int, key: str) -> None:
-        self.effects.append(Effect(number, key, asyncio.get_running_loop().time()))
+    def _take_effect(self, number: int) -> None:
+        self.effects.append(Effect(number, self._puts[number].key, asyncio.get_running_loop().time()))
+
+    def _number(self, record: Record) -> int:
+        """Return which put it is of, and note how it is named."""
+        number = int(str(record.new["n"])) if isinstance(record, Change) and record.new else _number(record)
+        self.sequence_numbers[number] = record.sequence_number
+        return number
 
     # -- what must hold at the end
 
     @property
     def letters(self) -> dict[int, str]:
         """The condition of each number's dead letter."""
-        return {_number(letter.record): letter.verdict.condition for letter in self.world.letters.letters}
+        return {self._number(letter.record): letter.verdict.condition for letter in self.world.letters.letters}
 
     @property
     def lines(self) -> dict[str, list[int]]:

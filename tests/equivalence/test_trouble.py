@@ -32,3 +32,11 @@ def test_a_seed_names_one_history() -> None:
         return [(each.ended, each.outcome.kind) for each in mapping.invocations]
 
     assert history() == history()
+
+
+def test_in_trouble_no_change_of_a_table_is_lost() -> None:
+    """The same faults, where the events do not tell the shard."""
+    seen = Counter[str]()
+    for seed in range(20):
+        seen += trouble(seed, changes=True)
+    assert not {"twin", "invocation lost", "invocation crashed", "batch cut", "delivery.deferred"} - {*seen}

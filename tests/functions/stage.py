@@ -185,7 +185,9 @@ class Stage:
             return
         raise AssertionError("expected an invocation that lasts longer")
 
-    async def delivered(self, numbers: Iterable[int], *, times: int = 50, seconds: float = 60.0) -> int:
+    async def delivered(
+        self, numbers: Iterable[int], *, times: int = 50, seconds: float = 60.0, pause: float = 0.0
+    ) -> int:
         """Deliver as a mapping with partial responses does, until all is settled; return how often."""
         waiting = list(numbers)
         for delivery in range(1, times + 1):
@@ -193,6 +195,7 @@ class Stage:
             if unsettled is None:
                 return delivery
             waiting = waiting[waiting.index(unsettled) :]
+            await asyncio.sleep(pause)
         raise AssertionError(f"expected an end within {times} deliveries")
 
     @property

@@ -13,8 +13,8 @@ from streamkit import Poison, Retry, Unavailable
 from streamkit.consumer import DynamoDBStream
 from streamkit.core.records import Batch
 from streamkit.errors import ConfigurationError, MalformedEvent, Throttled, Unsettled
-from streamkit.testing import run_virtual
-from tests.functions.stage import MODES, SETTLED, Stage, batch_numbers, changes, first, kinesis, sequence
+from streamkit.testing import aggregate, run_virtual
+from tests.functions.stage import MODES, SETTLED, SHARD, Stage, batch_numbers, changes, first, kinesis, sequence
 
 Play = Callable[[Stage], Coroutine[object, object, None]]
 
@@ -172,23 +172,6 @@ def test_attempts_go_on_counting_in_the_next_delivery(factor: int | None) -> Non
 
 
 @both
-def test_a_record_that_always_takes_too_long_ends_in_the_queue(factor: int | None) -> None:
-    """It gets all the time there is, three times; whoever runs beside it takes effect once."""
-
-    async def play(stage: Stage) -> None:
-        async def behave(number: int) -> None:
-            if number == 4:
-                await asyncio.sleep(1_000)
-
-        stage.behaviour = behave
-        assert await stage.delivered(range(10), seconds=10) <= 4
-        assert stage.dead == [4]
-        assert sorted(stage.effects) == [n for n in range(10) if n != 4]
-
-    staged(factor, play)
-
-
-@both
 def test_a_batch_that_takes_longer_than_there_is_time_is_halved_over_deliveries(factor: int | None) -> None:
     """Batches shrink until they fit into the time there is; a record that alone takes longer ends in the queue."""
 
@@ -335,6 +318,54 @@ def test_halting_on_a_dead_letter_outlasts_the_invocation(factor: int | None) ->
     staged(factor, play, on_dead_letter="halt")
 
 
+@both
+def test_a_halt_that_is_lifted_lets_the_next_delivery_go_on(factor: int | None) -> None:
+    """It has a row of its own: a person finds it, and what waits goes on once that is removed, to the next bad one."""
+
+    async def play(stage: Stage) -> None:
+        def behave(number: int) -> None:
+            if number in (2, 30):
+                raise Poison("bad")
+
+        stage.behaviour = behave
+        assert first(await stage.invoke(kinesis(*range(50), keys=1))) == 3
+        [halt] = await stage.world.halts.standing()
+        assert (halt.shard, halt.sequence) == (SHARD, sequence(3))
+        assert "on_dead_letter" in halt.why
+        assert first(await stage.invoke(kinesis(*range(3, 40), keys=1))) == 3
+        assert list(await stage.world.halts.standing()) == [halt]
+        await stage.world.halts.lift(halt)
+        assert first(await stage.invoke(kinesis(*range(3, 50), keys=1))) == 31
+        [another] = await stage.world.halts.standing()
+        assert another.sequence == sequence(31)
+        await stage.world.halts.lift(another)
+        assert await stage.invoke(kinesis(*range(31, 50), keys=1)) == SETTLED
+        assert stage.effects == [number for number in range(50) if number not in (2, 30)]
+
+    staged(factor, play, on_dead_letter="halt")
+
+
+@both
+def test_of_an_aggregate_only_what_is_not_settled_comes_again(factor: int | None) -> None:
+    """The answer can name the whole of it only; its user records are remembered one by one."""
+
+    async def play(stage: Stage) -> None:
+        stuck = True
+
+        async def behave(number: int) -> None:
+            if number == 3 and stuck:
+                await asyncio.sleep(1_000)
+
+        stage.behaviour = behave
+        event = kinesis(7, 8, data=lambda of: aggregate([(f"key-{n}", of * 10 + n - 70) for n in range(6)]))
+        assert first(await stage.invoke(event, seconds=10)) == 7
+        stuck = False
+        assert await stage.invoke(event, seconds=10) == SETTLED
+        assert sorted(stage.effects) == [*range(6), *range(10, 16)]
+
+    staged(factor, play)
+
+
 def test_parked_keys_outlast_the_invocation() -> None:
     """Later records of a key follow the first into the queue: kept in the shard's row, so for a factor of one only."""
 
@@ -349,6 +380,8 @@ def test_parked_keys_outlast_the_invocation() -> None:
         assert stage.dead == [2, 7, 12, 17]
         with pytest.raises(ConfigurationError, match="parallelization_factor=1"):
             await stage.invoke(kinesis(1), parallelization_factor=None)
+        with pytest.raises(ConfigurationError, match="do not tell the shard"):
+            await stage.invoke(changes(1), source=DynamoDBStream("stream"))
 
     staged(1, play, on_dead_letter="park")
 

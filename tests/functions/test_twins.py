@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -122,6 +123,34 @@ def test_a_twin_that_waited_while_the_mapping_went_on_repeats_nothing() -> None:
                 assert await stage.invoke(kinesis(number)) == SETTLED
         assert sorted(stage.effects) == list(range(40))
         assert await stage.invoke(kinesis(40)) == SETTLED
+
+    staged(1, play)
+
+
+def test_a_twin_that_starts_after_the_mapping_went_on_repeats_nothing() -> None:
+    """Its records are no longer remembered, but later ones were delivered a moment ago: it gives its own back."""
+
+    async def play(stage: Stage) -> None:
+        for number in range(10):
+            assert await stage.invoke(kinesis(number)) == SETTLED
+        assert first(await stage.invoke(kinesis(2))) == 2
+        assert await stage.invoke(kinesis(10)) == SETTLED
+        assert stage.effects == list(range(11))
+
+    staged(1, play)
+
+
+def test_a_mapping_that_was_set_back_is_delayed_and_no_more() -> None:
+    """What it delivers from the beginning is handled again, where it is not remembered."""
+
+    async def play(stage: Stage) -> None:
+        for number in range(10):
+            await stage.invoke(kinesis(number))
+        began = stage.world.clock.now()
+        for number in range(5):
+            assert await stage.delivered([number], pause=5) <= 15
+        assert stage.effects == [*range(10), *range(5)]
+        assert stage.world.clock.now() - began < timedelta(seconds=70)
 
     staged(1, play)
 

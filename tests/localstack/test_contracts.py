@@ -4,6 +4,7 @@ import pytest
 
 from tests.aws.suites import (
     TestFifoQueue,
+    TestHalts,
     TestLeases,
     TestLedger,
     TestMailbox,
@@ -19,6 +20,7 @@ from tests.aws.suites import (
 
 __all__ = [
     "TestFifoQueue",
+    "TestHalts",
     "TestLeases",
     "TestLedger",
     "TestMailbox",

@@ -30,6 +30,7 @@ CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
 TRANSACTIONS = "tests/runtimes/test_transactions.py"
 ONCE = "tests/runtimes/test_at_most_once.py"
+TWINS = "tests/functions/test_twins.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
 
 
@@ -910,6 +911,84 @@ MUTANTS = (
         "any(memo.lives(now) and memo.known.shares(share.records) for memo in memos)",
         "any(memo.lives(now) and memo.known.shares(share.records) for memo in ())",
         f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "a thawed zombie starts handlers",
+        "24",
+        "runtimes/function/claims.py",
+        "        return self._fence.holds()\n",
+        "        return True\n",
+        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "a late zombie writes over the new owner's memory",
+        "24",
+        "testing/memory/deliveries.py",
+        "        if there is None or (there.token, there.revision) not in (\n"
+        "            (memo.token, memo.revision - 1),\n"
+        "            (memo.token, memo.revision),\n"
+        "        ):\n",
+        "        if there is None:\n",
+        "tests/contract/test_memory.py::TestMemory",
+    ),
+    mutant(
+        "the table lets a late zombie write",
+        "24",
+        "aws/memory.py",
+        'ConditionExpression="#token = :token AND #revision = :before",',
+        'ConditionExpression="attribute_exists(#token) AND :token <> :before AND attribute_exists(#revision)",',
+        "tests/aws/suites.py::TestMemory",
+    ),
+    mutant(
+        "a claim that lands twice passes for a write",
+        "5",
+        "aws/memory.py",
+        "(#token <> :token AND (attribute_not_exists(#until) OR #until < :dead))",
+        "#token = :token OR attribute_not_exists(#until) OR #until < :dead",
+        "tests/aws/suites.py::TestMemory",
+    ),
+    mutant(
+        "twins look before their claim is durable",
+        "24",
+        "testing/memory/deliveries.py",
+        '        await self._asked("claim", lambda: self._slot(cell).setdefault(memo.token, (cell.latest, memo)))\n'
+        "        others = [each for each in await self.near(cell) if each.token != memo.token]\n",
+        "        others = [each for each in await self.near(cell) if each.token != memo.token]\n"
+        '        await self._asked("claim", lambda: self._slot(cell).setdefault(memo.token, (cell.latest, memo)))\n',
+        f"{TWINS}::test_in_whatever_order_requests_take_effect_two_deliveries_never_run_at_once",
+    ),
+    mutant(
+        "a record that was not settled is remembered as settled",
+        "24",
+        "core/memory.py",
+        "            wholes[name] = wholes.get(name, True) and is_settled\n",
+        "            wholes[name] = True\n",
+        "tests/core/test_memory.py::test_digests_are_exact_for_any_company",
+        "tests/functions/test_answers.py::test_the_answer_names_the_first_record_that_is_not_settled",
+    ),
+    mutant(
+        "the deadline is a verdict",
+        "24",
+        "runtimes/function/attempts.py",
+        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
+        "return _is_alone(subject)",
+        "tests/functions/test_deadlines.py::test_an_attempt_that_the_deadline_cuts_off_once_is_no_failure",
+    ),
+    mutant(
+        "who is cut off is let off for ever",
+        "24",
+        "runtimes/function/attempts.py",
+        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
+        "return False",
+        "tests/functions/test_deadlines.py::test_a_record_that_takes_all_the_time_again_and_again_is_given_up_alone",
+    ),
+    mutant(
+        "a halt ends with its invocation",
+        "24",
+        "runtimes/function/delivery.py",
+        "        return None if name is None else await self._claims.halted(name)\n",
+        "        return None\n",
+        "tests/functions/test_answers.py::test_halting_on_a_dead_letter_outlasts_the_invocation",
     ),
     mutant(
         "what earlier deliveries settled is forgotten",

@@ -40,8 +40,9 @@ from streamkit.runtimes.fence import Fence
 
 if TYPE_CHECKING:
     from streamkit.core.leasing import Progress
+    from streamkit.core.memory import Halt
     from streamkit.core.records import Record
-    from streamkit.ports import Chance, Clock, Memory, Report
+    from streamkit.ports import Chance, Clock, Halts, Memory, Report
     from streamkit.runtimes.function.deadline import Deadline
     from streamkit.runtimes.function.events import Part
 
@@ -50,12 +51,15 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 """The first pause between looks at a twin, doubling; half of each is chance."""
 _LONGEST_LOOK_SECONDS = 2.0
+_PASSED_SECONDS = 60.0
+"""So long after a delivery one of earlier records, not remembered, is taken for a twin that starts late."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How claims are made."""
 
     memory: Memory
+    halts: Halts
     clock: Clock
     chance: Chance
     report: Report
@@ -90,7 +94,7 @@ class Claims:
         self.blocked = False
         """Whether a twin stands in the way."""
         self.passed = False
-        """Whether the mapping has gone on while this delivery waited for its twin: nobody listens to it any more."""
+        """Whether the mapping went on, just now or while this delivery waited: nobody listens to it any more."""
 
     def holds(self) -> bool:
         """Say whether a handler may start: looked at right before each (rule 3)."""
@@ -112,8 +116,8 @@ class Claims:
             self.blocked = True
             await self._others_to_end()
         self.blocked = False
-        self.passed = waited and any(share.passed() for share in self._shares)
         now, decoding = self._now(), self._terms.decoding
+        self.passed = any(share.passed(decoding, waited=waited, now=now) for share in self._shares)
         shares = [
             (share.indexes, Recollection.of(share.found, share.records, now=now, decoding=decoding))
             for share in self._shares
@@ -130,11 +134,19 @@ class Claims:
             holds = None if ends else until or self._until()
             for share in self._shares:
                 await self._resolve(share)
-                share.unresolved = share.after(standing, until=holds)
+                share.unresolved = share.after(standing, until=holds, now=self._now())
                 await self._resolve(share)
             self._fence.confirm(sent)
             for share in self._shares:
                 await self._tidy(share)
+
+    async def halt(self, halt: Halt) -> None:
+        """Make it durable that the delivery stands still until a person acts."""
+        await self._insist(partial(self._terms.halts.halt, halt))
+
+    async def halted(self, name: str) -> Halt | None:
+        """Return the halt of this name, if nobody has lifted it."""
+        return await self._insist(partial(self._terms.halts.stands, name))
 
     # Claiming
 
@@ -147,8 +159,8 @@ class Claims:
             answer = await self._insist(partial(self._terms.memory.claim, share.cell, wanted, now=self._now()))
             share.found = answer.memos
             share.memo = replace(wanted, revision=answer.revision) if answer.placed else None
-            if not answer.placed or self._twins(share, answer.memos):
-                return False
+            if not answer.placed or (not share.in_turn and self._twins(share, answer.memos)):
+                return False  # in turn: the row is ours, or it is not
         return True
 
     async def _others_to_end(self) -> None:
@@ -172,6 +184,7 @@ class Claims:
             if share.memo is not None:
                 await self._insist(partial(self._terms.memory.forget, share.cell, [share.memo]))
                 share.memo = None
+        self._token = self._terms.chance.token()  # a claim that lands only now must not be taken for the next one
 
     # Writing
 
@@ -227,11 +240,10 @@ class _Share:
 
     def claim(self, token: str, *, since: float, until: float) -> Memo:
         """Return the memo that claims the records."""
-        in_turn = isinstance(self.cell, ShardCell)
-        known = Stretches() if in_turn else Digests.of(self.records, [False] * len(self.records))
+        known = Stretches() if self.in_turn else Digests.of(self.records, [False] * len(self.records))
         return Memo(token=token, since=since, until=until, known=known)
 
-    def after(self, standing: Standing, *, until: float | None) -> Memo:
+    def after(self, standing: Standing, *, until: float | None, now: float) -> Memo:
         """Return the next memo."""
         assert self.memo is not None  # noqa: S101 - nothing is saved before it is claimed
         return replace(
@@ -241,19 +253,33 @@ class _Share:
             moved=standing.moved,
             mark=standing.mark,
             trouble=standing.trouble,
-            known=self._known(standing),
+            known=self._known(standing, at=now),
         )
 
-    def passed(self) -> bool:
-        """Say whether later records of the shard have been delivered."""
-        return isinstance(self.cell, ShardCell) and self._before().passes(self.records)
+    @property
+    def in_turn(self) -> bool:
+        """Whether batches come one after the other here, so that the shard has one memo."""
+        return isinstance(self.cell, ShardCell)
+
+    def passed(self, decoding: int, *, waited: bool, now: float) -> bool:
+        """Say whether later records of the shard have been delivered: since it waited, or a moment ago.
+
+        A twin that starts late, of records that are not remembered any more, is told from a mapping that was set back
+        by this: that one delivers its records again, when they are no longer a moment ago.
+        """
+        if not self.in_turn:
+            return False
+        before = self._before()
+        if not waited and before.leads(self.records, since=now - _PASSED_SECONDS):
+            return not all(before.ahead(self.records, decoding)[: len(self.records)])
+        return waited and before.passes(self.records)
 
     def _before(self) -> Stretches:
         return next((memo.known for memo in self.found if isinstance(memo.known, Stretches)), Stretches())
 
-    def _known(self, standing: Standing) -> Stretches | Digests:
-        if isinstance(self.cell, ShardCell):
-            return self._before().extended(named(self.records[0]), standing.progress)
+    def _known(self, standing: Standing, *, at: float) -> Stretches | Digests:
+        if self.in_turn:
+            return self._before().extended(named(self.records[0]), standing.progress, at=at)
         unsettled = {place(record) for record in standing.unsettled}
         return Digests.of(self.records, [place(record) not in unsettled for record in self.records])
 

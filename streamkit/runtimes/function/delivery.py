@@ -12,21 +12,22 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from streamkit.core.leasing import Progress
-from streamkit.core.memory import MAX_STEP, Recollection, Trouble, named, place, remaining, steps
+from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
 from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.errors import Overtaken, WorldError
 from streamkit.events import DeliveryDied, DeliverySettled, DeliveryUnsettled
+from streamkit.runtimes.function.attempts import Attempts
 from streamkit.runtimes.function.claims import Claims, Standing, Terms
 from streamkit.runtimes.setup import half_jitter, rules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Literal
 
     from streamkit.consumer import Consumer
-    from streamkit.core.records import Batch, Record
+    from streamkit.core.records import Record
     from streamkit.ports import Chance, Clock, FunctionPorts, Report
     from streamkit.runtimes.function.deadline import Deadline
     from streamkit.runtimes.function.events import Part
@@ -66,9 +67,11 @@ class Delivery:
         self._claims = Claims(part, deadline, _terms(opened, self._rules.decoding))
         self._known = Recollection(b"", Trouble())
         self._settling = self._new_settling()
+        self._attempts = self._new_attempts()
         self._engine = Engine(self._handling(), self._settling, self._surroundings())
         self._fed = 0
-        self._under_way: dict[int, str] = {}
+        self._cut: dict[str, int] = {}
+        self._halt: Halt | None = None
         self._overtaken = False
         self._marked: tuple[str, ...] = ()
 
@@ -77,6 +80,7 @@ class Delivery:
         try:
             async with asyncio.timeout(self._left(self._deadline.stop)):
                 self._known = await self._claims.take()
+                self._halt = await self._found_halted(self._known.trouble.halted)
         except TimeoutError:
             return self._given_back(self._records, "twin" if self._claims.blocked else "table")
         if self._claims.passed:
@@ -109,8 +113,9 @@ class Delivery:
             doomed={records[found[at]]: _DOOMED for at, n in trouble.sole.items() if n >= _SOLE_DEATHS and at in found},
             down=None if trouble.down_since is None else max(0.0, self._now() - trouble.down_since),
         )
-        if trouble.halted is not None:
-            self._settling.halt(trouble.halted)
+        if self._halt is not None:
+            self._settling.halt(self._halt.why)
+        self._attempts = self._new_attempts()
         self._engine = Engine(self._handling(), self._settling, self._surroundings())
 
     async def _work(self) -> None:
@@ -120,7 +125,7 @@ class Delivery:
             others = [group.create_task(each) for each in (self._feed(), self._renew(), self._leave(working))]
             timers = [
                 loop.call_later(self._left(deadline.stop), self._stop),
-                loop.call_later(self._left(deadline.cancel), working.cancel),
+                loop.call_later(self._left(deadline.cancel), self._cancel, working),
             ]
             await _worked(working)
             for timer in timers:
@@ -133,6 +138,11 @@ class Delivery:
     def _stop(self) -> None:
         """Start nothing more. A letter that parks its key waits: earlier records of the key may not have run."""
         self._engine.stop(letters=self._opened.consumer.on_dead_letter != "park")
+
+    def _cancel(self, working: asyncio.Task[None]) -> None:
+        """End what is under way. During an outage that says nothing of its record."""
+        self._cut = {} if self._settling.paused else self._attempts.cut_off()
+        working.cancel()
 
     def _over(self) -> bool:
         """Say whether there is nothing left to do, or nothing that could be done."""
@@ -185,7 +195,7 @@ class Delivery:
             return
         unsettled = self._unsettled()
         self._given_back(unsettled, "stuck")
-        mark = tuple(self._under_way.values())
+        mark = self._attempts.places()
         standing = self._standing(unsettled, mark=mark if len(mark) <= MAX_STEP else ())
         with suppress(TimeoutError, WorldError, Overtaken):
             async with asyncio.timeout(self._left(self._deadline.end)):
@@ -198,12 +208,32 @@ class Delivery:
         """Write what came of it, and let go. What is settled is, whether the table takes note of it or not."""
         if self._overtaken:
             return
+        with suppress(TimeoutError, Overtaken):
+            async with asyncio.timeout(self._left(self._deadline.leave)):
+                await self._stand_still(unsettled)
+                await self._claims.save(self._last_standing(unsettled), ends=True)
+
+    def _last_standing(self, unsettled: Sequence[Record]) -> Standing:
         standing = self._standing(unsettled)
         if unsettled and not self._moved() and self._cause() == "deadline":
             standing = changed(standing, trouble=changed(standing.trouble, batch=self._half_a_batch()))
-        with suppress(TimeoutError, Overtaken):
-            async with asyncio.timeout(self._left(self._deadline.leave)):
-                await self._claims.save(standing, ends=True)
+        return standing
+
+    # Standing still
+
+    async def _found_halted(self, name: str | None) -> Halt | None:
+        """Return the halt that an earlier delivery left, unless a person has lifted it."""
+        return None if name is None else await self._claims.halted(name)
+
+    async def _stand_still(self, unsettled: Sequence[Record]) -> None:
+        """Make a halt durable before the memo tells of it. Without a queue nothing is: each delivery finds it anew."""
+        why = self._settling.halted
+        if why is None or self._halt is not None or self._opened.ports.dead_letters is None or not unsettled:
+            return
+        part, number = self._part, unsettled[0].sequence_number
+        halt = Halt(stream=part.arn, shard=part.shard, sequence=number, why=why, since=self._now())
+        await self._claims.halt(halt)
+        self._halt = halt
 
     def _half_a_batch(self) -> int:
         """Return how many records the next batch may have: this one took all the time there was."""
@@ -228,8 +258,9 @@ class Delivery:
         trouble = changed(
             self._known.trouble,
             failures={place(self._records[ordinal]): n for ordinal, n in settling.failures().items() if n},
+            cut=self._known.trouble.cut | self._cut,
             down_since=None if down is None else self._now() - down,
-            halted=settling.halted if self._opened.ports.dead_letters is not None else None,
+            halted=None if self._halt is None else self._halt.name,
             parked=settling.parked,
         )
         return Standing(
@@ -291,28 +322,15 @@ class Delivery:
             report=self._opened.report,
         )
 
+    def _new_attempts(self) -> Attempts:
+        opened = self._opened
+        return Attempts(self._deadline, opened.clock, opened.report, cut=self._known.trouble.cut)
+
     def _handling(self) -> Handling:
-        """Return how the handler is called: no attempt gets more time than there is, so that its failure counts."""
-        handling = self._opened.handling
-        timeout = min(handling.timeout, max(0.001, self._left(self._deadline.stop)))
-        call = handling.call if handling.threads is None else self._noted(handling.call)
-        return replace(handling, call=call, timeout=timeout, stream_arn=self._part.arn)
-
-    def _noted(
-        self, call: Callable[[Record | Batch], Awaitable[object]]
-    ) -> Callable[[Record | Batch], Awaitable[object]]:
-        """Keep in mind what is under way: a thread may never end."""
-
-        async def noted(subject: Record | Batch) -> object:
-            records = subject if isinstance(subject, tuple) else (subject,)
-            self._under_way |= {id(record): place(record) for record in records}
-            try:
-                return await call(subject)
-            finally:
-                for record in records:
-                    del self._under_way[id(record)]
-
-        return noted
+        """Return how the handler is called: who has no time-out of its own before the deadline is cut off by it."""
+        handling, deadline = self._opened.handling, self._deadline
+        ends = handling.timeout if handling.timeout < self._left(deadline.stop) else self._left(deadline.end) + 1.0
+        return replace(handling, call=self._attempts.noted(handling.call), timeout=ends, stream_arn=self._part.arn)
 
     def _surroundings(self) -> Surroundings:
         opened = self._opened
@@ -338,6 +356,7 @@ class Delivery:
 def _terms(opened: Opened, decoding: int) -> Terms:
     return Terms(
         memory=opened.ports.memory,
+        halts=opened.ports.halts,
         clock=opened.clock,
         chance=opened.chance,
         report=opened.report,

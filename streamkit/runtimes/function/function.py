@@ -143,7 +143,14 @@ def _expect_possible(consumer: Consumer) -> None:
             f"consumer {consumer.name}: mode: in a function expected 'at_least_once', got {consumer.mode!r}:"
             " run it with `streamkit run`, whose checkpoints are its own"
         )
-    if consumer.on_dead_letter == "park" and consumer.parallelization_factor != 1:
+    if consumer.on_dead_letter != "park":
+        return
+    if isinstance(consumer.source, DynamoDBStream):
+        raise ConfigurationError(
+            f"consumer {consumer.name}: on_dead_letter='park' in a function: expected a Kinesis stream, got changes of"
+            " a table: its events do not tell the shard in whose row the keys would be kept"
+        )
+    if consumer.parallelization_factor != 1:
         raise ConfigurationError(
             f"consumer {consumer.name}: on_dead_letter='park' in a function: expected parallelization_factor=1,"
             f" got {consumer.parallelization_factor}: the keys are kept in the row of the shard"

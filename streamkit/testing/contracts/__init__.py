@@ -15,6 +15,7 @@ _SUITES = (
     "changes",
     "checks",
     "dead_letters",
+    "halts",
     "leases",
     "ledger",
     "members",
@@ -34,6 +35,7 @@ from streamkit.testing.contracts.changes import (
     TableDriver,
 )
 from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract
+from streamkit.testing.contracts.halts import HaltsContract
 from streamkit.testing.contracts.leases import LeasesContract
 from streamkit.testing.contracts.ledger import LedgerContract
 from streamkit.testing.contracts.members import MembersContract
@@ -47,6 +49,7 @@ from streamkit.testing.contracts.transactions import TransactionsContract
 __all__ = [
     "ChangesContract",
     "DeadLettersContract",
+    "HaltsContract",
     "LeasesContract",
     "LedgerContract",
     "MailboxContract",

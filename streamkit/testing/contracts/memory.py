@@ -81,6 +81,15 @@ class MemoryContract:
         assert all(memo.until is None for memo in answer.memos)
         await memory.write(cell, replace(claim, revision=answer.revision + 1))
 
+    async def test_a_claim_of_a_shard_that_lands_twice_does_not_pass_for_a_write(self, memory: Memory) -> None:
+        """The second landing changes nothing: what is written next is written."""
+        cell, claim = a_shard(), a_claim()
+        revisions = [(await memory.claim(cell, claim, now=NOW)).revision for _ in range(2)]
+        settled = replace(claim, revision=revisions[0] + 1, until=None, known=some_stretches())
+        await memory.write(cell, settled)
+        assert revisions[0] == revisions[1]
+        assert list(await memory.near(cell)) == [settled]
+
     async def test_a_claim_that_lands_after_its_own_settlement_takes_nothing(self, memory: Memory) -> None:
         """It was sent twice, and the first sending was late: the next delivery must not wait for it."""
         cell, claim = a_shard(), a_claim()

@@ -15,6 +15,7 @@ import msgspec
 from streamkit.testing.memory import MemorySource
 
 if TYPE_CHECKING:
+    from streamkit.core.lineage import Stream
     from streamkit.core.records import Record
     from streamkit.ports import Source
     from streamkit.testing.memory import MemoryStream
@@ -38,6 +39,10 @@ class Feed(Protocol):
         """What the on-failure document calls its description of the batch."""
         ...
 
+    def arn(self, stream: Stream) -> str:
+        """Return the ARN that events and documents give for the stream."""
+        ...
+
     def entry(self, record: Record, arn: str) -> Entry:
         """Return the record as it stands in an event."""
         ...
@@ -54,6 +59,10 @@ class KinesisFeed:
 
     def __init__(self, stream: MemoryStream) -> None:
         self.source = MemorySource(stream, idle=timedelta(seconds=1))
+
+    def arn(self, stream: Stream) -> str:
+        """Return the stream's own."""
+        return stream.arn
 
     def entry(self, record: Record, arn: str) -> Entry:
         """Return the record with its shard id, which stands in `eventID` only."""
@@ -84,8 +93,14 @@ class ChangeFeed:
 
     batch_info: Literal["DDBStreamBatchInfo"] = "DDBStreamBatchInfo"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, label: str = "2013-01-01T00:00:00.000") -> None:
+        """`label` is the stream's: a source that stands for a table knows that one's ARN only."""
         self.source = source
+        self._label = label
+
+    def arn(self, stream: Stream) -> str:
+        """Return that of the table's stream."""
+        return stream.arn if "/stream/" in stream.arn else f"{stream.arn}/stream/{self._label}"
 
     def entry(self, record: Record, arn: str) -> Entry:
         """Return the change. It does not say which shard it is from."""

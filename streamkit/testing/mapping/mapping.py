@@ -191,7 +191,7 @@ class EventSourceMapping:
 
     def entry(self, record: Record) -> Entry:
         """Return the record as it stands in an event."""
-        return self._feed.entry(record, self._known().arn)
+        return self._feed.entry(record, self._feed.arn(self._known()))
 
     def horizon(self) -> float:
         """Return the moment (epoch seconds) before which records are too old."""
@@ -203,7 +203,7 @@ class EventSourceMapping:
         found = document(
             discard,
             self._feed,
-            stream_arn=self._known().arn,
+            stream_arn=self._feed.arn(self._known()),
             function_arn=self.function.arn,
             request_id=request_id(self._chance),
             at=self._clock.now().timestamp(),

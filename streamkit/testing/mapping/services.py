@@ -34,7 +34,8 @@ class Services:
         """Open memory, queue and ledger."""
         world, wire = self._world, self._wire
         letters = Outbox(world.letters, wire) if consumer.dead_letters else None
-        yield FunctionPorts(memory=Deliveries(world.deliveries, wire), dead_letters=letters, ledger=world.ledger)
+        memory = Deliveries(world.deliveries, wire)
+        yield FunctionPorts(memory=memory, halts=world.halts, dead_letters=letters, ledger=world.ledger)
 
 
 class Deliveries(MemoryDeliveries):

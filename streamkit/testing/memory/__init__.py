@@ -5,6 +5,7 @@
 
 from streamkit.core.items import Items
 from streamkit.testing.memory.deliveries import MemoryDeliveries
+from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
 from streamkit.testing.memory.mailbox import MemoryMailbox, MemoryRedriven
@@ -17,6 +18,7 @@ __all__ = [
     "Items",
     "MemoryDeadLetters",
     "MemoryDeliveries",
+    "MemoryHalts",
     "MemoryLedger",
     "MemoryMailbox",
     "MemoryRedriven",

@@ -93,14 +93,15 @@ class MemoryDeliveries:
         if before is None:
             self.shards[key] = replace(memo, revision=1)
             return Claimed(placed=True, revision=1, memos=())
-        again = before.token == memo.token
-        late = again and before.until is None
-        if late or (before.lives(now) and not again):
+        if before.token == memo.token:  # the same claim, sent before
+            placed = before.until is not None
+            return Claimed(placed=placed, revision=before.revision, memos=[replace(before, until=None)])
+        if before.lives(now):
             return Claimed(placed=False, revision=0, memos=[before])
         revision = before.revision + 1
         taken = replace(before, token=memo.token, since=memo.since, until=memo.until, revision=revision)
         self.shards[key] = replace(taken, moved=False, mark=())
-        return Claimed(placed=True, revision=revision, memos=[replace(before, until=None) if again else before])
+        return Claimed(placed=True, revision=revision, memos=[before])
 
     def _near(self, cell: Cell) -> list[Memo]:
         if isinstance(cell, ShardCell):

@@ -17,6 +17,7 @@ from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
 from streamkit.testing.dynamodb_streams.service import calls
 from streamkit.testing.kinesis import KinesisWorld
 from streamkit.testing.memory.deliveries import MemoryDeliveries
+from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters
 from streamkit.testing.memory.recorder import Recorder
@@ -67,6 +68,7 @@ class World:
         self.letters = MemoryDeadLetters()
         self.ledger = MemoryLedger(self.clock)
         self.deliveries = MemoryDeliveries(latency=latency)
+        self.halts = MemoryHalts()
         self.report = Recorder()
 
     @cached_property
@@ -119,7 +121,7 @@ class World:
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:
         """Open what a function asks for (`runtimes.function.function.FunctionWorld`)."""
         letters = self.letters if consumer.dead_letters else None
-        yield FunctionPorts(memory=self.deliveries, dead_letters=letters, ledger=self.ledger)
+        yield FunctionPorts(memory=self.deliveries, halts=self.halts, dead_letters=letters, ledger=self.ledger)
 
     def __repr__(self) -> str:
         return f"<World of {self.stream!r}, {self.table!r}, {self.letters!r}>"
