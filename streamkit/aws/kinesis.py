@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streamkit.aws.backoff import Backoff, persist
+from streamkit.aws.backoff import persist
 from streamkit.aws.call import Call
 from streamkit.aws.errors import Rejected
-from streamkit.aws.pace import Pacing
-from streamkit.aws.reader import KinesisReader
+from streamkit.aws.polling import PollSettings
+from streamkit.aws.reader import KinesisReader, track_of
 from streamkit.aws.shapes import epoch, listed_shard, stream_name
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Place
@@ -27,17 +27,8 @@ MAX_PAGES = 1_000
 """Of one listing: at 1,000 shards a page more than any stream has."""
 
 
-class KinesisSettings(msgspec.Struct, frozen=True):
-    """How a stream is read."""
-
-    pacing: Pacing = Pacing()
-    backoff: Backoff = Backoff()
-    limit: int = 10_000
-    """Most records of one answer."""
-    max_record_bytes: int = 10 * 1024 * 1024
-    """A record over it gets a defect, which makes it a dead letter."""
-    iterator_seconds: float = 285.0
-    """An iterator older than this is not used any more; the service forgets it after 300 s."""
+class KinesisSettings(PollSettings, frozen=True):
+    """How a stream is read. The service forgets an iterator after 300 s."""
 
 
 class KinesisSource:
@@ -94,7 +85,7 @@ class KinesisSource:
     def reader(self, shard: Shard, place: Place) -> KinesisReader:
         """Return a reader; nothing is asked of the service before its first `read`."""
         origin = Origin(stream=self.name, shard=shard.id, compression=self._compression)
-        return KinesisReader(self, origin, place)
+        return KinesisReader(self, track_of(origin, place))
 
     async def _ask(self, operation: str, **parameters: str) -> dict[str, Any]:
         """Ask a few times before a passing error is the caller's."""
