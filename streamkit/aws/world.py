@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        return await self._records(source, consumer.max_record_bytes, aws, report)
+        return await self._records(named(source, consumer.name), consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
         region = arn_region(source.table)
@@ -95,6 +96,7 @@ class AwsWorld:
             chance=self._chance,
             report=report,
             compression=source.compression,
+            fan_out=str(source.fan_out) if source.fan_out else None,
             settings=KinesisSettings(pacing=_idling(Pacing(), source.poll), max_record_bytes=max_record_bytes),
         )
 
@@ -109,6 +111,11 @@ class AwsWorld:
         )
         await letters.open()
         return letters
+
+
+def named(source: Kinesis, consumer: str) -> Kinesis:
+    """Return the source with the name that records are pushed under, if they are to be."""
+    return dataclasses.replace(source, fan_out=f"streamkit-{consumer}") if source.fan_out is True else source
 
 
 def _idling(pacing: Pacing, poll: timedelta) -> Pacing:
