@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from streamkit.aws.fan_out_renewal import FanOutSettings
     from streamkit.aws.kinesis import KinesisSource
 
-_LOOK_SECONDS = 1.0
-"""Between two looks at a consumer that is not active yet."""
 _REFUSALS = 5
 """Of a registration, until it is for the limit of consumers and not for the pace."""
 
@@ -131,7 +129,7 @@ class FanOut:
             else:
                 if (found := answer["ConsumerDescription"])["ConsumerStatus"] == "ACTIVE":
                     return str(found["ConsumerARN"])
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self.settings.look_seconds)
 
     async def _is_refused(self, address: dict[str, str]) -> bool:
         """Register the consumer, whoever else does. Return whether there was no room for one."""

@@ -35,6 +35,8 @@ class FanOutSettings(msgspec.Struct, frozen=True):
     """Before fan-out is tried again by who had to poll."""
     active_seconds: float = 60.0
     """Longest wait for a stream consumer to become active; it takes the service some ten."""
+    look_seconds: float = 1.0
+    """Between two looks at it."""
     connections: int = 400
     """Most subscriptions of a process: each holds a connection of those there are for other requests."""
     backoff: Backoff = Backoff()

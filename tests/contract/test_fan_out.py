@@ -1,6 +1,7 @@
 """The adapter of Kinesis keeps the promises of its port also where records are pushed, over the service in memory."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from streamkit.testing.kinesis.service import call_of
 from tests.aws.drivers import KinesisProducer
 from tests.aws.suites import HASTY
 
-AT_ONCE = replace(HASTY, fan_out=FanOutSettings(apart_seconds=0.0))
+AT_ONCE = replace(HASTY, fan_out=FanOutSettings(apart_seconds=0.0, look_seconds=0.0))
 
 
 def now() -> float:
@@ -40,14 +41,16 @@ class TestPushed(SourceContract):
         return KinesisProducer(call_of(kinesis, now=now), MemoryStream(kinesis, SystemClock(), shards=2).name)
 
     @pytest.fixture
-    def source(self, kinesis: KinesisWorld) -> Source:
-        """The port over it, which nothing has to be polled for."""
-        return KinesisSource(
+    def source(self, kinesis: KinesisWorld) -> Iterator[Source]:
+        """The port over it; nothing may be polled."""
+        recorder = Recorder()
+        yield KinesisSource(
             call_of(kinesis, now=now),
             stream="stream",
             clock=SystemClock(),
             chance=SeededChance(0),
-            report=Recorder(),
+            report=recorder,
             fan_out="readers",
             settings=AT_ONCE,
         )
+        assert recorder.named("fan_out.unavailable") == []

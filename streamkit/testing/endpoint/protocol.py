@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from streamkit.testing.kinesis import KinesisError, KinesisWorld
+from streamkit.testing.kinesis.fan_out import Subscription
 from streamkit.testing.kinesis.requests import REQUESTS, wrapped
 
 TARGET: Final = "Kinesis_20131202."
@@ -22,8 +23,11 @@ _DECODERS: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def answer(world: KinesisWorld, operation: str, body: bytes, *, content_type: str) -> bytes:
-    """Carry out one request and return the body of the answer. Raises `KinesisError`, `AnswerLost`."""
+def answer(world: KinesisWorld, operation: str, body: bytes, *, content_type: str) -> bytes | Subscription:
+    """Carry out one request and return the body of the answer, or what is to be pushed.
+
+    Raises `KinesisError`, `AnswerLost`.
+    """
     if "cbor" in content_type:
         raise KinesisError(
             "SerializationException",
@@ -42,6 +46,8 @@ def answer(world: KinesisWorld, operation: str, body: bytes, *, content_type: st
     found = getattr(world, name)(**msgspec.structs.asdict(request))
     if found is None:
         return b""
+    if isinstance(found, Subscription):
+        return found
     return _encode(wrapped(operation, found))
 
 
