@@ -276,6 +276,7 @@ async def test_two_that_take_the_same_shard_for_theirs_do_not_spin() -> None:
             stage.put(value)
             await asyncio.sleep(MINUTE)
         stopped.set()
+    assert set(stage.reasons()) <= {"in use"}
     for service, _ in others:
         times = service.times("SubscribeToShard")
         assert len(times) < 10 * MINUTE / 5
