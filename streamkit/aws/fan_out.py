@@ -6,11 +6,11 @@ Source: https://docs.aws.amazon.com/streams/latest/dev/building-enhanced-consume
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from streamkit.aws.errors import Busy
 from streamkit.errors import Denied, Missing, StreamkitError, Throttled, Unanswered, WorldError
-from streamkit.events import FanOutReason, FanOutStarted, FanOutUnavailable
+from streamkit.events import PushRefused, PushStarted
 
 if TYPE_CHECKING:
     from streamkit.aws.fan_out_renewal import FanOutSettings
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _REFUSALS = 5
 """Of a registration, until it is for the limit of consumers and not for the pace."""
+
+
+FanOutReason = Literal["denied", "limit", "unsupported", "not active", "unanswered", "in use", "broken", "connections"]
+"""Why records are polled: docs/fan-out.md."""
 
 
 class Subscription(Protocol):
@@ -80,18 +84,18 @@ class FanOut:
         """Take note that nobody here is to subscribe for a while, and say it once; return what to raise."""
         self._arn, self._again = None, self._source.clock.monotonic() + self.settings.again_seconds
         if self._refused is None:
-            self.report(reason)
+            self.say(reason)
         self._refused = NoFanOut(reason)
         return self._refused
 
-    def report(self, reason: FanOutReason, shard: str | None = None) -> None:
+    def say(self, reason: FanOutReason, shard: str | None = None) -> None:
         """Say that a shard, or all, are polled."""
         self._source.report(
-            FanOutUnavailable(
+            PushRefused(
                 stream=self._source.name,
                 consumer=self.name,
                 shard=shard,
-                reason=reason,
+                cause=reason,
                 again_seconds=self.settings.again_seconds,
             )
         )
@@ -99,7 +103,7 @@ class FanOut:
     def pushes(self) -> None:
         """Take note that records come; the first time, and after a refusal, it is news."""
         if not self._started or self._refused is not None:
-            self._source.report(FanOutStarted(stream=self._source.name, consumer=self.name))
+            self._source.report(PushStarted(stream=self._source.name, consumer=self.name))
         self._started, self._refused = True, None
 
     async def _found(self) -> str:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from streamkit.aws.backoff import PASSING
 from streamkit.aws.errors import Busy, Rejected
-from streamkit.aws.fan_out import FanOut, NoFanOut, Subscription, reason_of
+from streamkit.aws.fan_out import FanOut, FanOutReason, NoFanOut, Subscription, reason_of
 from streamkit.aws.fan_out_renewal import Renewal
 from streamkit.aws.reader import KinesisReader, behind, opening, records_of
 from streamkit.aws.shapes import child_shard
 from streamkit.aws.track import Delays, Track, with_defects
 from streamkit.errors import Denied, Missing, Unanswered
-from streamkit.events import FanOutReason
 from streamkit.ports import Read
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ class FanOutReader:
         self._renewal.given_up(self._source.clock.monotonic())
         self._polling = KinesisReader(self._source, self._track)
         if reason in ("in use", "broken", "connections") and not self._said:
-            self._fan_out.report(reason, self._track.origin.shard)
+            self._fan_out.say(reason, self._track.origin.shard)
             self._said = True
 
 

@@ -75,5 +75,5 @@ class TestPushed(SourceContract):
         while len(found) < 2:
             found += [record.data for record in (await reader.read()).records]
         assert found == [b"1", b"2"]
-        assert recorder.named("fan_out.started")
-        assert recorder.named("fan_out.unavailable") == []
+        assert recorder.named("push.started")
+        assert recorder.named("push.refused") == []

@@ -21,7 +21,7 @@ from streamkit.core.lineage import Shard
 from streamkit.core.positions import Place
 from streamkit.core.records import Record
 from streamkit.errors import Denied, Missing, Throttled, Unanswered
-from streamkit.events import FanOutUnavailable
+from streamkit.events import PushRefused
 from streamkit.ports import Reader
 from streamkit.testing import KinesisWorld, MemoryStream, Recorder, SeededChance, VirtualClock
 from streamkit.testing.kinesis import Pushing
@@ -130,7 +130,7 @@ class Stage:
 
     def reasons(self) -> list[str]:
         """Why records were polled, as reported."""
-        return [each.reason for each in self.recorder.events if isinstance(each, FanOutUnavailable)]
+        return [each.cause for each in self.recorder.events if isinstance(each, PushRefused)]
 
 
 async def some(reader: Reader, count: int) -> list[int]:
@@ -160,7 +160,7 @@ async def test_records_are_pushed_as_they_arrive_and_nothing_is_polled() -> None
         assert stage.clock.monotonic() - before < 0.2
     assert len(stage.service.times("SubscribeToShard")) == 1
     assert stage.service.times("GetRecords") == []
-    assert stage.recorder.counts["fan_out.started"] == 1
+    assert stage.recorder.counts["push.started"] == 1
 
 
 @virtual
@@ -418,7 +418,7 @@ def test_where_fan_out_is_not_to_be_had_records_are_polled(
             assert await some(reader, 1) == [value]
             await asyncio.sleep(30)
         assert stage.reasons() == [reason]
-        assert stage.recorder.counts["fan_out.started"] == 1
+        assert stage.recorder.counts["push.started"] == 1
         assert stage.service.subscriptions
 
     main()
@@ -438,7 +438,7 @@ async def test_the_twentieth_and_first_consumer_is_refused_and_polls() -> None:
     await asyncio.sleep(300)
     stage.put(1)
     assert await some(reader, 1) == [1]
-    assert stage.recorder.counts["fan_out.started"] == 1
+    assert stage.recorder.counts["push.started"] == 1
 
 
 @virtual

@@ -53,4 +53,4 @@ class TestPushed(SourceContract):
             fan_out="readers",
             settings=AT_ONCE,
         )
-        assert recorder.named("fan_out.unavailable") == []
+        assert recorder.named("push.refused") == []

@@ -78,7 +78,7 @@ def test_a_deploy_repeats_nothing_and_hangs_up() -> None:
             worker.drain()
         await cluster.until(lambda: all(worker.task.done() for worker in workers))
         assert subscriptions(cluster) == []
-        assert cluster.events("fan_out.unavailable") == []
+        assert cluster.events("push.refused") == []
 
     simulate(main, shards=4)
 
@@ -118,7 +118,7 @@ def test_children_are_read_after_their_parents_when_a_shard_splits_under_a_subsc
         await cluster.until_handled(*range(150))
         assert (cluster.repeated, cluster.disorder) == ([], [])
         await cluster.until(lambda: len(cluster.events("shard.ended")) == 3)
-        assert cluster.events("fan_out.unavailable") == []
+        assert cluster.events("push.refused") == []
 
     simulate(main)
 
@@ -155,6 +155,6 @@ def test_a_consumer_that_may_not_subscribe_polls_and_loses_nothing() -> None:
         await trickle(cluster, 0, 100)
         await cluster.until_handled(*range(100))
         assert (cluster.repeated, cluster.disorder) == ([], [])
-        assert [event.reason for event in cluster.events("fan_out.unavailable")] == ["limit"]
+        assert [event.cause for event in cluster.events("push.refused")] == ["limit"]
 
     simulate(main, shards=2)
