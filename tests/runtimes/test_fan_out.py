@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from streamkit import Checkpoint, Consumer, Kinesis, Record
-from streamkit.testing.kinesis import Pushing
+from streamkit.testing.kinesis import Fault, Faults, Pushing
 from streamkit.testing.kinesis.fan_out import Registered, Subscription
 from tests.runtimes.cluster import LEASE, Cluster, simulate
 
@@ -158,3 +159,47 @@ def test_a_consumer_that_may_not_subscribe_polls_and_loses_nothing() -> None:
         assert [event.cause for event in cluster.events("push.refused")] == ["limit"]
 
     simulate(main, shards=2)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_to_workers_shards_and_requests_nothing_is_lost_or_disordered(seed: int) -> None:
+    """Kills, freezes, deploys and splits at random, while requests are refused, fail, or lose their answer."""
+
+    async def main(cluster: Cluster) -> None:
+        chance = random.Random(seed)
+        kinesis = cluster.world.kinesis
+        kinesis.pushing = Pushing(records=chance.choice([1, 3, 10_000]), life_seconds=chance.choice([20.0, 300.0]))
+        made = pushed(cluster, slowly(0.3), window=chance.choice([5, 6_000]))
+        workers = [cluster.start(made) for _ in range(3)]
+        await asyncio.sleep(5)
+        kinesis.faults = Faults(otherwise=Fault(throttled=0.1, failing=0.1, lost=0.1))
+        kinesis.faults = replace(
+            kinesis.faults, of={"PutRecord": Fault(), "SplitShard": Fault(), "ListShards": Fault()}
+        )
+        for turn in range(6):
+            await trickle(cluster, 60 * turn, 60 * turn + 60, every=0.2)
+            victim = chance.choice(workers)
+            match chance.choice(["kill", "freeze", "deploy", "split"]):
+                case "kill":
+                    victim.kill()
+                    workers[workers.index(victim)] = cluster.start(made)
+                case "freeze":
+                    victim.kill()
+                    cluster.loop.call_later(chance.random() * 30, victim.thaw)
+                case "deploy":
+                    victim.drain()
+                    workers[workers.index(victim)] = cluster.start(made)
+                case _:
+                    cluster.world.stream.split(chance.choice(open_shards(cluster)))
+        kinesis.faults = Faults()
+        await cluster.until_handled(*range(360), within=900)
+        assert cluster.disorder == []
+
+    simulate(main, seed=seed, shards=2)
+
+
+def open_shards(cluster: Cluster) -> list[str]:
+    """Return the shards that take records."""
+    listed = cluster.world.stream.listed()
+    parents = {parent for shard in listed for parent in shard.parents}
+    return [shard.id for shard in listed if shard.id not in parents]
