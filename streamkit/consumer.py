@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
@@ -223,11 +224,7 @@ class Consumer:
 
     def using(self, **changes: Any) -> Consumer:  # noqa: ANN401 - any field of this class
         """Return a copy with other settings. Raises `ConfigurationError` for a wrong one, naming it."""
-        known = {each.name for each in fields(self) if each.init}
-        unknown = sorted(changes.keys() - known)
-        if unknown:
-            msg = f"consumer {self.name}: expected settings among {sorted(known)}, got {unknown}"
-            raise ConfigurationError(msg)
+        _expect_known(self.name, changes, {each.name for each in fields(self) if each.init})
         return replace(self, **changes)
 
     def lambda_handler(self, event: object, context: Context) -> Answer:
@@ -307,11 +304,15 @@ consumer = _Decorator()
 
 
 def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> Consumer:  # noqa: ANN401 - see caller
-    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if unknown:
-        msg = f"consumer {name}: expected settings among {sorted(Settings.__annotations__)}, got {unknown}"
-        raise ConfigurationError(msg)
+    _expect_known(name, settings, Settings.__annotations__)
     return Consumer(name=name, handler=handler, **fixed, **settings)
+
+
+def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:
+    for unknown in sorted({*settings} - {*known}):
+        likely = "".join(f" (did you mean {each!r}?)" for each in get_close_matches(unknown, known, n=1))
+        msg = f"consumer {name}: expected settings among {sorted(known)}, got {unknown!r}{likely}"
+        raise ConfigurationError(msg)
 
 
 def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion
