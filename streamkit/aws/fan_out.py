@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/streams/latest/dev/building-enhanced-consume
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from streamkit.aws.errors import Busy
@@ -13,6 +14,8 @@ from streamkit.errors import Denied, Missing, StreamkitError, Throttled, Unanswe
 from streamkit.events import PushRefused, PushStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from streamkit.aws.fan_out_renewal import FanOutSettings
     from streamkit.aws.kinesis import KinesisSource
 
@@ -54,7 +57,7 @@ class FanOut:
         self.name = name
         self.settings = settings
         self.subscriptions = 0
-        """How many are open."""
+        """How many are open, or asked for."""
         self._source = source
         self._arn: str | None = None
         self._refused: NoFanOut | None = None
@@ -99,6 +102,18 @@ class FanOut:
                 again_seconds=self.settings.again_seconds,
             )
         )
+
+    @contextmanager
+    def seat(self) -> Generator[None]:
+        """Count a subscription while it is asked for, and from then on if it is had. Raises `NoFanOut`."""
+        if self.subscriptions >= self.settings.connections:
+            raise NoFanOut("connections")
+        self.subscriptions += 1
+        try:
+            yield
+        except BaseException:
+            self.subscriptions -= 1
+            raise
 
     def pushes(self) -> None:
         """Take note that records come; the first time, and after a refusal, it is news."""

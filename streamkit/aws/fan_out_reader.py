@@ -95,16 +95,14 @@ class FanOutReader:
         if wait > 0:
             await asyncio.sleep(wait)
         self._arn = await self._fan_out.arn()
-        if self._fan_out.subscriptions >= self._fan_out.settings.connections:
-            raise NoFanOut("connections")
-        answer = await self._source.call(
-            "SubscribeToShard",
-            ConsumerARN=self._arn,
-            ShardId=self._track.origin.shard,
-            StartingPosition=self._starting(),
-        )
+        with self._fan_out.seat():
+            answer = await self._source.call(
+                "SubscribeToShard",
+                ConsumerARN=self._arn,
+                ShardId=self._track.origin.shard,
+                StartingPosition=self._starting(),
+            )
         self._renewal.began(self._source.clock.monotonic())
-        self._fan_out.subscriptions += 1
         subscription: Subscription = answer["EventStream"]
         return subscription
 

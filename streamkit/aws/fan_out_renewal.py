@@ -38,7 +38,7 @@ class FanOutSettings(msgspec.Struct, frozen=True):
     look_seconds: float = 1.0
     """Between two looks at it."""
     connections: int = 400
-    """Most subscriptions of a process: each holds a connection of those there are for other requests."""
+    """Most subscriptions of a source in a process: each holds a connection of those there are for other requests."""
     backoff: Backoff = Backoff()
 
 

@@ -494,6 +494,21 @@ async def test_more_shards_than_connections_are_polled() -> None:
 
 
 @virtual
+async def test_connections_are_counted_while_they_are_asked_for() -> None:
+    """A thousand shards that begin at once do not all get one; a refused request gives its own back."""
+    stage = Stage(fan_out=FanOutSettings(connections=2))
+    stage.service.orders["SubscribeToShard"] = [Unanswered("lost")]
+    stage.stream.split(SHARD.id)
+    shards = stage.stream.listed()
+    async with asyncio.TaskGroup() as group:
+        for shard in shards:
+            group.create_task(stage.source.reader(shard, "TRIM_HORIZON").read())
+    assert len(stage.service.times("SubscribeToShard")) == 3
+    assert len(stage.service.subscriptions) == 2
+    assert stage.reasons() == ["connections"]
+
+
+@virtual
 async def test_a_shard_or_stream_that_is_gone_is_missing() -> None:
     """It is not polled for, and is not the end of a shard."""
     stage = Stage()
