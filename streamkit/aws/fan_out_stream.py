@@ -44,7 +44,7 @@ class Pushed:
     """Messages of one response: a `streamkit.aws.fan_out.Subscription`."""
 
     def __init__(self, response: ClientResponse) -> None:
-        self._response = response
+        self.response = response
         self._buffer = bytearray()
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class Pushed:
 
     def close(self) -> None:
         """Close the connection: it still carries what nobody wants."""
-        self._response.close()
+        self.response.close()
 
     async def message(self) -> bytes | None:
         """Return the next whole message; None at the end. What came of one is kept if this is cancelled."""
@@ -89,7 +89,7 @@ class Pushed:
         from aiohttp import ClientError
 
         try:
-            return await self._response.content.readany()
+            return await self.response.content.readany()
         except (ClientError, OSError) as error:
             raise Unanswered(f"{_OPERATION}: the connection broke ({type(error).__name__})") from error
 

@@ -53,13 +53,13 @@ class Subscription:
         self.opened = opened
         self._plane = plane
         self._stream = stream
-        self._shard = shard
-        self._position = position
+        self.shard = shard
+        self.position = position
         self._told = float("-inf")
 
     def __repr__(self) -> str:
         """Tell the state."""
-        return f"<Subscription to {self._shard.id}, {'over' if self.over else 'open'}>"
+        return f"<Subscription to {self.shard.id}, {'over' if self.over else 'open'}>"
 
     def due(self, now: float) -> Push | None:
         """Return the next event, if one is due by now. Raises the `KinesisError` that ends the subscription."""
@@ -72,20 +72,20 @@ class Subscription:
             raise
 
     def _due(self, now: float) -> Push | None:
-        pushing, stream, shard = self._plane.pushing, self._stream, self._shard
+        pushing, stream, shard = self._plane.pushing, self._stream, self.shard
         if self.taken_over:
             raise errors.in_use(f"Another subscription has taken over shard {shard.id} in stream {stream.name}.")
         self._plane.still_there(stream, shard)
         if now - self.opened >= pushing.life_seconds:
             self.over = True
             return None
-        found = shard.read(self._position, horizon=stream.horizon(now), limit=pushing.records)
+        found = shard.read(self.position, horizon=stream.horizon(now), limit=pushing.records)
         if not found.records and shard.closed_at is not None:
             self.over = True
             return Push([], 0, None, list(shard.children))
         if not found.records and now - self._told < pushing.heartbeat_seconds:
             return None
-        self._told, self._position = now, found.position
+        self._told, self.position = now, found.position
         behind = 0 if found.waiting_since is None else max(1, int((now - found.waiting_since) * 1000))
         return Push(found.records, behind, shard.continuation(found.position))
 
@@ -151,12 +151,16 @@ class FanOutPlane(DataPlane):
         earlier = consumer.subscriptions.get(shard_id)
         if earlier is not None and now - earlier.opened < self.pushing.apart_seconds:
             raise errors.in_use(f"Consumer {consumer.name} has just subscribed to shard {shard_id}.")
-        position = self._position(stream, shard, starting_position)
+        position = self.position(stream, shard, starting_position)
         if earlier is not None:
             earlier.taken_over = True
         opened = Subscription(self, stream, shard, position, opened=now)
         consumer.subscriptions[shard_id] = opened
         return opened
+
+    def registered(self, stream_name: str) -> list[Registered]:
+        """Return the consumers of a stream as the service knows them, for whoever looks on."""
+        return [*self._stream(stream_name, None).consumers.values()]
 
     def still_there(self, stream: Stream, shard: Shard) -> None:
         """Raise ResourceNotFoundException if it is another stream by now, or the shard has expired."""
