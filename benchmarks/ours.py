@@ -25,7 +25,6 @@ from streamkit.aws.change_source import ChangeSource
 from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSource
 from streamkit.aws.pace import Pacing
-from streamkit.aws.reader import KinesisReader
 from streamkit.aws.world import AwsWorld
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.kpl import expand_all
@@ -35,7 +34,7 @@ from streamkit.core.settlement import Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
 from streamkit.engine.handling import Threads
 from streamkit.events import Event
-from streamkit.ports import Source
+from streamkit.ports import Reader, Source
 from streamkit.runtimes.setup import handling_of, rules_of
 from streamkit.runtimes.worker import Options, Worker
 
@@ -185,7 +184,7 @@ async def poll(meter: Meter) -> None:
             await reader.read()
         meter.begin()
 
-        async def ask(reader: KinesisReader) -> None:
+        async def ask(reader: Reader) -> None:
             for _ in range(EXPECTED // len(shards)):
                 await reader.read()
                 meter.seen += 1

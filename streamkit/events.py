@@ -345,6 +345,35 @@ class ReadDelayed(Event, frozen=True, kw_only=True):
     delay_seconds: float
 
 
+class PushStarted(Event, frozen=True, kw_only=True):
+    """Records of the stream are pushed to this process (enhanced fan-out): at first, or again."""
+
+    name = "push.started"
+    stream: str
+    consumer: str
+    """Name of the stream consumer."""
+
+
+class PushRefused(Event, frozen=True, kw_only=True):
+    """Records are not to be had pushed; they are polled, and fan-out is tried again later. Said once.
+
+    `cause` is one of: denied (see docs/permissions.md), limit (the stream has as many consumers as it may have),
+    unsupported (the endpoint knows no fan-out), not active, unanswered, in use (somebody else subscribes under this
+    name), broken (connections end without bringing anything), connections (this process holds as many as it may).
+    """
+
+    name = "push.refused"
+    level = "warning"
+    stream: str
+    consumer: str
+    """Name of the stream consumer."""
+    shard: str | None
+    """The one shard it is about; None is for all."""
+    cause: str
+    again_seconds: float
+    """Until fan-out is tried again."""
+
+
 class CoordinationDelayed(Event, frozen=True, kw_only=True):
     """The rows of shards and workers could not be read or written; leases go on, tried again at the next tick."""
 

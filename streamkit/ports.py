@@ -76,6 +76,10 @@ class Reader(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what is open for reading, at once; nothing is read after."""
+        ...
+
 
 class Source(Protocol):
     """One stream."""

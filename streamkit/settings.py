@@ -161,6 +161,18 @@ class Text(msgspec.Struct, frozen=True):
         return given
 
 
+class FanOut(msgspec.Struct, frozen=True):
+    """Whether records are pushed, and under which name."""
+
+    expected: str = "true, false or a name of 1 to 128 letters, digits, '_', '.' or '-'"
+
+    def read(self, given: object) -> bool | str | None:
+        """Take a truth value, its name, or another name."""
+        if given in ("true", "false") or given is True or given is False:
+            return given in ("true", True)
+        return Text(self.expected, r"[A-Za-z0-9_.-]{1,128}").read(given)
+
+
 class Queue(msgspec.Struct, frozen=True):
     """An SQS queue."""
 
@@ -243,6 +255,7 @@ CONSUMER_SETTINGS = (
         "How payloads are compressed.",
         "source",
     ),
+    Setting("fan_out", FanOut(), "Whether records are pushed, and under which name: docs/fan-out.md.", "source"),
     Setting("poll", Duration(200 * _MILLISECOND, 60 * SECOND), "Pace of reading an idle shard.", "source"),
     Setting("dead_letters", Queue(), "Where records go that cannot be handled."),
     Setting("concurrency", Whole(1, 10_000), "Most handlers at work at once in one shard."),

@@ -147,6 +147,8 @@ def test_settings_of_the_worker_come_from_file_variables_and_options(write: Writ
         ("compression", "zstd", "zstd"),
         ("compression", "none", None),
         ("poll", "250ms", SECOND / 4),
+        ("fan_out", "true", True),
+        ("fan_out", "readers-2", "readers-2"),
         ("dead_letters", "other-dlq", Sqs("other-dlq")),
         ("concurrency", "10000", 10_000),
         ("linger", "0", timedelta()),

@@ -206,6 +206,8 @@ def test_a_batch_larger_than_the_window_is_refused() -> None:
         lambda: DynamoDBStream("flights", start=datetime(2026, 1, 1)),  # noqa: DTZ001 - that is what is wrong
         lambda: DynamoDBStream("flights", poll=timedelta(milliseconds=1)),
         lambda: Kinesis("changes", changes=True, compression="gzip"),
+        lambda: Kinesis("flights", fan_out="a name"),
+        lambda: Kinesis("flights", fan_out=""),
         lambda: Kinesis("changes", changes=True, kpl_only=True),
     ],
 )

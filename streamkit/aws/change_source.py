@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
-from streamkit.aws.backoff import Backoff, persist
+from streamkit.aws.backoff import persist
 from streamkit.aws.call import Call
 from streamkit.aws.change_reader import ChangeReader, Crossing
 from streamkit.aws.errors import Rejected
 from streamkit.aws.pace import Pacing
+from streamkit.aws.polling import PollSettings
 from streamkit.aws.shapes import epoch
 from streamkit.core.lineage import CROSSING, Shard, Stream, chained
 from streamkit.core.positions import Place
@@ -40,19 +40,14 @@ _SKEW: Final = timedelta(seconds=2)
 Calls = Mapping[str, Call]
 
 
-class ChangeSettings(msgspec.Struct, frozen=True):
-    """How the changes of a table are read."""
+class ChangeSettings(PollSettings, frozen=True):
+    """How the changes of a table are read. The service forgets an iterator after 900 s."""
 
     pacing: Pacing = Pacing(calls_per_second=10.0, bytes_per_second=10_000_000.0)
-    backoff: Backoff = Backoff()
     limit: int = 1_000
-    """Most records of one answer."""
+    iterator_seconds: float = 870.0
     page: int = 100
     """Most shards of one page of a listing."""
-    max_record_bytes: int = 10 * 1024 * 1024
-    """A record over it gets a defect, which makes it a dead letter."""
-    iterator_seconds: float = 870.0
-    """An iterator older than this is not used any more; the service forgets it after 900 s."""
 
 
 class ChangeSource:

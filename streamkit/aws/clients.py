@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from streamkit.aws import decode
+from streamkit.aws import decode, fan_out_stream
 from streamkit.aws.call import Call
 from streamkit.aws.endpoints import is_loopback, is_overridden
 from streamkit.aws.errors import Request, meaning
@@ -111,6 +111,7 @@ class Aws:
             self._report(EndpointOverridden(service=service, url=url))
         if service == "kinesis":
             decode.install(client)
+            fan_out_stream.install(client)
         if service == "dynamodbstreams":
             decode.install_changes(client)
         call = _SdkCall(client, service, within_seconds=self._settings.limit(service))

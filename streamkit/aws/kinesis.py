@@ -1,4 +1,4 @@
-"""A Kinesis data stream as a `Source`: its identity, its shards, and readers that poll them."""
+"""A Kinesis data stream as a `Source`: its identity, its shards, and readers that poll them or are pushed to."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streamkit.aws.backoff import Backoff, persist
+from streamkit.aws.backoff import persist
 from streamkit.aws.call import Call
 from streamkit.aws.errors import Rejected
-from streamkit.aws.pace import Pacing
-from streamkit.aws.reader import KinesisReader
+from streamkit.aws.fan_out import FanOut
+from streamkit.aws.fan_out_reader import FanOutReader
+from streamkit.aws.fan_out_renewal import FanOutSettings
+from streamkit.aws.polling import PollSettings
+from streamkit.aws.reader import KinesisReader, track_of
 from streamkit.aws.shapes import epoch, listed_shard, stream_name
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Place
 from streamkit.core.records import Compression, Origin
 from streamkit.errors import Denied, Missing
-from streamkit.ports import Chance, Clock
+from streamkit.ports import Chance, Clock, Reader
 
 if TYPE_CHECKING:
     from streamkit.ports import Report
@@ -27,20 +30,10 @@ MAX_PAGES = 1_000
 """Of one listing: at 1,000 shards a page more than any stream has."""
 
 
-class KinesisSettings(msgspec.Struct, frozen=True):
-    """How a stream is read."""
+class KinesisSettings(PollSettings, frozen=True):
+    """How a stream is read. The service forgets an iterator after 300 s."""
 
-    pacing: Pacing = Pacing()
-    backoff: Backoff = Backoff()
-    limit: int = 10_000
-    """Most records of one answer."""
-    answer_bytes: float | None = None
-    """About so much is asked for at once, going by the last answer: other readers of the shard wait for a larger one
-    (an answer of 10 MiB keeps everybody from the shard for 5 s). None is as much as the service gives."""
-    max_record_bytes: int = 10 * 1024 * 1024
-    """A record over it gets a defect, which makes it a dead letter."""
-    iterator_seconds: float = 285.0
-    """An iterator older than this is not used any more; the service forgets it after 300 s."""
+    fan_out: FanOutSettings = FanOutSettings()
 
 
 class KinesisSource:
@@ -55,8 +48,10 @@ class KinesisSource:
         chance: Chance,
         report: Report,
         compression: Compression | None = None,
+        fan_out: str | None = None,
         settings: KinesisSettings | None = None,
     ) -> None:
+        """`fan_out` is the name of the stream consumer that records are pushed to; without one they are polled."""
         self.call = call
         self.name = stream_name(stream)
         self.address = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
@@ -65,13 +60,14 @@ class KinesisSource:
         self.chance = chance
         self.report = report
         self._compression: Compression | None = compression
+        self._fan_out = FanOut(self, fan_out, self.settings.fan_out) if fan_out else None
 
     def __repr__(self) -> str:
         return f"<Kinesis stream {self.name}>"
 
     async def identify(self) -> Stream:
         """Return the identity of the stream as it is now. Raises `Missing`, `Denied`."""
-        answer = await self._ask("DescribeStreamSummary", **self.address)
+        answer = await self.ask("DescribeStreamSummary", **self.address)
         summary = answer["StreamDescriptionSummary"]
         if summary["StreamStatus"] == "DELETING":
             raise Missing(f"stream {self.name} is being deleted: create it anew, or read another one")
@@ -87,19 +83,19 @@ class KinesisSource:
         found: list[Shard] = []
         question: Mapping[str, str] = self.address
         for _ in range(MAX_PAGES):
-            answer = await self._ask("ListShards", **question)
+            answer = await self.ask("ListShards", **question)
             found.extend(listed_shard(entry) for entry in answer["Shards"])
             if not answer.get("NextToken"):
                 return found
             question = {"NextToken": answer["NextToken"]}
         raise Rejected(f"expected at most {MAX_PAGES} pages of shards of {self.name}, got more")
 
-    def reader(self, shard: Shard, place: Place) -> KinesisReader:
+    def reader(self, shard: Shard, place: Place) -> Reader:
         """Return a reader; nothing is asked of the service before its first `read`."""
-        origin = Origin(stream=self.name, shard=shard.id, compression=self._compression)
-        return KinesisReader(self, origin, place)
+        track = track_of(Origin(stream=self.name, shard=shard.id, compression=self._compression), place)
+        return FanOutReader(self, self._fan_out, track) if self._fan_out else KinesisReader(self, track)
 
-    async def _ask(self, operation: str, **parameters: str) -> dict[str, Any]:
+    async def ask(self, operation: str, **parameters: str) -> dict[str, Any]:
         """Ask a few times before a passing error is the caller's."""
         backoff = msgspec.structs.replace(self.settings.backoff, tries=5)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -80,7 +81,7 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        return await self._records(source, consumer.max_record_bytes, aws, report)
+        return await self._records(named(source, consumer.name), consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
         region = arn_region(source.table)
@@ -104,6 +105,8 @@ class AwsWorld:
             chance=self._chance,
             report=report,
             compression=source.compression,
+            # A consumer is pushed each shard once: what reads beside the live one polls.
+            fan_out=str(source.fan_out) if source.fan_out and self._share is None else None,
             settings=KinesisSettings(
                 pacing=pacing,
                 max_record_bytes=max_record_bytes,
@@ -132,3 +135,8 @@ class AwsWorld:
             idle_seconds=idle,
             idle_limit_seconds=2 * idle,
         )
+
+
+def named(source: Kinesis, consumer: str) -> Kinesis:
+    """Return the source with the name that records are pushed under, if they are to be."""
+    return dataclasses.replace(source, fan_out=f"streamkit-{consumer}") if source.fan_out is True else source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ from streamkit.cli.loading import config_option
 from streamkit.cli.steering import changed, standing, steering, timeout_option, wait_option
 from streamkit.cli.subjects import hear, the_shard
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.consumer import Kinesis
 from streamkit.core.positions import Since
 from streamkit.errors import ConfigurationError
 
@@ -164,7 +166,13 @@ async def _rows(consumer: Consumer) -> list[ShardRow]:
 def _world(consumer: Consumer) -> AbstractAsyncContextManager[Ports]:
     from streamkit.aws.world import AwsWorld
 
-    return AwsWorld(clock=SystemClock(), chance=SystemChance()).open(consumer, hear)
+    return AwsWorld(clock=SystemClock(), chance=SystemChance()).open(_polling(consumer), hear)
+
+
+def _polling(consumer: Consumer) -> Consumer:
+    """Return the consumer as one that polls: an operator's look at a shard must not take over the worker's own."""
+    source = consumer.source
+    return consumer.using(source=replace(source, fan_out=False)) if isinstance(source, Kinesis) else consumer
 
 
 def _start(place: str) -> Start:

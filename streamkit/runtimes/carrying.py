@@ -48,3 +48,7 @@ class _Reader:
         """Return the next answer, its records as the changes they carry."""
         read = await self._reader.read()
         return replace(read, records=[carried(record) for record in read.records])
+
+    def close(self) -> None:
+        """Close what reads them."""
+        self._reader.close()

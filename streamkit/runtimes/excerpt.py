@@ -66,6 +66,10 @@ class _Reader:
     def __repr__(self) -> str:
         return f"<{self._replay.range} of {self._reader!r}>"
 
+    def close(self) -> None:
+        """Let go of what the reader beneath holds."""
+        self._reader.close()
+
     async def read(self) -> Read:
         """Return the next answer, its records flagged; the last one where nothing of the range can follow."""
         asked = self._clock.now().timestamp()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -237,7 +238,10 @@ class ShardRun:
         place: Place = row.progress.frontier or row.start
         gaps = Gaps(row, retention_seconds=self._terms.retention_seconds, clock=self._clock)
         ours = row.shard.hash_range if self._terms.kpl_only else None
-        reader = self._terms.open_reader(row.shard, place)
+        with closing(self._terms.open_reader(row.shard, place)) as reader:
+            await self._read_from(reader, gaps, hash_range=ours)
+
+    async def _read_from(self, reader: Reader, gaps: Gaps, *, hash_range: tuple[int, int] | None) -> None:
         while not self._draining:
             await self._terms.budget.room(lambda: self._held)
             asked = self._clock.now().timestamp()
@@ -245,7 +249,7 @@ class ShardRun:
             self._behind = 0.0 if read.ended or read.behind is None else read.behind.total_seconds()
             if (gap := gaps.found(read, asked=asked)) is not None:
                 self._report_gap(gap)
-            await self._feed(expand_all(read.records, hash_range=ours))
+            await self._feed(expand_all(read.records, hash_range=hash_range))
             if self._draining and self._terms.wave is not None:
                 return  # some of them may not be marked, and are the successor's
             if not (read.behind or read.ended) and self._settling.clear:

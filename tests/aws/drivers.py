@@ -78,13 +78,13 @@ class KinesisProducer:
 
     async def delete(self) -> None:
         """Delete."""
-        await self.call("DeleteStream", **self.stream)
+        await self.call("DeleteStream", **self.stream, EnforceConsumerDeletion=True)
         await self._until(None)
 
     async def discard(self) -> None:
         """Delete what may be gone: servers keep so many shards and no more."""
         try:
-            await self.call("DeleteStream", **self.stream)
+            await self.call("DeleteStream", **self.stream, EnforceConsumerDeletion=True)
         except Missing:
             return
 

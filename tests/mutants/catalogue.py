@@ -31,6 +31,7 @@ CHANGES = "tests/runtimes/test_changes.py"
 TRANSACTIONS = "tests/runtimes/test_transactions.py"
 ONCE = "tests/runtimes/test_at_most_once.py"
 TWINS = "tests/functions/test_twins.py"
+FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
 
 
@@ -862,6 +863,47 @@ MUTANTS = (
         "floor(place.epoch)",
         "place.epoch",
         "tests/contract/test_changes.py::TestChanges",
+    ),
+    mutant(
+        "fan-out resumed after the continuation",
+        "17",
+        "aws/fan_out_reader.py",
+        '{"Type": "AT_SEQUENCE_NUMBER", "SequenceNumber": self._continuation}',
+        '{"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self._continuation}',
+        f"{FAN_OUT}::test_reading_goes_on_at_the_continuation",
+        f"{FAN_OUT}::test_what_arrives_at_a_quiet_tip_after_a_break_is_not_missed",
+    ),
+    mutant(
+        "a silent subscription waited for",
+        "goal 1",
+        "aws/fan_out_reader.py",
+        "            async with asyncio.timeout(limit):\n",
+        "            async with asyncio.timeout(None):\n",
+        f"{FAN_OUT}::test_a_silent_connection_is_given_up",
+    ),
+    mutant(
+        "a subscription fought for",
+        "4",
+        "aws/fan_out_renewal.py",
+        "                wait += self._settings.apart_seconds * (1 + chance.fraction())\n",
+        "                wait += 0.0\n",
+        "tests/aws/test_fan_out_renewal.py::test_who_is_refused_waits_longer_than_the_one_it_waits_for",
+    ),
+    mutant(
+        "a released shard's subscription kept",
+        "7",
+        "runtimes/shard.py",
+        "        with closing(self._terms.open_reader(row.shard, place)) as reader:\n",
+        "        if reader := self._terms.open_reader(row.shard, place):\n",
+        "tests/runtimes/test_fan_out.py::test_a_deploy_repeats_nothing_and_hangs_up",
+    ),
+    mutant(
+        "no polling where fan-out is not to be had",
+        "goal 1",
+        "aws/fan_out_reader.py",
+        "        self._polling = KinesisReader(self._source, self._track)\n",
+        "        self._polling = None\n",
+        f"{FAN_OUT}::test_the_twentieth_and_first_consumer_is_refused_and_polls",
     ),
     mutant(
         "an heir of a parent as it was",

@@ -144,6 +144,18 @@ class SourceContract:
         await some(reader, 1)
         assert (await reader.read()).behind in (None, timedelta())
 
+    async def test_a_reader_may_be_closed_at_any_time(self, source: Source, stream: StreamDriver) -> None:
+        """Before it has read, after, and again; another one reads on from where it was."""
+        shard_id, number = await stream.put("k", b"1")
+        shard = await the_shard(source, shard_id)
+        source.reader(shard, "TRIM_HORIZON").close()
+        reader = source.reader(shard, "TRIM_HORIZON")
+        assert [record.data for record in await some(reader, 1)] == [b"1"]
+        reader.close()
+        reader.close()
+        await stream.put("k", b"2")
+        assert [record.data for record in await some(source.reader(shard, Position(number)), 1)] == [b"2"]
+
     async def test_two_readers_do_not_disturb_each_other(self, source: Source, stream: StreamDriver) -> None:
         """Each has a place of its own."""
         shard_id, _ = await stream.put("k", b"1")

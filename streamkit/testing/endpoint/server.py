@@ -15,8 +15,10 @@ from streamkit.clock import SystemChance, SystemClock
 from streamkit.testing.dynamodb_streams.shards import ROLL_SECONDS
 from streamkit.testing.endpoint import protocol
 from streamkit.testing.endpoint.moto import MISSING, Moto, is_installed
+from streamkit.testing.endpoint.pushing import push
 from streamkit.testing.endpoint.wsgi import Answered, Asked
 from streamkit.testing.kinesis import UNLIMITED, AnswerLost, Faults, KinesisError, KinesisWorld, Limits
+from streamkit.testing.kinesis.fan_out import Subscription
 from streamkit.testing.kinesis.limits import MIB
 
 REGION: Final = "us-east-1"
@@ -115,7 +117,7 @@ class Endpoint:
         await web.TCPSite(runner, self._host, self._port).start()
         self._port = runner.addresses[0][1]
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         target = request.headers.get("X-Amz-Target", "")
         found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
@@ -127,20 +129,23 @@ class Endpoint:
         asked = _asked(request, body, self._port)
         return _response(asked, await self._moto.answer(asked, region=region))
 
-    async def _kinesis(self, request: web.Request, body: bytes, operation: str, region: str) -> web.Response:
+    async def _kinesis(self, request: web.Request, body: bytes, operation: str, region: str) -> web.StreamResponse:
         status, answer = 200, b""
+        headers = {"Content-Type": protocol.JSON, "x-amzn-RequestId": self._chance.token()}
         try:
             world = self.kinesis(region)
             latency_seconds = world.latency_seconds(operation)
             if latency_seconds:
                 await asyncio.sleep(latency_seconds)
-            answer = protocol.answer(world, operation, body, content_type=request.content_type)
+            answered = protocol.answer(world, operation, body, content_type=request.content_type)
+            if isinstance(answered, Subscription):
+                return await push(request, answered, now=self._clock, headers=headers)
+            answer = answered
         except KinesisError as refused:
             status, answer = protocol.refusal(refused)
         except AnswerLost:
             if request.transport is not None:
                 request.transport.abort()
-        headers = {"Content-Type": protocol.JSON, "x-amzn-RequestId": self._chance.token()}
         return web.Response(status=status, body=answer, headers=headers)
 
 

@@ -11,9 +11,10 @@ Operations are methods named as in boto3 and answer with values whose fields are
 
 from streamkit.testing.kinesis.errors import ACCOUNT, AnswerLost, KinesisError
 from streamkit.testing.kinesis.faults import Fault, Faults
-from streamkit.testing.kinesis.limits import AS_AWS, UNLIMITED, Limits
+from streamkit.testing.kinesis.limits import AS_AWS, UNLIMITED, Limits, Pushing
 from streamkit.testing.kinesis.values import (
     Entry,
+    Push,
     Put,
     Puts,
     Records,
@@ -35,6 +36,8 @@ __all__ = [
     "KinesisError",
     "KinesisWorld",
     "Limits",
+    "Push",
+    "Pushing",
     "Put",
     "Puts",
     "Records",

@@ -74,10 +74,12 @@ class ControlPlane(Account):
         *,
         stream_name: str | None = None,
         stream_arn: str | None = None,
-        enforce_consumer_deletion: bool = False,  # there are no consumers yet
+        enforce_consumer_deletion: bool = False,
     ) -> None:
-        """Start deleting a stream, whatever it is doing."""
+        """Start deleting a stream, whatever it is doing, but not under its registered consumers."""
         stream = self._stream(stream_name, stream_arn)
+        if stream.consumers and not enforce_consumer_deletion:
+            raise errors.in_use(f"Stream {stream.name} has registered consumers: {', '.join(stream.consumers)}.")
 
         def gone(_: float) -> None:
             del self._streams[stream.name]
@@ -120,7 +122,7 @@ class ControlPlane(Account):
             enhanced_monitoring=[{"ShardLevelMetrics": []}],
             encryption_type="NONE",
             open_shard_count=len(stream.open),
-            consumer_count=0,
+            consumer_count=len(stream.consumers),
             max_record_size_in_kib=stream.max_record_bytes // _KIB,
         )
 

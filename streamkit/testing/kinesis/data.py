@@ -1,7 +1,4 @@
-"""The data plane: putting records and reading them.
-
-Enhanced fan-out will have its place here: a subscription is `Shard.read` from a position, pushed.
-"""
+"""The data plane: putting records and reading them."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from streamkit.testing.kinesis.account import Account, operation, shard_of, whol
 from streamkit.testing.kinesis.limits import MIB, MOST_BYTES_PUT, MOST_RECORDS_PUT, MOST_RECORDS_READ
 from streamkit.testing.kinesis.numbers import HASH_KEYS, NotANumber, hash_key, parts
 from streamkit.testing.kinesis.seals import ITERATOR_SECONDS, Broken, Iterator
-from streamkit.testing.kinesis.values import Entry, IteratorType, Put, Puts, Records, Stored
+from streamkit.testing.kinesis.values import Entry, IteratorType, Put, Puts, Records, StartingPosition, Stored
 
 if TYPE_CHECKING:
     from streamkit.testing.kinesis.shards import Shard
@@ -78,21 +75,8 @@ class DataPlane(Account):
         """Return an iterator that lives five minutes. `timestamp` in epoch seconds."""
         stream = self._stream(stream_name, stream_arn)
         shard = shard_of(stream, shard_id)
-        numbered = shard_iterator_type.endswith("SEQUENCE_NUMBER")
-        if numbered != (starting_sequence_number is not None):
-            raise errors.invalid(
-                "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or "
-                f"(2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified {shard_iterator_type} "
-                f"and {'no' if numbered else 'also a'} StartingSequenceNumber."
-            )
-        if starting_sequence_number is not None:
-            position = _numbered(starting_sequence_number, shard, stream)
-            position += shard_iterator_type == "AFTER_SEQUENCE_NUMBER"
-        elif shard_iterator_type == "AT_TIMESTAMP":
-            position = shard.at_time(self._past(timestamp))
-        else:
-            position = shard.tip if shard_iterator_type == "LATEST" else shard.first
-        return self._iterator(stream, shard, position)
+        starting = StartingPosition(shard_iterator_type, starting_sequence_number, timestamp)
+        return self._iterator(stream, shard, self.position(stream, shard, starting))
 
     @operation
     def get_records(
@@ -112,6 +96,22 @@ class DataPlane(Account):
         if shard.closed_at is not None:
             return Records(found.records, 0, None, list(shard.children))
         return Records(found.records, 0, self._iterator(stream, shard, found.position))
+
+    def position(self, stream: Stream, shard: Shard, starting: StartingPosition) -> int:
+        """Return the position that is meant. Raises InvalidArgumentException."""
+        kind, number = starting.type, starting.sequence_number
+        numbered = kind.endswith("SEQUENCE_NUMBER")
+        if numbered != (number is not None):
+            raise errors.invalid(
+                "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or "
+                f"(2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified {kind} "
+                f"and {'no' if numbered else 'also a'} StartingSequenceNumber."
+            )
+        if number is not None:
+            return _numbered(number, shard, stream) + (kind == "AFTER_SEQUENCE_NUMBER")
+        if kind == "AT_TIMESTAMP":
+            return shard.at_time(self._past(starting.timestamp))
+        return shard.tip if kind == "LATEST" else shard.first
 
     def _writable(self, name: str | None, arn: str | None) -> Stream:
         stream = self._stream(name, arn)

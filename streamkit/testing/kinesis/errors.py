@@ -59,6 +59,16 @@ def stream_busy(name: str, status: str) -> KinesisError:
     return KinesisError("ResourceInUseException", message)
 
 
+def in_use(message: str) -> KinesisError:
+    """Somebody else has it."""
+    return KinesisError("ResourceInUseException", message)
+
+
+def missing_consumer(name: str) -> KinesisError:
+    """No such stream consumer."""
+    return KinesisError("ResourceNotFoundException", f"Consumer {name} under account {ACCOUNT} not found.")
+
+
 def limit_exceeded(message: str) -> KinesisError:
     """A quota of the account or the stream would be passed."""
     return KinesisError("LimitExceededException", message)

@@ -24,6 +24,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 10_000
 
 
+class Pushing(msgspec.Struct, frozen=True, kw_only=True):
+    """How subscriptions of enhanced fan-out go.
+
+    Source: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html
+    """
+
+    life_seconds: float = 300.0
+    """A subscription ends after so long."""
+    apart_seconds: float = 5.0
+    """So soon after one that succeeded, another for the same consumer and shard is refused."""
+    heartbeat_seconds: float = 5.0
+    """Where nothing arrives, an event without records comes so often."""
+    records: int = 10_000
+    """Most records of one event."""
+    consumers: int = 20
+    """Most registered consumers of a stream."""
+    registering_seconds: float = 0.0
+    """How long a consumer is CREATING."""
+
+
 UNLIMITED = Limits()
 AS_AWS = Limits(read_calls=5, read_bytes=2 * MIB, write_records=1_000, write_bytes=MIB)
 

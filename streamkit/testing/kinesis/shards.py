@@ -93,6 +93,14 @@ class Shard:
         index = bisect_left(self._arrivals, moment)
         return self._numbers[index] if index < len(self._numbers) else self.tip
 
+    def continuation(self, position: int) -> str:
+        """Return the lowest number that the next record from `position` on has, or may have."""
+        index = bisect_left(self._numbers, position)
+        if index < len(self._numbers):
+            return str(self._numbers[index])
+        arrived = int(self._arrivals[-1]) if self._arrivals else self.era
+        return str(self._number(counter=self._counter + 1, arrived=arrived))
+
     def trim(self, horizon: float) -> None:
         """Free records older than `horizon`, once they are half of all: `read` hides them anyway."""
         stale = bisect_right(self._arrivals, horizon)

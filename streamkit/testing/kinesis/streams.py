@@ -14,6 +14,8 @@ from streamkit.testing.kinesis.values import ChildShard, Mode, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from streamkit.testing.kinesis.fan_out import Registered
+
 DAY_HOURS = 24
 
 
@@ -34,6 +36,8 @@ class Stream:
         self.retention_hours = DAY_HOURS
         self.max_record_bytes = MIB
         self.tags: dict[str, str] = {}
+        self.consumers: dict[str, Registered] = {}
+        """Who has records pushed (enhanced fan-out), by name."""
         self.shards: dict[str, Shard] = {}
         self._made = 0
         self._open: list[Shard] = []

@@ -84,6 +84,39 @@ class Records(Value, frozen=True):
     child_shards: list[ChildShard] | None = None
 
 
+class StartingPosition(Value, frozen=True):
+    """Where a subscription begins. `timestamp` in epoch seconds."""
+
+    type: IteratorType
+    sequence_number: str | None = None
+    timestamp: float | None = None
+
+
+class Push(Value, frozen=True):
+    """One SubscribeToShardEvent. Without a continuation the shard has ended and its children go on."""
+
+    records: list[Stored]
+    millis_behind_latest: int
+    continuation_sequence_number: str | None = None
+    child_shards: list[ChildShard] | None = None
+
+
+class StreamConsumer(Value, frozen=True):
+    """A registration for enhanced fan-out. `consumer_creation_timestamp` in epoch seconds."""
+
+    consumer_name: str
+    consumer_arn: str
+    consumer_status: Literal["CREATING", "DELETING", "ACTIVE"]
+    consumer_creation_timestamp: float
+    stream_arn: str | None = None
+
+
+class StreamConsumers(Value, frozen=True):
+    """The answer of ListStreamConsumers, all in one page."""
+
+    consumers: list[StreamConsumer]
+
+
 class SequenceNumberRange(Value, frozen=True):
     """The end is there only once the shard is closed, and lies beyond its last record."""
 

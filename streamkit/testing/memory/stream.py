@@ -158,6 +158,9 @@ class MemoryReader:
                     raise trouble from error
             await asyncio.sleep(self._source.idle_seconds)
 
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
     def _ask(self) -> Records:
         kinesis, place, now = self._stream.kinesis, self._place, self._stream.now()
         iterator = kinesis.get_shard_iterator(

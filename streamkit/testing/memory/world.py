@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.aws.change_source import ChangeSettings, ChangeSource
+from streamkit.aws.kinesis import KinesisSource
+from streamkit.aws.world import named
 from streamkit.consumer import DynamoDBStream
 from streamkit.errors import Missing
 from streamkit.ports import FunctionPorts, Ports, Rows
 from streamkit.testing.dynamodb_streams import ChangeStreams, ChangingTable
 from streamkit.testing.dynamodb_streams.service import calls
 from streamkit.testing.kinesis import KinesisWorld
+from streamkit.testing.kinesis.service import call_of
 from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
@@ -28,14 +31,15 @@ from streamkit.testing.time import SeededChance, VirtualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from streamkit.consumer import Consumer
-    from streamkit.ports import Chance, Clock, Registration, Report
+    from streamkit.consumer import Consumer, Kinesis
+    from streamkit.ports import Chance, Clock, Registration, Report, Source
 
 
 class World:
     """What workers of one consumer share: a `runtimes.world.World` over a stream, a table, a queue and a ledger.
 
-    A consumer of a `DynamoDBStream` reads `changing`, a table of its own, by the adapter that reads AWS too.
+    A consumer of a `DynamoDBStream` reads `changing`, a table of its own, by the adapter that reads AWS too; so does
+    one that has records pushed (`Kinesis(..., fan_out=True)`).
 
     Clock and chance are by default those of the running virtual loop. `report` is a `Recorder` for whoever wants
     one; workers are given theirs.
@@ -88,11 +92,28 @@ class World:
         if declared.stream not in own:
             raise Missing(f"expected the stream {self.stream.name!r} of this world, got {declared.stream!r}")
         yield Ports(
-            source=self._changes(declared, report)
-            if isinstance(declared, DynamoDBStream)
-            else MemorySource(self.stream, compression=declared.compression, idle=declared.poll),
+            source=self._source(consumer, report),
             registry=self.table,
             dead_letters=self.letters if consumer.dead_letters else None,
+        )
+
+    def _source(self, consumer: Consumer, report: Report) -> Source:
+        declared = consumer.source
+        if isinstance(declared, DynamoDBStream):
+            return self._changes(declared, report)
+        if declared.fan_out:
+            return self._pushed(declared, consumer.name, report)
+        return MemorySource(self.stream, compression=declared.compression, idle=declared.poll)
+
+    def _pushed(self, declared: Kinesis, consumer: str, report: Report) -> KinesisSource:
+        return KinesisSource(
+            call_of(self.kinesis, now=lambda: self.clock.now().timestamp()),
+            stream=declared.stream,
+            clock=self.clock,
+            chance=self.chance,
+            report=report,
+            compression=declared.compression,
+            fan_out=str(named(declared, consumer).fan_out),
         )
 
     def _changes(self, declared: DynamoDBStream, report: Report) -> ChangeSource:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aioboto3
@@ -87,7 +87,7 @@ def test_timestamps_go_over_the_wire(client: Callable[..., Any]) -> None:
         ("create_stream", {"StreamName": "a b"}, "ValidationException"),
         ("create_stream", {"StreamName": "many", "ShardCount": 10_001}, "ValidationException"),
         ("get_records", {"ShardIterator": "AAAA"}, "InvalidArgumentException"),
-        ("register_stream_consumer", {"StreamARN": "a" * 20, "ConsumerName": "c"}, "UnknownOperationException"),
+        ("describe_limits", {}, "UnknownOperationException"),
         (
             "get_shard_iterator",
             {"StreamName": "none", "ShardId": "s", "ShardIteratorType": "SOMETIME"},
@@ -102,6 +102,21 @@ def test_refusals_have_the_names_of_aws(
     with pytest.raises(ClientError) as refused:
         getattr(client("kinesis"), operation)(**arguments)
     assert refused.value.response["Error"]["Code"] == code
+
+
+def test_records_are_pushed_to_boto3(client: Callable[..., Any]) -> None:
+    """An event stream as its own parser reads it."""
+    kinesis = client("kinesis")
+    kinesis.create_stream(StreamName="pushed", ShardCount=1)
+    arn = kinesis.describe_stream_summary(StreamName="pushed")["StreamDescriptionSummary"]["StreamARN"]
+    made = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="readers")["Consumer"]
+    put = kinesis.put_record(StreamName="pushed", Data=b"data", PartitionKey="k")
+    start = {"Type": "AT_TIMESTAMP", "Timestamp": SystemClock().now() - timedelta(hours=1)}
+    answer = kinesis.subscribe_to_shard(ConsumerARN=made["ConsumerARN"], ShardId=put["ShardId"], StartingPosition=start)
+    event = next(iter(answer["EventStream"]))["SubscribeToShardEvent"]
+    assert [(each["Data"], each["SequenceNumber"]) for each in event["Records"]] == [(b"data", put["SequenceNumber"])]
+    assert event["MillisBehindLatest"] == 0
+    answer["EventStream"].close()
 
 
 def test_regions_are_apart(client: Callable[..., Any]) -> None:

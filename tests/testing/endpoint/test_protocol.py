@@ -42,4 +42,5 @@ def test_cbor_is_refused_with_the_way_out(world: KinesisWorld) -> None:
 def test_unknown_fields_are_passed_over(world: KinesisWorld) -> None:
     """SDKs newer than we are still work."""
     body = answer(world, "ListStreams", b'{"Brand": "new"}', content_type=JSON)
+    assert isinstance(body, bytes)
     assert msgspec.json.decode(body)["StreamNames"] == []

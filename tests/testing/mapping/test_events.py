@@ -68,6 +68,9 @@ class OneChange:
         self.place = Position(number)
         return Read(records=records, behind=None, ended=True)
 
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
 
 def test_a_kinesis_event_is_lambdas_to_the_letter() -> None:
     """The shard id stands in the event id only; the data is base64."""
