@@ -22,6 +22,8 @@ YEAR = timedelta(days=365)
 Unit = TypeVar("Unit", timedelta, int)
 
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
+_ADDRESS = re.compile(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):)?(\d{1,5})", re.ASCII)
+_LAST_PORT = 65535
 _MEASURE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _DURATIONS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -187,6 +189,37 @@ class Beginning(msgspec.Struct, frozen=True):
         return moment
 
 
+class Address(msgspec.Struct, frozen=True):
+    """Where to listen: a port of this machine's, or the path of a Unix socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """An address to listen on. A port alone is of the loopback; another host has to be said (docs/operations.md)."""
+
+    expected: str = "a port such as 8080 (of 127.0.0.1), HOST:PORT, unix:PATH, or none"
+
+    def read(self, given: object) -> Address | None:
+        """Take a port, with or without a host, or a path."""
+        if given == "none":
+            return None
+        text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
+        if text.startswith("unix:") and len(text) > len("unix:"):
+            return Address(path=text.removeprefix("unix:"))
+        found = _ADDRESS.fullmatch(text)
+        if found is None or int(found[3]) > _LAST_PORT:
+            raise ValueError(given)
+        return Address(found[1] or found[2] or "127.0.0.1", int(found[3]))
+
+
 class Setting(msgspec.Struct, frozen=True):
     """Something that may be set from outside."""
 
@@ -283,6 +316,7 @@ CONSUMER_SETTINGS = (
 WORKER_SETTINGS = (
     Setting("until_idle", Duration(100 * _MILLISECOND, optional=True), "Stop when all is settled for so long."),
     Setting("grace", Duration(_ZERO), "How long handlers may go on after the worker was told to stop."),
+    Setting("health", Listener(), "Where to serve /livez, /readyz and /metrics."),
     Setting("log_format", Choice(("json", "console")), "How events are written; console on a terminal, else json."),
     Setting("log_level", Choice(("debug", "info", "warning", "error")), "Least level of the events written."),
 )

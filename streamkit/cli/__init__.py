@@ -26,6 +26,7 @@ COMMANDS = {
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
     "events": "streamkit.cli.events:events",
+    "metrics": "streamkit.cli.metrics:metrics",
 }
 INTERRUPTED = 130
 

@@ -201,6 +201,7 @@ class Engine:
             if isinstance(attempt, Stretch):
                 live = await self._hasten(attempt, watch)
             elif (live := await self._screened(attempt)) is not None:
+                watch.call()
                 expect_nothing(await self._handling.call(self._subject(live)))
         except asyncio.CancelledError:
             timed_out = watch.end()

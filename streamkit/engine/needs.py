@@ -46,3 +46,5 @@ class Surroundings:
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    observe: Callable[[float, int], None] | None = None
+    """Told how many seconds so many calls of the handler took together, where somebody wants to know."""

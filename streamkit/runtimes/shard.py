@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from streamkit.core.policy import Checkpoint
     from streamkit.core.positions import Place
     from streamkit.core.records import Record
-    from streamkit.core.settlement import Settling
+    from streamkit.core.settlement import Settling, Tally
     from streamkit.ports import Reader
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
@@ -61,6 +61,7 @@ class Terms:
     around: Surroundings
     checkpoint: Checkpoint
     budget: Budget
+    tally: Tally
     retention_seconds: float
     halt_on_gap: bool
     kpl_only: bool
@@ -117,6 +118,27 @@ class ShardRun:
     def draining(self) -> bool:
         """Say whether it was asked to let go."""
         return self._draining
+
+    @property
+    def waiting(self) -> int:
+        """Records read in and not behind the frontier."""
+        return self._settling.pending
+
+    @property
+    def behind(self) -> float | None:
+        """Seconds from the last record read to the tip of the shard, where the service says so."""
+        return self._chart.behind
+
+    @property
+    def oldest(self) -> float | None:
+        """Arrival of the oldest record read and not settled: seconds since the epoch."""
+        oldest = self._settling.oldest
+        return None if oldest is None else oldest.arrived
+
+    @property
+    def paused(self) -> bool:
+        """Say whether it stands still because everything fails."""
+        return self._settling.paused
 
     def drain(self, *, grace: float, prefers: str | None = None, halt: str | None = None) -> None:
         """Read nothing more, let attempts end within `grace` seconds, checkpoint and release.
@@ -244,6 +266,7 @@ class ShardRun:
         if not records:
             return
         size = sum(len(record.data) for record in records)
+        self._terms.tally.received_bytes += size
         self._hold(size)
         share = max(1, self._terms.checkpoint.window // 8)
         fed = 0
@@ -334,7 +357,9 @@ class ShardRun:
             "vitals": self._chart.vitals(self._settling),
             **changes,
         }
+        began = self._clock.monotonic()
         await self.lease.write(children=children, **changes)
+        took = self._clock.monotonic() - began
         self._durable = passed
         self._engine.settled.set()
         self._report(
@@ -342,6 +367,7 @@ class ShardRun:
                 shard=self.id,
                 frontier=progress.frontier.sequence_number if progress.frontier else None,
                 ahead=sum(byte.bit_count() for byte in progress.done),
+                took_seconds=took,
             )
         )
 
