@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from streamkit.consumer import MEBIBYTE, Sqs
+from streamkit.consumer import MEBIBYTE, MOST_RATE, Sqs
 
 SECOND = timedelta(seconds=1)
 YEAR = timedelta(days=365)
@@ -24,6 +24,7 @@ Unit = TypeVar("Unit", timedelta, int)
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _ADDRESS = re.compile(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):)?(\d{1,5})", re.ASCII)
 _LAST_PORT = 65535
+_LEAST_RATE = 0.001
 _MEASURE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _DURATIONS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -68,6 +69,21 @@ class Whole(msgspec.Struct, frozen=True):
         if type(number) is not int or not self.low <= number <= self.high:
             raise ValueError(given)
         return number
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Records a second, or none."""
+
+    expected: str = "records a second, from 0.001 to 1000000, or none"
+
+    def read(self, given: object) -> float | None:
+        """Take a number, or its digits."""
+        if given == "none":
+            return None
+        rate, unit = _measure(given)
+        if unit or not _LEAST_RATE <= rate <= MOST_RATE:
+            raise ValueError(given)
+        return rate
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -279,6 +295,7 @@ CONSUMER_SETTINGS = (
     Setting("poll", Duration(200 * _MILLISECOND, 60 * SECOND), "Pace of reading an idle shard.", "source"),
     Setting("dead_letters", Queue(), "Where records go that cannot be handled."),
     Setting("concurrency", Whole(1, 10_000), "Most handlers at work at once in one shard."),
+    Setting("rate", Rate(), "Most records a second that handlers are started for, in one process."),
     Setting("batch_size", Whole(1, 10_000), "Most records of a batch."),
     Setting("linger", Duration(_ZERO, 300 * SECOND), "How long a batch waits to fill up."),
     Setting("handler_timeout", Duration(_MILLISECOND), "Longest run of a handler."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamkit.core.records import Batch, Record
+    from streamkit.engine.pace import Pace
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
 
@@ -30,6 +31,8 @@ class Handling:
     consumer: str
     code_version: str
     stream_arn: str
+    pace: Pace | None = None
+    """The rate limit, shared by all shards; None is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

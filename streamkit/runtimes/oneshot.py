@@ -86,7 +86,7 @@ async def settle(consumer: Consumer, payloads_or_records: Iterable[object]) -> S
         threads = Threads(min(consumer.concurrency, 32), name="streamkit-settle")
         stack.callback(threads.close)
         engine = Engine(
-            handling_of(consumer, state=state, threads=threads, stream_arn=""),
+            replace(handling_of(consumer, state=state, threads=threads, stream_arn=""), pace=None),
             settling,
             Surroundings(
                 clock=SystemClock(),
