@@ -39,6 +39,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     health: Address | None = None
     """None serves no health and metrics."""
+    metrics: Literal["emf"] | None = None
+    metrics_interval: timedelta = timedelta(minutes=1)
 
 
 class Given(msgspec.Struct, frozen=True):

@@ -334,6 +334,8 @@ WORKER_SETTINGS = (
     Setting("until_idle", Duration(100 * _MILLISECOND, optional=True), "Stop when all is settled for so long."),
     Setting("grace", Duration(_ZERO), "How long handlers may go on after the worker was told to stop."),
     Setting("health", Listener(), "Where to serve /livez, /readyz and /metrics."),
+    Setting("metrics", Choice(("emf",), optional=True), "Write metrics to standard output for CloudWatch."),
+    Setting("metrics_interval", Duration(SECOND, 3600 * SECOND), "Pause between two such lines of a worker."),
     Setting("log_format", Choice(("json", "console")), "How events are written; console on a terminal, else json."),
     Setting("log_level", Choice(("debug", "info", "warning", "error")), "Least level of the events written."),
 )

@@ -13,7 +13,8 @@ _HEAD = """\
 Made from `streamkit/metrics.py` by `streamkit metrics --markdown`; a test compares.
 
 `streamkit run --health 8080` serves them on `/metrics` in the text format of Prometheus (extra `streamkit[metrics]`),
-where durations are in seconds ([operations.md](operations.md#for-machines)).
+where durations are in seconds ([operations.md](operations.md#for-machines)). `STREAMKIT_METRICS=emf` writes them as
+lines that CloudWatch takes for metrics ([there](operations.md#for-cloudwatch)), where durations are in milliseconds.
 Names and labels are a contract: they change with a new major version only. Labels are few: no shard, key or worker is
 one (`streamkit status` shows those). Under `--processes` each sample has the label `process` too, from 0.
 """
@@ -23,6 +24,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One metric of the catalogue."""
 
     prometheus: str
+    cloudwatch: str
     kind: str
     unit: str
     labels: tuple[str, ...]
@@ -55,15 +57,19 @@ def entries() -> list[Entry]:
 
 def markdown() -> str:
     """Return the page docs/metrics.md."""
-    head = ["| Name | Kind, unit | Labels | Meaning |", "|---|---|---|---|"]
+    head = ["| Prometheus | CloudWatch | Kind, unit | Labels | Meaning |", "|---|---|---|---|---|"]
     bounds = ", ".join(f"{bound:g}" for bound in BUCKETS)
-    tail = f"\nHistograms have buckets up to {bounds} seconds, and one above.\n"
+    tail = (
+        f"\nHistograms have buckets up to {bounds} seconds, and one above.\n"
+        "For CloudWatch each becomes `...Count`, `...Mean` and `...P99`.\n"
+    )
     return "\n".join([_HEAD, *head, *map(_row, entries()), tail])
 
 
 def _row(entry: Entry) -> str:
     cells = (
         f"`{entry.prometheus}`",
+        f"`{entry.cloudwatch}`",
         f"{entry.kind}, {entry.unit}",
         ", ".join(entry.labels),
         entry.meaning,
@@ -72,4 +78,4 @@ def _row(entry: Entry) -> str:
 
 
 def _entry(metric: Metric) -> Entry:
-    return Entry(metric.series, metric.kind, metric.unit, metric.labels, metric.meaning)
+    return Entry(metric.series, metric.title, metric.kind, metric.unit, metric.labels, metric.meaning)

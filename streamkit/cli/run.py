@@ -98,7 +98,12 @@ async def _run(plan: Configured, *, supervised: bool) -> None:
         clock=clock,
         chance=chance,
         report=_reporter(plan, clock),
-        options=Options(until_idle=plan.worker.until_idle, grace=plan.worker.grace, health=plan.worker.health),
+        options=Options(
+            until_idle=plan.worker.until_idle,
+            grace=plan.worker.grace,
+            health=plan.worker.health,
+            emit_every=plan.worker.metrics_interval if plan.worker.metrics else None,
+        ),
     )
     _heed_signals(worker)
     if supervised:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ class Options:
     """Stop once every shard is caught up and settled for so long."""
     health: Address | None = None
     """Where to serve health and metrics, if anywhere."""
+    emit_every: timedelta | None = None
+    """How often to write metrics to standard output, for CloudWatch; None is never."""
     grace: timedelta = timedelta(seconds=25)
     """How long attempts may take to end after the worker was asked to stop."""
     on_stuck: Callable[[], None] = field(default=lambda: os._exit(70))
@@ -62,7 +65,8 @@ class Worker:
         self._until_idle = options.until_idle
         self._stop = asyncio.Event()
         self._name = f"{socket.gethostname()}-{os.getpid()}"
-        self._meters = [Meters(consumer.name, report, timed=options.health is not None) for consumer in consumers]
+        timed = options.health is not None or options.emit_every is not None
+        self._meters = [Meters(consumer.name, report, timed=timed) for consumer in consumers]
         budget = Budget(sum(consumer.read_ahead_bytes for consumer in consumers))
 
         def process(meters: Meters) -> Process:
@@ -81,6 +85,7 @@ class Worker:
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]
         self._health = _health(options.health, self._crews, clock) if options.health else None
+        self._emit_every = options.emit_every
 
     @property
     def tally(self) -> Tally:
@@ -95,9 +100,14 @@ class Worker:
 
     async def run(self) -> Tally:
         """Run until drained; return what was done. A consumer that cannot run ends them all, with its error."""
-        if self._health is None:
-            return await self._run()
-        async with self._health.serving(self._report, self._stop):
+        async with AsyncExitStack() as stack:
+            if self._health is not None:
+                await stack.enter_async_context(self._health.serving(self._report, self._stop))
+            if self._emit_every is not None:
+                from streamkit.runtimes.health.emf import emitting
+
+                every = self._emit_every.total_seconds()
+                await stack.enter_async_context(emitting(self._crews, clock=self._clock, every=every, stop=self._stop))
             return await self._run()
 
     async def _run(self) -> Tally:

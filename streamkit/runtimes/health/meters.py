@@ -48,6 +48,10 @@ class Meters:
         self._pass_on = report
         self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
 
+    def time_handlers(self) -> None:
+        """Somebody looks at durations from now on."""
+        self.handler = self.handler or Spread()
+
     def note(self, event: Event) -> None:
         """Count an event, and pass it on."""
         kind = type(event)
