@@ -23,6 +23,7 @@ COMMANDS = {
     "checkpoint": "streamkit.cli.checkpoint:checkpoint",
     "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",
+    "iam": "streamkit.cli.iam:iam",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
     "events": "streamkit.cli.events:events",
