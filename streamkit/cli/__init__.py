@@ -24,6 +24,7 @@ COMMANDS = {
     "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",
     "iam": "streamkit.cli.iam:iam",
+    "template": "streamkit.cli.template:template",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
     "events": "streamkit.cli.events:events",
