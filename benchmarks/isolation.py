@@ -100,10 +100,10 @@ def _powertools(effect: Effect) -> Handler:
     kit: Any = batch  # typed in part only
     processor = kit.BatchProcessor(event_type=kit.EventType.KinesisDataStreams)
 
-    def record_handler(record: Any) -> None:  # noqa: ANN401 - Powertools has its own types
+    def record_handler(record: Any) -> None:
         effect(json.loads(record.kinesis.data_as_text()))
 
-    def handler(event: dict[str, Any], context: Any) -> object:  # noqa: ANN401 - the same
+    def handler(event: dict[str, Any], context: Any) -> object:
         return kit.process_partial_response(
             event=event, record_handler=record_handler, processor=processor, context=context
         )

@@ -26,8 +26,8 @@ from typing import Any, cast
 HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # a script's own folder stands there, where its files would pass for anybody's
 
-from localstack.install import KINESIS_LOCAL, LIBRARIES, LOGS, PYTHON, install  # noqa: E402 - sys.path comes first
-from localstack.processes import (  # noqa: E402 - the same
+from localstack.install import KINESIS_LOCAL, LIBRARIES, LOGS, PYTHON, install
+from localstack.processes import (
     START_SECONDS,
     Exit,
     Server,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
@@ -174,8 +175,8 @@ class Consumer:
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
-        yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency  # noqa: PLR2004
-        yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size  # noqa: PLR2004
+        yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency
+        yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size
         window = self.checkpoint.window
         yield (
             not self.batches or self.batch_size <= window,
@@ -208,7 +209,7 @@ class Consumer:
         yield self.rate is None or 0 < self.rate <= MOST_RATE, "rate: expected more than 0, up to 1e6", self.rate
         factor = self.parallelization_factor
         yield _is_a(self.partial_responses, bool), "partial_responses: expected True or False", self.partial_responses
-        yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor  # noqa: PLR2004
+        yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor
 
     @property
     def table(self) -> str:
@@ -221,11 +222,7 @@ class Consumer:
 
     def using(self, **changes: Any) -> Consumer:  # noqa: ANN401 - any field of this class
         """Return a copy with other settings. Raises `ConfigurationError` for a wrong one, naming it."""
-        known = {each.name for each in fields(self) if each.init}
-        unknown = sorted(changes.keys() - known)
-        if unknown:
-            msg = f"consumer {self.name}: expected settings among {sorted(known)}, got {unknown}"
-            raise ConfigurationError(msg)
+        _expect_known(self.name, changes, {each.name for each in fields(self) if each.init})
         return replace(self, **changes)
 
     def lambda_handler(self, event: object, context: Context) -> Answer:
@@ -306,11 +303,15 @@ consumer = _Decorator()
 
 
 def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> Consumer:  # noqa: ANN401 - see caller
-    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if unknown:
-        msg = f"consumer {name}: expected settings among {sorted(Settings.__annotations__)}, got {unknown}"
-        raise ConfigurationError(msg)
+    _expect_known(name, settings, Settings.__annotations__)
     return Consumer(name=name, handler=handler, **fixed, **settings)
+
+
+def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:
+    for unknown in sorted({*settings} - {*known}):
+        likely = "".join(f" (did you mean {each!r}?)" for each in get_close_matches(unknown, known, n=1))
+        msg = f"consumer {name}: expected settings among {sorted(known)}, got {unknown!r}{likely}"
+        raise ConfigurationError(msg)
 
 
 def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion

@@ -10,10 +10,10 @@ A handler raises *signals* (`streamkit.signals`). Everything here is raised by s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
@@ -92,3 +92,12 @@ class Undelivered(StreamkitError):
     def __init__(self, letters: Sequence[Letter], cause: str) -> None:
         super().__init__(f"{len(letters)} dead letters were not taken by the queue: {cause}")
         self.letters = letters
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give the errors inside of groups within groups; of one that is no group, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(each)
+    else:
+        yield error

@@ -1,16 +1,39 @@
 """What holds in every test run: nobody's AWS account is touched, and a busy machine is not judged."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 from hypothesis import settings
 
 from streamkit.testing.endpoint import endpoint_process
 
+END_TO_END = Path(__file__).parent / "e2e"
+
 settings.register_profile("streamkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("streamkit"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "streamkit"))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one worker more than there are cores: whoever tests real processes mostly waits for them."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with real processes, then with the other files that have slow tests: nobody waits for those at the end.
+
+    Real processes get more time than the rest: a busy machine is not judged.
+    """
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.timeout(300))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (END_TO_END not in item.path.parents, item.path not in slow))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,6 +49,14 @@ def no_account() -> Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_loader() -> Iterator[None]:
+    """Let the SDK read its descriptions of services once, not for every session: half the price of a test's clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(create_loader))
         yield
 
 

@@ -174,6 +174,7 @@ async def _wants_more(record: Record, *, database: object) -> None: ...
         ({"source": "stream"}, "source: expected Kinesis(...) or DynamoDBStream(...)"),
         ({"name": "no spaces please"}, "consumer name: expected"),
         ({"colour": "blue"}, "expected settings among"),
+        ({"retrys": 3}, "got 'retrys' (did you mean 'retry'?)"),
         ({"handler": _batch_and_more}, "expected one positional parameter"),
         ({"handler": _wants_more}, "expected keyword-only parameters among ['state'], got ['database']"),
     ],

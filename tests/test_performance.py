@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from benchmarks.measure import Case, Series
+from benchmarks.scale.fleet import measure
 from benchmarks.suites import Table, run
 from streamkit.testing.endpoint import endpoint_process
+from streamkit.testing.time import run_virtual
 
 BARE, OURS, TRIES = "boto3", "async", 3
 
@@ -52,3 +54,10 @@ def test_a_subject_that_lost_a_record_does_not_count() -> None:
     (series,) = run(table, {}, times=1)
     assert series.void == "handed over 100 of 101 records"
     assert series.cpu == []
+
+
+def test_a_fleet_of_any_size_is_put_on_the_scales() -> None:
+    """The figures of docs/scale.md come from real coordinators: what builds them here must not fall behind."""
+    seen = run_virtual(lambda: measure(6, 3, busy=True))
+    assert seen.load.writes > 0
+    assert seen.started < seen.crash.seconds, "a crash waits for a lease, a start for nobody"

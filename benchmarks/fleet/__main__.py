@@ -62,7 +62,7 @@ def _run(name: str, number: int, *, seed: int, variables: Mapping[str, str]) -> 
 
 
 def _played(name: str, number: int, *, folder: Path, seed: int, variables: Mapping[str, str]) -> Run:
-    scenario, chance = CATALOGUE[name], Random(f"{seed}:{name}:{number}")  # noqa: S311 - seeded, to be drawn again
+    scenario, chance = CATALOGUE[name], Random(f"{seed}:{name}:{number}")
     with Stage(f"{name}-{number}", folder=folder, variables=variables, shards=scenario.shards) as stage:
         outcome = scenario.play(stage, chance)
     return Run(outcome, scenario.broken(outcome))

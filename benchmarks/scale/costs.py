@@ -10,7 +10,7 @@ from streamkit import Checkpoint
 from streamkit.aws.attributes import Item
 from streamkit.aws.rows import WORKER_SPREAD, member_item, shard_item
 from streamkit.core.leasing import Member, Progress, ShardRow
-from streamkit.core.lineage import Shard
+from streamkit.core.lineage import HASH_KEYS, Shard
 from streamkit.core.positions import Position
 from streamkit.runtimes.crew import SHARDS_A_BUCKET
 from streamkit.runtimes.heart import BEATS
@@ -73,10 +73,9 @@ def _size(value: Item) -> int:
     return len(content) // 2 + 2 if kind == "N" else len(content)
 
 
-def shard(number: int) -> Shard:
-    """Return one of 10,000 shards."""
-    width = 2**128 // 10_000
-    return Shard(f"shardId-{number:012d}", (), (number * width, (number + 1) * width - 1))
+def shard(number: int, *, of: int = 10_000) -> Shard:
+    """Return one of so many shards, which share the hash keys: a hole among them would be looked after."""
+    return Shard(f"shardId-{number:012d}", (), (HASH_KEYS * number // of, HASH_KEYS * (number + 1) // of - 1))
 
 
 def shard_bytes() -> int:

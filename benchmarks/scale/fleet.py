@@ -28,7 +28,7 @@ from benchmarks.scale.costs import (
     worker_buckets,
 )
 from streamkit.core.leasing import Member, Progress, ShardRow
-from streamkit.core.lineage import Shard
+from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position
 from streamkit.engine.retry import FullJitter
 from streamkit.runtimes.coordinator import Coordinator
@@ -71,6 +71,7 @@ class BilledTable(MemoryTable):
         return sum(self.requests.values()), writes, self.units["rows"] + self.units["members"]
 
 
+STREAM = Stream("scale", "arn:aws:kinesis:eu-west-1:000000000000:stream/scale", "1", timedelta(days=1))
 EMPTY, FULL = member_bytes(0), member_bytes(1000)
 
 
@@ -135,7 +136,11 @@ class Fleet:
 
     async def listed(self) -> Sequence[Shard]:
         """Return the shards of the stream."""
-        return [shard(number) for number in range(self.shards)]
+        return [shard(number, of=self.shards) for number in range(self.shards)]
+
+    async def identified(self) -> Stream:
+        """Return the stream: never made again here."""
+        return STREAM
 
     def start(self) -> None:
         """Start one more worker."""
@@ -183,10 +188,10 @@ class Fleet:
             return cast("ShardRun", Work(lease, busy=self.busy))
 
         opened = SimpleNamespace(
-            ports=SimpleNamespace(source=SimpleNamespace(shards=self.listed)),
+            ports=SimpleNamespace(source=SimpleNamespace(shards=self.listed, identify=self.identified)),
             rows=SimpleNamespace(leases=table, members=table),
-            registration=SimpleNamespace(start="TRIM_HORIZON", stream=None),
-            consumer=SimpleNamespace(checkpoint=DEFAULTS),
+            registration=SimpleNamespace(start="TRIM_HORIZON", stream=STREAM),
+            consumer=SimpleNamespace(checkpoint=DEFAULTS, table="scale"),
         )
         process = SimpleNamespace(clock=clock, chance=chance, report=_ignore, grace=timedelta(seconds=25))
         coordinator = Coordinator(cast("Any", opened), heart, process=cast("Any", process), open_run=open_run)

@@ -14,7 +14,7 @@ SHARDS, WORKERS, ROUNDS = 10_000, 500, 5
 
 def timings() -> Iterator[str]:
     """Yield lines that tell the milliseconds of a plan: at rest, with all unevenly loaded, with a fifth free."""
-    chance = random.Random(1)  # noqa: S311 - the same fleet each time
+    chance = random.Random(1)
     names = [f"worker-{number:03d}" for number in range(WORKERS)]
     levels = [chance.randint(0, 40) for _ in range(SHARDS)]
     settled = _rows(levels, [names[number % WORKERS] for number in range(SHARDS)], equal=True)

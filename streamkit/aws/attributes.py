@@ -87,7 +87,7 @@ class Attributes:
         key = "/".join(str(next(iter(self._item.get(part, {"S": "?"}).values()))) for part in ("pk", "sk"))
         raise CorruptRow(f"table {self._table}, row {key}, attribute {name}: expected {expected}, got {repr(got)[:80]}")
 
-    def _typed(self, name: str, kind: Kind) -> Any:  # noqa: ANN401 - the type follows from `kind`
+    def _typed(self, name: str, kind: Kind) -> Any:
         """Return the value of an attribute of the given type."""
         attribute = self._item.get(name)
         if attribute is None:

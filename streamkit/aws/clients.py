@@ -151,7 +151,7 @@ def _trust(bundle: str | None, *, verify: bool) -> str | bool:
     return chosen
 
 
-def _config(service: Service, settings: AwsSettings) -> Any:  # noqa: ANN401 - the SDK has no types
+def _config(service: Service, settings: AwsSettings) -> Any:
     """Return the client's settings. Every request is sent once: whoever asks decides about asking again."""
     from aiobotocore.config import AioConfig
 
@@ -171,7 +171,7 @@ async def _assume(role: str, base: Session, *, trust: str | bool) -> Session:
     from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
     from aiobotocore.session import AioSession
 
-    def sts(service: Service, **credentials: str) -> Any:  # noqa: ANN401 - the SDK has no types
+    def sts(service: Service, **credentials: str) -> Any:
         return base.client(service, verify=trust, config=_config(service, AwsSettings()), **credentials)
 
     fetcher = AioAssumeRoleCredentialFetcher(
@@ -183,7 +183,7 @@ async def _assume(role: str, base: Session, *, trust: str | bool) -> Session:
 
         METHOD = CANONICAL_NAME = "streamkit-role"
 
-        async def load(self) -> Any:  # noqa: ANN401 - the SDK has no types
+        async def load(self) -> Any:
             """Return credentials that are fetched when first needed."""
             return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
@@ -195,7 +195,7 @@ async def _assume(role: str, base: Session, *, trust: str | bool) -> Session:
 class _SdkCall:
     """A `Call` that an SDK client carries out."""
 
-    def __init__(self, client: Any, service: Service, *, within_seconds: float) -> None:  # noqa: ANN401 - untyped SDK
+    def __init__(self, client: Any, service: Service, *, within_seconds: float) -> None:
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError

@@ -75,11 +75,11 @@ def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict
     response_dict["body"] = b"{}"
 
 
-def install_changes(client: Any) -> None:  # noqa: ANN401 - the SDK's clients have no type
+def install_changes(client: Any) -> None:
     """Let a client of DynamoDB Streams leave changes undecoded."""
     client.meta.events.register("before-parse.dynamodb-streams.GetRecords", decode_changes)
 
 
-def install(client: Any) -> None:  # noqa: ANN401 - the SDK's clients have no type
+def install(client: Any) -> None:
     """Let a Kinesis client decode records this way."""
     client.meta.events.register("before-parse.kinesis.GetRecords", decode_records)

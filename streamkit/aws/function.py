@@ -109,7 +109,7 @@ class _Sdk:
 class _ThreadedCall:
     """A `Call` that an SDK client carries out in a thread."""
 
-    def __init__(self, client: Any, service: Service, threads: ThreadPoolExecutor) -> None:  # noqa: ANN401 - untyped SDK
+    def __init__(self, client: Any, service: Service, threads: ThreadPoolExecutor) -> None:
         from botocore import xform_name
 
         self._client = client

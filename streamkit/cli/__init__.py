@@ -69,7 +69,7 @@ def commands(*, debug: bool) -> None:
     \b
     streamkit init consumers.flights:flights      make the checkpoint table
     streamkit run consumers.flights:flights       consume until told to stop
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     del debug
 
 

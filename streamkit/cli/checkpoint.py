@@ -56,7 +56,7 @@ def checkpoint() -> None:
 
     Nothing is changed under a worker's hands: a shard that one owns is refused. With --wait its owner is asked to
     let go, and workers take the shard up again after the change.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
 
 
 @checkpoint.command()
@@ -70,7 +70,7 @@ def show(path: str, config: Path | None, *, as_json: bool) -> None:
 
     \b
     streamkit checkpoint show consumers.flights:flights --json | jq '.[].frontier'
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     rows = asyncio.run(_rows(the_consumer(path, config)))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_entry(row) for row in rows])))
@@ -96,7 +96,7 @@ def set_position(path: str, config: Path | None, shard: str, sequence: str, time
 
     \b
     streamkit checkpoint set consumers.flights:flights --shard 3 --sequence 4959033827149...
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     from streamkit.runtimes import places
 
     consumer = the_consumer(path, config)
@@ -129,7 +129,7 @@ def reset(path: str, config: Path | None, shard: str | None, place: str, timeout
 
     Records are handled again, in order, as if they were new; dedupe by business keys still holds. Shards that have
     ended are read again, too, where the stream still has them.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     consumer = the_consumer(path, config)
     for line in asyncio.run(_reset(consumer, shard, _start(place), wait=wait, within=timeout)):
         click.echo(line)
@@ -150,7 +150,7 @@ def skip(path: str, config: Path | None, shard: str, sequence: str, timeout: flo
 
     \b
     streamkit checkpoint skip consumers.flights:flights --shard 3 --sequence 4959033827149... --wait
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     consumer = the_consumer(path, config)
     row, number = asyncio.run(_skip(consumer, shard, sequence, wait=wait, within=timeout))
     click.echo(f"shard {row.id}: {number} records of number {sequence} are in the dead-letter queue")

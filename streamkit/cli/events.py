@@ -53,7 +53,7 @@ def events(*, form: str | None) -> None:
     \b
     streamkit events
     streamkit events --json | jq '.[] | select(.level == "error").event'
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(entries())))
     elif form == "markdown":

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import click
 
-from streamkit.errors import ConfigurationError, StreamkitError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from streamkit.errors import ConfigurationError, StreamkitError, leaves
 
 FAULT = 1
 WRONG_USE = 2
@@ -23,12 +19,12 @@ def failed(error: BaseException, *, debug: bool = False) -> int:
     An error that is not streamkit's own is named by its class and place: its message may hold data (rule 31).
     With `debug`, its traceback comes before.
     """
-    wrong = next((each for each in _leaves(error) if isinstance(each, ConfigurationError)), None)
+    wrong = next((each for each in leaves(error) if isinstance(each, ConfigurationError)), None)
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if wrong is not None:
         return complain(str(wrong), WRONG_USE)
-    first = next(_leaves(error))
+    first = next(leaves(error))
     if isinstance(first, StreamkitError):
         return complain(str(first), FAULT)
     hint = "" if debug else "; `streamkit --debug ...` shows how it came about"
@@ -39,15 +35,6 @@ def complain(text: str, status: int) -> int:
     """Write one line to standard error and return the status."""
     click.echo(f"streamkit: error: {' '.join(text.split())}", err=True)
     return status
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Give the errors inside of groups within groups."""
-    if isinstance(error, BaseExceptionGroup):
-        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
 
 
 def _place(error: BaseException) -> str:

@@ -34,8 +34,8 @@ def span(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     whole = round(seconds)
-    if seconds < 10:  # noqa: PLR2004 - below ten, a tenth can be read
-        return f"{seconds:.1f}s" if seconds >= 0.05 else "0s"  # noqa: PLR2004
+    if seconds < 10:  # so far, a tenth can be read
+        return f"{seconds:.1f}s" if seconds >= 0.05 else "0s"
     if whole < MINUTE:
         return f"{whole}s"
     if whole < HOUR:
@@ -50,9 +50,9 @@ def count(number: float | None) -> str:
     if number is None:
         return UNKNOWN
     for size, letter in _THOUSANDS:
-        if number >= size * 10 or (number >= size > 1e3):  # noqa: PLR2004 - up to 9,999 all digits fit
+        if number >= size * 10 or (number >= size > 1e3):  # up to 9,999 all digits fit
             return f"{number / size:.1f}{letter}"
-    return f"{number:.0f}" if number == round(number) or number >= 100 else f"{number:.1f}"  # noqa: PLR2004
+    return f"{number:.0f}" if number == round(number) or number >= 100 else f"{number:.1f}"
 
 
 def short(shard: str) -> str:

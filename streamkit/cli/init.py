@@ -35,7 +35,7 @@ def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
     Say it as often as you like: what is there stays as it is. The table bills on demand, forgets ledger rows by
     itself, keeps 35 days of history, and is protected against deletion. A worker may not make it: its credentials
     need no right to make anything.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     for consumer in configured(paths, config=config).consumers:
         asyncio.run(_prepare(consumer, make_queue=queue))
 

@@ -31,7 +31,7 @@ def pause(paths: tuple[str, ...], shard: str | None, timeout: float, config: Pat
     \b
     streamkit pause consumers.flights:flights
     streamkit pause consumers.flights:flights --shard 3
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     for consumer in configured(paths, config=config).consumers:
         asyncio.run(_pause(consumer, shard, timeout))
 

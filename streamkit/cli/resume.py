@@ -38,7 +38,7 @@ def resume(paths: tuple[str, ...], shard: str | None, config: Path | None) -> No
 
     A shard halts for on_dead_letter="halt", for on_gap="halt", and for `streamkit pause`. Exit status 2 if none is
     halted.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     for consumer in configured(paths, config=config).consumers:
         asyncio.run(_resume(consumer, shard))
 

@@ -54,7 +54,7 @@ def run(
 
     Exit status: 0 after an orderly stop, 2 for something you have to correct, 70 for a handler that could not be
     stopped, 130 at the second interrupt, 1 for anything else.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     plan = configured(paths, config=config, options=options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         if processes > 1:

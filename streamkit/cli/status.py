@@ -71,7 +71,7 @@ def status(  # noqa: PLR0913 - click's options
     checkpoint.
 
     Exit status: 0 all is well, 1 something needs a look (named at the end), 2 for something you have to correct.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     subjects = watched(paths, tables, config)
     reports = asyncio.run(_reports(subjects, patience, report=hear))
     reports = [msgspec.structs.replace(each, overview=_with_limit(each.overview, max_lag)) for each in reports]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from streamkit.core.leasing import ShardRow
     from streamkit.events import Event
 
+_LISTED = 8
+"""Shards named to who named none of them."""
+
 optional_consumers = click.argument("paths", nargs=-1, metavar="[MODULE:CONSUMER...]")
 table_option = click.option(
     "--table", "tables", multiple=True, metavar="NAME", help="A checkpoint table, where the code is not at hand."
@@ -64,5 +67,5 @@ def the_shard(rows: Iterable[ShardRow], named: str) -> ShardRow:
     found = [row for row in known if named in {row.id, short(row.id)}]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(row.id for row in known[:8]) + (", ..." if len(known) > 8 else "")  # noqa: PLR2004
+    listed = ", ".join(row.id for row in known[:_LISTED]) + (", ..." if len(known) > _LISTED else "")
     raise ConfigurationError(f"--shard: expected one of {listed or 'none: no worker has started yet'}, got {named!r}")

@@ -52,7 +52,7 @@ class Outage:
     limit: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _expect(self.records >= 2, "outage.records: expected at least 2", self.records)  # noqa: PLR2004 - "several"
+        _expect(self.records >= 2, "outage.records: expected at least 2", self.records)
         _expect(timedelta() < self.pause <= self.maximum, "outage.pause: expected 0 to outage.maximum", self.pause)
         _expect(self.limit is None or self.limit > timedelta(), "outage.limit: expected more than 0", self.limit)
 
@@ -85,7 +85,7 @@ class Checkpoint:
         _expect(self.records >= 1, "checkpoint.records: expected at least 1", self.records)
         _expect(self.lease >= SECOND, "checkpoint.lease: expected at least 1 second", self.lease)
         _expect(self.memory >= timedelta(hours=1), "checkpoint.memory: expected at least 1 hour", self.memory)
-        _expect(1 <= self.window <= 20_000, "checkpoint.window: expected 1 to 20000", self.window)  # noqa: PLR2004
+        _expect(1 <= self.window <= 20_000, "checkpoint.window: expected 1 to 20000", self.window)
 
 
 def _expect(holds: bool, expectation: str, got: object) -> None:  # noqa: FBT001 - reads like an assertion

@@ -62,7 +62,7 @@ class Signature:
         call = handler
         while isinstance(call, functools.partial):
             call = call.func
-        call = call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004
+        call = call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004 - which function it is, not whether there is one
         return cls(
             is_async=inspect.iscoroutinefunction(call),
             extras=frozenset(p.name for p in extras) & EXTRAS,

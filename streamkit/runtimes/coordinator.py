@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Move, Plan, ShardRow, plan
 from streamkit.core.schedule import FOREVER
-from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError
+from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError, leaves
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.runtimes.audit import Audit
 from streamkit.runtimes.identity import Identity
@@ -24,7 +24,7 @@ from streamkit.runtimes.lookout import Lookout
 from streamkit.runtimes.shard import ShardRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from streamkit.core.lineage import Shard
     from streamkit.runtimes.heart import Heart
@@ -293,17 +293,9 @@ class Coordinator:
 
 
 def _named(failures: BaseExceptionGroup[Exception]) -> str:
-    return ", ".join(sorted({type(error).__name__ for error in _leaves(failures)}))
+    return ", ".join(sorted({type(error).__name__ for error in leaves(failures)}))
 
 
 def _place(failures: BaseExceptionGroup[Exception]) -> str:
-    frames = traceback.extract_tb(next(_leaves(failures)).__traceback__)
+    frames = traceback.extract_tb(next(leaves(failures)).__traceback__)
     return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
-
-
-def _leaves(failures: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in failures.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

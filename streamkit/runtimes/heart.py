@@ -72,8 +72,12 @@ class Heart:
     async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
         """Rest for so long, but not when there is something to tell."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds) as self._resting:
-                await stop.wait()
+            async with asyncio.timeout(seconds) as resting:
+                self._resting = resting
+                try:
+                    await stop.wait()
+                finally:
+                    self._resting = None
 
     async def beat(self, members: Members, stop: asyncio.Event) -> None:
         """Beat until `stop` is set. A beat that is not confirmed is simply followed by the next one, sooner.

@@ -126,7 +126,6 @@ class Incarnation:
                     run.drain(grace=grace)
                 late = asyncio.get_running_loop().call_later(grace + _RELEASE_SECONDS, _give_up, coordinator.runs)
         except* _Fenced:
-            self._process.report(WorkerFenced(worker=self._heart.member.worker))
             if isinstance(self._heart.failure, ConfigurationError):
                 raise self._heart.failure from None
         else:
@@ -134,6 +133,7 @@ class Incarnation:
 
     def _look_at_fence(self) -> None:
         if not self._fence.holds():
+            self._process.report(WorkerFenced(worker=self._heart.member.worker))
             raise _Fenced
 
     async def _leave(self) -> None:

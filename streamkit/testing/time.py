@@ -130,7 +130,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             msg = "the virtual loop is closed"
             raise RuntimeError(msg)
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - as asyncio has it
         """Let the waiting thread jobs fail, then for all to end. asyncio's `timeout` is real time."""
         self._jobs.close()
 

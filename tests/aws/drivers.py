@@ -1,7 +1,5 @@
 """The other side of a stream and of a queue, through the API of whatever serves it."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 import asyncio
 from collections.abc import Sequence
 from typing import Any

@@ -33,7 +33,7 @@ class TroubledService:
         self.asked: Counter[str] = Counter()
         self.times: list[tuple[str, float]] = []
 
-    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - a request
+    async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:
         """Carry out, or fail."""
         self.asked[operation] += 1
         self.times.append((operation, asyncio.get_running_loop().time()))

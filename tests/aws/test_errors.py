@@ -1,7 +1,5 @@
 """What the SDK's exceptions mean: whether it may have happened, and what to do."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 import re
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """The reader of one shard: nothing skipped, nothing repeated, the quotas kept, whatever the service does."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """What is laid out in the checkpoint table reads back as it was; anything else is refused by name."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 import re
 import zlib
 from datetime import timedelta

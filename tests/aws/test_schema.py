@@ -1,7 +1,5 @@
 """Making and checking the checkpoint table."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Dead letters on SQS: what the queue takes in part, late, or not at all."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fences, costs and cancellations of the checkpoint table, beyond what the contract says."""
 
-# ruff: noqa: ANN401 - a fake takes whatever a request carries
-
 from typing import Any
 
 import pytest

@@ -120,11 +120,26 @@ def run(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., Outcome]
 
 
 @pytest.fixture
+def operate(
+    call: Callable[..., Outcome], world: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Call what an operator uses, in this process and in the embedded world: a tenth of the price of a program."""
+
+    def streamkit(*arguments: str, **variables: str) -> Outcome:
+        with monkeypatch.context() as patch:
+            for name, value in {**world, **variables}.items():
+                patch.setenv(name, value)
+            return call(*arguments)
+
+    return streamkit
+
+
+@pytest.fixture
 def client(world: Mapping[str, str]) -> Iterator[Callable[[str], Any]]:
     """Make boto3 clients of the embedded world."""
     made: list[Any] = []
 
-    def make(service: str) -> Any:  # noqa: ANN401 - the SDK has no types
+    def make(service: str) -> Any:
         made.append(boto3.client(service, endpoint_url=world["AWS_ENDPOINT_URL"], region_name="us-east-1"))
         return made[-1]
 

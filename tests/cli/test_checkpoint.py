@@ -23,11 +23,11 @@ def read(worker: subprocess.Popen[str], lines: int) -> list[str]:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_running_consumer_is_paused_resumed_moved_and_rid_of_a_record(
-    run: Run, program: Program, stage: Callable[..., str], client: Callable[[str], Any]
+    operate: Run, program: Program, stage: Callable[..., str], client: Callable[[str], Any]
 ) -> None:
     """The worker is never stopped: it lets go of the shard when asked, and takes it up again."""
     path = stage("steered", settings="concurrency=1")
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
 
     def put(*payloads: str) -> list[str]:
         answers = [
@@ -39,30 +39,30 @@ def test_a_running_consumer_is_paused_resumed_moved_and_rid_of_a_record(
     with program("run", path, **FAST) as worker:
         put("0", "1", "2")
         assert read(worker, 3) == ["0", "1", "2"]
-        refused = run("checkpoint", "reset", path, "--to", "oldest", **FAST)
+        refused = operate("checkpoint", "reset", path, "--to", "oldest", **FAST)
         assert refused.status == 2
         assert "expected no worker on it" in refused.err
 
-        assert run("pause", path, "--shard", "0", **FAST).out.endswith("paused by an operator\n")
+        assert operate("pause", path, "--shard", "0", **FAST).out.endswith("paused by an operator\n")
         numbers = put("3", "4")
-        [shown] = json.loads(run("checkpoint", "show", path, "--json").out)
+        [shown] = json.loads(operate("checkpoint", "show", path, "--json").out)
         assert (shown["state"], shown["why"], shown["owner"]) == ("halted", "paused by an operator", None)
-        skipped = run("checkpoint", "skip", path, "--shard", "0", "--sequence", numbers[0], **FAST)
+        skipped = operate("checkpoint", "skip", path, "--shard", "0", "--sequence", numbers[0], **FAST)
         assert skipped.out.startswith("shard shardId-000000000000: 1 records of number"), skipped.err
-        assert run("resume", path).status == 0
+        assert operate("resume", path).status == 0
         assert read(worker, 1) == ["4"]
-        listed = json.loads(run("dlq", "list", path, "--json").out)
+        listed = json.loads(operate("dlq", "list", path, "--json").out)
         assert [each["condition"] for each in listed["letters"]] == ["Skipped"]
 
-        reset = run("checkpoint", "reset", path, "--to", "oldest", "--wait", **FAST)
+        reset = operate("checkpoint", "reset", path, "--to", "oldest", "--wait", **FAST)
         assert "reads again from the oldest record, generation 1" in reset.out, reset.err
         assert read(worker, 5) == ["0", "1", "2", "3", "4"]
-        again = run("checkpoint", "set", path, "--shard", "0", "--sequence", numbers[0], "--wait", **FAST)
+        again = operate("checkpoint", "set", path, "--shard", "0", "--sequence", numbers[0], "--wait", **FAST)
         assert again.status == 0, again.err
         assert read(worker, 1) == ["4"]
         worker.terminate()
         worker.communicate()
-    page = run("checkpoint", "show", path).out.splitlines()
+    page = operate("checkpoint", "show", path).out.splitlines()
     assert page[0].split()[:4] == ["SHARD", "STATE", "EPOCH", "GEN"]
     assert page[1].split()[3] == "2"
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.waiting import eventually
+
 Run = Callable[..., Any]
 Program = Callable[..., subprocess.Popen[str]]
 Stage = Callable[..., str]
@@ -22,17 +24,17 @@ HANDLER = """if os.environ.get("BAD"): raise Poison("no price")
     print(record.text(), record.redriven, flush=True)"""
 
 
-def letters_of(run: Run, *options: str) -> Any:  # noqa: ANN401 - JSON
+def letters_of(operate: Run, *options: str) -> Any:
     """Return what `dlq list --json` says."""
-    listed = run("dlq", "list", *options, "--json")
+    listed = operate("dlq", "list", *options, "--json")
     assert listed.status == 0, listed.err
     return json.loads(listed.out)
 
 
-def filled(run: Run, stage: Stage, client: Client, word: str) -> str:
+def filled(run: Run, operate: Run, stage: Stage, client: Client, word: str) -> str:
     """Return the path of a consumer with six letters in its queue: keys a and b, payloads 0 to 5."""
     path = stage(word, handler=HANDLER, settings="concurrency=1")
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     for n in range(6):
         client("kinesis").put_record(StreamName=word, Data=str(n).encode(), PartitionKey="ab"[n % 2])
     assert run("run", path, "--until-idle", "0.5", BAD="yes").status == 0
@@ -42,23 +44,25 @@ def filled(run: Run, stage: Stage, client: Client, word: str) -> str:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_letters_are_listed_shown_and_redriven_and_an_interrupted_redrive_goes_on(
-    run: Run, program: Program, stage: Stage, client: Client, project: Path
+    run: Run, operate: Run, program: Program, stage: Stage, client: Client, project: Path
 ) -> None:
     """Keys and payloads are shown by `show` only; terminated half-way, each is done once."""
-    path = filled(run, stage, client, "letters")
-    listed = run("dlq", "list", path).out
+    path = filled(run, operate, stage, client, "letters")
+    listed = operate("dlq", "list", path).out
     assert "Poison     no price" in listed
     assert max(map(len, listed.splitlines())) <= 80
-    found = letters_of(run, path)
+    found = letters_of(operate, path)
     assert (found["about"], found["complete"], [each["letters"] for each in found["keys"]]) == (6, True, [3, 3])
     assert not {"key", "payload"} & found["letters"][0].keys()
     third = found["letters"][2]
-    shown = run("dlq", "show", path, third["letter"][:8]).out
+    shown = operate("dlq", "show", path, third["letter"][:8]).out
     assert "key        a  (digest " in shown
     assert "payload, 1 bytes, JSON:\n2" in shown
     assert "Poison: no price" in shown
-    assert run("dlq", "show", path, third["letter"], "--raw").out == "2"
-    assert run("dlq", "redrive", path, "--dry-run").out.startswith("queue letters-dlq: 6 letters would run, of 2 keys")
+    assert operate("dlq", "show", path, third["letter"], "--raw").out == "2"
+    assert operate("dlq", "redrive", path, "--dry-run").out.startswith(
+        "queue letters-dlq: 6 letters would run, of 2 keys"
+    )
 
     (project / "slow").touch()
     with program("dlq", "redrive", path) as half:
@@ -68,46 +72,46 @@ def test_letters_are_listed_shown_and_redriven_and_an_interrupted_redrive_goes_o
         rest, _ = half.communicate()
         assert (half.returncode, "stopped: interrupted" in rest) == (1, True)
     (project / "slow").unlink()
-    again = run("dlq", "redrive", path)
+    again = operate("dlq", "redrive", path)
     assert again.status == 0
     effects = [line.split() for line in [*first, *rest.splitlines(), *again.out.splitlines()] if "True" in line]
     assert sorted(payload for payload, _ in effects) == list("012345")
-    assert letters_of(run, path)["about"] == 0
-    assert "nothing to redrive" in run("dlq", "redrive", path).out
+    assert letters_of(operate, path)["about"] == 0
+    assert "nothing to redrive" in operate("dlq", "redrive", path).out
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_letters_that_fail_again_stay_and_others_may_be_purged(
-    run: Run, stage: Stage, client: Client, project: Path
+    run: Run, operate: Run, stage: Stage, client: Client, project: Path
 ) -> None:
     """Status 1 says that some stayed; a purge deletes what its filter means, having kept a copy."""
-    path = filled(run, stage, client, "purged")
-    stayed = run("dlq", "redrive", path, BAD="yes")
+    path = filled(run, operate, stage, client, "purged")
+    stayed = operate("dlq", "redrive", path, BAD="yes")
     assert (stayed.status, "6  stayed: no price" in stayed.out) == (1, True)
-    found = letters_of(run, path, "--payload")
+    found = letters_of(operate, path, "--payload")
     assert [base64.b64decode(each["payload"]) for each in found["letters"]] == [b"0", b"1", b"2", b"3", b"4", b"5"]
-    assert run("dlq", "purge", path, "--key", "a", "--dry-run").out.endswith("0 letters deleted\n")
-    purged = run("dlq", "purge", path, "--key", "a", "--keep", "kept.ndjson", "--yes")
+    assert operate("dlq", "purge", path, "--key", "a", "--dry-run").out.endswith("0 letters deleted\n")
+    purged = operate("dlq", "purge", path, "--key", "a", "--keep", "kept.ndjson", "--yes")
     assert (purged.status, purged.out.splitlines()[-1]) == (0, "queue purged-dlq: 3 letters deleted")
     assert len((project / "kept.ndjson").read_text().splitlines()) == 3
-    assert letters_of(run, "--queue", "purged-dlq")["about"] == 3
+    assert letters_of(operate, "--queue", "purged-dlq")["about"] == 3
 
 
-def test_wrong_use_gets_an_answer_that_helps(call: Run, run: Run, world: Mapping[str, str]) -> None:
+def test_wrong_use_gets_an_answer_that_helps(call: Run, operate: Run, world: Mapping[str, str]) -> None:
     """What was expected, and what came."""
     del world
     assert call("dlq", "purge", "shop:orders").complaint.startswith("Say which letters, by a filter such as --reason")
     assert "expected an age such as 90m" in call("dlq", "list", "shop:orders", "--since", "yesterday").complaint
     assert call("dlq", "list").complaint.startswith("Name a consumer (MODULE:CONSUMER), or a queue")
-    missing = run("dlq", "list", "--queue", "nowhere")
+    missing = operate("dlq", "list", "--queue", "nowhere")
     assert (missing.status, "nowhere" in missing.err) == (2, True)
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
-    run: Run, program: Program, stage: Stage, client: Client, project: Path
+    operate: Run, program: Program, stage: Stage, client: Client, project: Path
 ) -> None:
     """Its letters first, in order; then the worker handles the key's next record itself."""
     path = stage(
@@ -116,7 +120,7 @@ def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
     with open("effects", "a") as file: print(record.text(), record.redriven, file=file)""",
         settings="on_dead_letter='park'",
     )
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     (project / "bad").touch()
     fast = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
 
@@ -126,19 +130,14 @@ def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
 
     with program("run", path, **fast) as worker:
         put("0", "1", "2")
-        for _ in range(60):
-            if letters_of(run, path)["about"] == 3:
-                break
+        eventually(lambda: letters_of(operate, path)["about"] == 3, "the key's records are in the queue")
         (project / "bad").unlink()
-        redriven = run("dlq", "redrive", path, **fast)
+        redriven = operate("dlq", "redrive", path, **fast)
         assert redriven.status == 0, redriven.err
         assert "1 keys are parked no more" in redriven.out
         put("3")
         effects = project / "effects"
-        for _ in range(60):
-            if "3 False" in effects.read_text():
-                break
-            run("checkpoint", "show", path)
+        eventually(lambda: "3 False" in effects.read_text(), "the worker handles the key's next record")
         worker.terminate()
         worker.communicate()
     assert effects.read_text().split("\n") == ["0 True", "1 True", "2 True", "3 False", ""]

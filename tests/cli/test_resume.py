@@ -32,20 +32,20 @@ HANDLER = "print(record.text(), flush=True)\n    if record.text() == os.environ[
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_a_halted_shard_goes_on_where_it_stopped(run: Run, stage: Stage, client: Client) -> None:
+def test_a_halted_shard_goes_on_where_it_stopped(run: Run, operate: Run, stage: Stage, client: Client) -> None:
     """End to end: halted by a bad record, resumed by hand, and the records behind it are handled."""
     path = stage("halting", handler=HANDLER, settings="on_dead_letter='halt'")
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     for payload in ("1", "2", "3"):
         client("kinesis").put_record(StreamName="halting", Data=payload.encode(), PartitionKey="same")
-    assert run("resume", path).complaint.startswith("expected a registration in table streamkit-halting, got none")
+    assert operate("resume", path).complaint.startswith("expected a registration in table streamkit-halting, got none")
     first = run("run", path, "--until-idle", "0.5", BAD="2")
     assert (first.status, first.out.split()) == (0, ["1", "2"])
-    assert run("resume", path, "--shard", "nowhere").complaint.startswith("--shard: expected one of shardId-0")
-    resumed = run("resume", path)
+    assert operate("resume", path, "--shard", "nowhere").complaint.startswith("--shard: expected one of shardId-0")
+    resumed = operate("resume", path)
     assert resumed.status == 0
     assert "consumer halting: shard shardId-000000000000 goes on; it was halted: " in resumed.out
-    again = run("resume", path)
+    again = operate("resume", path)
     assert again.status == 2
     assert "nothing was changed" in again.complaint
     second = run("run", path, "--until-idle", "0.5", BAD="none")
@@ -55,17 +55,17 @@ def test_a_halted_shard_goes_on_where_it_stopped(run: Run, stage: Stage, client:
 
 @pytest.mark.e2e
 def test_a_worker_that_runs_takes_a_resumed_shard_again(
-    run: Run, program: Callable[..., subprocess.Popen[str]], stage: Stage, client: Client
+    operate: Run, program: Callable[..., subprocess.Popen[str]], stage: Stage, client: Client
 ) -> None:
     """Nobody has to start anything anew."""
     path = stage("standing", handler=HANDLER, settings="on_dead_letter='halt'")
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     for payload in ("1", "2"):
         client("kinesis").put_record(StreamName="standing", Data=payload.encode(), PartitionKey="same")
     with program("run", path, BAD="1") as worker:
         assert worker.stderr is not None
         assert any('"shard.released"' in line for line in worker.stderr)
-        assert run("resume", path).status == 0
+        assert operate("resume", path).status == 0
         assert worker.stdout is not None
         assert [worker.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
         worker.terminate()

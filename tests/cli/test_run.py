@@ -25,12 +25,12 @@ FOREVER = "print('begun', flush=True); await asyncio.sleep(3600)"
 
 
 @pytest.fixture
-def ready(run: Run, stage: Stage, client: Client) -> Callable[..., str]:
+def ready(operate: Run, stage: Stage, client: Client) -> Callable[..., str]:
     """Make stream, queue, table and records; return the path of the consumer."""
 
     def make(word: str, *payloads: str, **about: str) -> str:
         path = stage(word, **about)
-        made = run("init", path, "--queue")
+        made = operate("init", path, "--queue")
         assert made.status == 0, made.err
         for payload in payloads:
             client("kinesis").put_record(StreamName=word, Data=payload.encode(), PartitionKey=payload)
@@ -119,11 +119,13 @@ def test_a_handler_that_outlives_the_grace_period_is_left_for_the_next_worker(pr
 
 
 @pytest.mark.parametrize("missing", ["stream", "queue", "table"])
-def test_a_missing_resource_is_one_line_and_status_2(run: Run, stage: Stage, client: Client, missing: str) -> None:
+def test_a_missing_resource_is_one_line_and_status_2(
+    run: Run, operate: Run, stage: Stage, client: Client, missing: str
+) -> None:
     """It names the resource, and what makes it."""
     word = f"without{missing}"
     path = stage(word)
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     if missing == "stream":
         client("kinesis").delete_stream(StreamName=word)
     elif missing == "queue":

@@ -28,18 +28,18 @@ def awaited(worker: subprocess.Popen[str], event: str) -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_an_outage_and_a_killed_worker_are_seen_from_outside(
-    run: Run, program: Program, stage: Callable[..., str], client: Callable[[str], Any], project: Path
+    operate: Run, program: Program, stage: Callable[..., str], client: Callable[[str], Any], project: Path
 ) -> None:
     """Status 1 and the reason in a line; 0 once all is well. By the code and by the table's name alike."""
     path = stage("watched", handler=HANDLER)
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     with program("run", path, **FAST) as worker:
         awaited(worker, "shard.taken")
         for n in range(8):
             client("kinesis").put_record(StreamName="watched", Data=str(n).encode(), PartitionKey=str(n))
         assert worker.stdout is not None
         assert {int(worker.stdout.readline()) for _ in range(8)} == set(range(8))
-        well = run("status", path, **FAST)
+        well = operate("status", path, **FAST)
         assert (well.status, "needs" in well.out) == (0, False), well.out
         assert max(map(len, well.out.splitlines())) <= 80
         (project / "down").touch()
@@ -47,20 +47,20 @@ def test_an_outage_and_a_killed_worker_are_seen_from_outside(
             client("kinesis").put_record(StreamName="watched", Data=str(n).encode(), PartitionKey=str(n))
         awaited(worker, "shard.paused")
         awaited(worker, "shard.paused")
-        [paused] = json.loads(run("status", "--table", "streamkit-watched", "--json").out)
+        [paused] = json.loads(operate("status", "--table", "streamkit-watched", "--json").out)
         assert [each["state"] for each in paused["overview"]["shards"]] == ["paused"]
         assert "everything fails: OSError at of_watched.py:" in paused["overview"]["attention"][0]
         worker.kill()
         worker.communicate()
-    dead = run("status", path, **FAST)
+    dead = operate("status", path, **FAST)
     assert dead.status == 1
     assert "! shardId-000000000000 is owned by a silent worker: no heartbeat of" in " ".join(dead.out.split())
 
 
-def test_naming_nothing_or_a_table_that_is_not_there_gets_an_answer_that_helps(call: Run, run: Run) -> None:
+def test_naming_nothing_or_a_table_that_is_not_there_gets_an_answer_that_helps(call: Run, operate: Run) -> None:
     """What is missing, and what makes it."""
     assert call("status").complaint.startswith("Name a consumer (MODULE:CONSUMER) or a table (--table NAME).")
-    missing = run("status", "--table", "nowhere")
+    missing = operate("status", "--table", "nowhere")
     assert missing.status == 2
     assert "run `streamkit init MODULE:CONSUMER`" in missing.err
 

@@ -137,11 +137,15 @@ def test_without_a_terminal_it_says_what_to_use_instead(call: Callable[..., Any]
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_on_a_terminal_it_shows_the_shards_until_q(
-    run: Callable[..., Any], stage: Callable[..., str], project: Path, world: Mapping[str, str]
+    run: Callable[..., Any],
+    operate: Callable[..., Any],
+    stage: Callable[..., str],
+    project: Path,
+    world: Mapping[str, str],
 ) -> None:
     """And leaves the terminal as it was."""
     path = stage("topped")
-    assert run("init", path, "--queue").status == 0
+    assert operate("init", path, "--queue").status == 0
     assert run("run", path, "--until-idle", "0.5").status == 0
     ours, theirs = pty.openpty()
     variables = {**os.environ, **world, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}

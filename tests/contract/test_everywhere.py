@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,10 @@ def test_every_contract_runs_in_every_world(suite: type, world: str) -> None:
     assert runs
     promises = {name for name in vars(suite) if name.startswith("test_")}
     assert not [each for each in runs if promises & vars(each).keys()]
+
+
+@pytest.mark.parametrize("suite", CONTRACTS, ids=lambda suite: suite.__name__)
+def test_the_page_names_every_contract(suite: type) -> None:
+    """And says where each is held, and what that cannot show."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+    assert f"`{suite.__name__}`" in page.read_text(encoding="utf-8")

@@ -231,3 +231,12 @@ def test_a_level_is_kept_until_the_rate_has_clearly_left_it(rate: float, was: in
     assert level in (was, level_of(rate))
     assert 2 ** ((level - STICKY) / 4) - 1 <= rate + 1e-6 or level == 0
     assert rate <= 2 ** ((level + STICKY) / 4) - 1 + 1e-6 * rate or level == 100
+
+
+def test_a_rate_that_swings_around_a_border_keeps_its_level() -> None:
+    """3 % to either side of it: nobody is told anything, so nobody moves a shard for it."""
+    border = 2 ** (20.5 / 4) - 1
+    level = 20
+    for swing in (1.03, 0.97) * 5:
+        level = level_of(border * swing, was=level)
+        assert level == 20

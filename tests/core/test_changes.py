@@ -18,7 +18,7 @@ TABLE = Origin("flights", "shardId-00000001414576573621-f55eea83")
 EVENT_ID = "c4ca4238a0b923820dcc509a6f75849b"
 
 
-def entry(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def entry(**changes: Any) -> dict[str, Any]:
     """Return a change as GetRecords answers and Lambda events have it."""
     body = {
         "ApproximateCreationDateTime": 1_356_998_400.0,
@@ -40,7 +40,7 @@ def entry(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     }
 
 
-def of(**changes: Any) -> Change:  # noqa: ANN401 - JSON
+def of(**changes: Any) -> Change:
     """Return the change that a reader makes of an entry."""
     made = change(json.dumps(entry(**changes)).encode(), TABLE)
     assert isinstance(made, Change)

@@ -36,7 +36,7 @@ def seen(*rows: ShardRow, members: tuple[Member, ...] = (ALIVE,), beats: bool = 
     return observer.overview(second, patience=3.0)
 
 
-def vitals(**changes: Any) -> ShardRow:  # noqa: ANN401 - fields of many types
+def vitals(**changes: Any) -> ShardRow:
     """Return the row with other vital signs."""
     assert ROW.vitals is not None
     return replace(ROW, vitals=replace(ROW.vitals, **changes))

@@ -50,6 +50,13 @@ def settle(kinesis: Kinesis, stream: str) -> None:
     raise TimeoutError(stream)
 
 
+def next_moment() -> None:
+    """Wait until the clock shows another millisecond: a shard is younger than its parent."""
+    began = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == began:
+        time.sleep(0.001)
+
+
 def listed(kinesis: Kinesis, stream: str, **wanted: object) -> list[Json]:
     """Return the shards of a stream."""
     shards: list[Json] = kinesis.list_shards(StreamName=stream, **wanted)["Shards"]
@@ -240,7 +247,7 @@ def test_the_filters_list_the_same(ours: Kinesis, theirs: Kinesis, kind: str) ->
         kinesis.create_stream(StreamName=stream, ShardCount=1)
         settle(kinesis, stream)
         for index, at in ((0, 1 << 127), (1, 1 << 126)):
-            time.sleep(0.02)
+            next_moment()
             shard = f"shardId-{index:012d}"
             kinesis.split_shard(StreamName=stream, ShardToSplit=shard, NewStartingHashKey=str(at))
             settle(kinesis, stream)
@@ -293,11 +300,11 @@ def test_the_known_differences_are_still_there(ours: Kinesis, theirs: Kinesis) -
     def shows(kinesis: Kinesis) -> list[object]:
         kinesis.create_stream(StreamName="differing", ShardCount=1)
         settle(kinesis, "differing")
-        time.sleep(0.02)
+        next_moment()
         split_at_the_edge = {"StreamName": "differing", "ShardToSplit": SHARD, "NewStartingHashKey": "0"}
         kinesis.create_stream(StreamName="horizon", ShardCount=1)
         settle(kinesis, "horizon")
-        time.sleep(0.02)
+        next_moment()
         kinesis.split_shard(StreamName="horizon", ShardToSplit=SHARD, NewStartingHashKey=str(1 << 127))
         settle(kinesis, "horizon")
         return [

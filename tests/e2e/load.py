@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.e2e.verdict import Place, Put
+from tests.e2e.waiting import eventually
 
 Payload = tuple[str, bytes]
 PARTS = 8
@@ -72,6 +73,11 @@ class Load:
         self._thread.join()
         if self._failure is not None and error is None:
             raise self._failure
+
+    def goes_on(self, seconds: float) -> None:
+        """Wait until so many seconds' worth of records has been put: on a slow machine, longer than that."""
+        wanted = len(self.put) + round(seconds * self._pace.beats) * len(self._keys)
+        eventually(lambda: len(self.put) >= wanted or self._failure is not None, f"{wanted} records are put")
 
     def places(self) -> set[Place]:
         """Return the places of what can be handled."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LIMIT_SECONDS = 60
+from tests.e2e.waiting import LIMIT_SECONDS
 
 
 class Event(NamedTuple):

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from streamkit.core.leasing import SUSPICION, Member
 from tests.e2e.load import Load, Pace
 from tests.e2e.process import Process
-from tests.e2e.stage import Stage, eventually
+from tests.e2e.stage import Stage
 from tests.e2e.verdict import Evidence, generations, objections, stall_seconds
+from tests.e2e.waiting import eventually
 
 HANDOVER_BOUND = 2.0
 """Seconds from SIGTERM until a successor has handled a record of each shard."""
@@ -63,7 +64,7 @@ def deploy(stage: Stage, chance: Random, *, beside: bool, terms: Terms) -> Outco
         if beside:
             fresh = stage.worker(*terms)
             eventually(lambda: bool(fresh.names()), "the successor has joined")
-        time.sleep(chance.uniform(0.0, 1.0))
+        load.goes_on(chance.uniform(0.0, 1.0))
         shards, at = leaving.shards(), time.time()
         leaving.signal(signal.SIGTERM)
         handover = _taken_over(stage, shards, leaving, since=at)
@@ -75,7 +76,7 @@ def crash(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     """SIGKILL one of two workers, while slow records hold the frontier up."""
     with stage.load(chance, Pace(slow=0.004)) as load:
         _, victim = _shared_by(stage, 2, terms)
-        time.sleep(chance.uniform(0.5, 0.5 + terms.lease / 4 + terms.interval))
+        load.goes_on(chance.uniform(0.5, 0.5 + terms.lease / 4 + terms.interval))
         shards, at = victim.shards(), time.time()
         victim.kill()
         handover = _taken_over(stage, shards, victim, since=at)
@@ -86,7 +87,7 @@ def pause(stage: Stage, chance: Random, *, terms: Terms) -> Outcome:
     """SIGSTOP one of two workers for three leases, then SIGCONT: it has to find out before it touches anything."""
     with stage.load(chance) as load:
         awake, sleeper = _shared_by(stage, 2, terms)
-        time.sleep(chance.uniform(0.0, terms.lease / 4 + terms.interval))
+        load.goes_on(chance.uniform(0.0, terms.lease / 4 + terms.interval))
         shards, at = sleeper.shards(), time.time()
         sleeper.signal(signal.SIGSTOP)
         handover = _taken_over(stage, shards, sleeper, since=at)
@@ -106,7 +107,7 @@ def rolling_restart(stage: Stage, chance: Random, *, workers: int, terms: Terms)
         old = _shared_by(stage, workers, terms)
         at = time.time()
         for worker in old:
-            time.sleep(chance.uniform(0.0, 1.0))
+            load.goes_on(chance.uniform(0.0, 1.0))
             _replace(stage, worker, terms)
     return _outcome(stage, load, since=at)
 
@@ -125,7 +126,7 @@ def reshard(stage: Stage, chance: Random, *, counts: Sequence[int], terms: Terms
         for count in counts:
             while (now := len(stage.open_shards())) != count:
                 _reshape(stage, chance, more=now < count)
-                time.sleep(chance.uniform(0.0, 1.0))
+                load.goes_on(chance.uniform(0.0, 1.0))
         eventually(lambda: _reached(stage, load), "the youngest shards are read")
     return _outcome(stage, load, since=at)
 

@@ -1,13 +1,11 @@
 """A stage for worker processes: a stream, a consumer that leaves a line per effect, and what is there to be seen."""
 
-# ruff: noqa: ANN401 - the SDK has no types
-
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +18,9 @@ from streamkit.aws.rows import member_row
 from streamkit.core.envelope import read
 from streamkit.core.leasing import Member
 from tests.e2e.load import Load, Pace, Payload
-from tests.e2e.process import LIMIT_SECONDS, Process, Tail
+from tests.e2e.process import Process, Tail
 from tests.e2e.verdict import Effect, Evidence, Place, Take
+from tests.e2e.waiting import eventually
 
 CONSUMER = """
 import asyncio, json, os, time
@@ -188,11 +187,3 @@ class Stage:
 def _effect(line: str) -> Effect:
     key, turn, shard, number, process, began, ended = json.loads(line)
     return Effect(key, turn, Place(shard, int(number)), process, began, ended)
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Poll until a condition holds; fail if it does not within a minute."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"expected that {what}, waited {LIMIT_SECONDS} s in vain"
-        time.sleep(0.05)

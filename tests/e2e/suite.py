@@ -48,7 +48,7 @@ class WorkerSuite:
         assert outcome.handover_seconds < QUICK.takeover_bound + SLACK
 
     def test_splits_and_merges_under_load_keep_the_order_of_every_key(self, stage: Make, chance: Random) -> None:
-        """Shards begin when all their parents are settled, generation after generation; all once."""
+        """2 to 4 to 2 shards: each begins when all its parents are settled, generation after generation; all once."""
         outcome = scenarios.reshard(stage(shards=2), chance, counts=(4, 2), terms=Terms())
         assert outcome.objections == []
         assert outcome.repeats == 0

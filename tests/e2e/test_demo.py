@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +12,11 @@ from typing import IO
 
 import pytest
 
+from tests.e2e.waiting import LIMIT_SECONDS, eventually
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SECONDS = 110
+SECONDS = 140
 LAST = re.compile(r"conserved: (\d+) put = (\d+) handled \+ (\d+) duplicates \+ (\d+) dead-lettered, 0 lost")
 
 
@@ -72,14 +73,18 @@ def test_the_demo_kills_a_worker_and_conserves_every_record(tmp_path: Path) -> N
 def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: int, expected: int) -> None:
     """Ctrl-C and SIGTERM end the workers too, by their process ids."""
     with demo("--flights", "600", directory=tmp_path) as (process, reader):
-        output, limit = "", time.monotonic() + 60
-        while not pids(output) and process.poll() is None and time.monotonic() < limit:
-            output += reader.read()
-            time.sleep(0.1)
-        assert pids(output), output
+        said: list[str] = []
+
+        def workers() -> list[int]:
+            said.append(reader.read())
+            return pids("".join(said))
+
+        eventually(lambda: bool(workers()) or process.poll() is not None, "it says whom it started")
+        started = workers()
+        assert started, "".join(said)
         process.send_signal(number)
-        assert process.wait(30) == expected
-    assert not any(map(is_running, pids(output)))
+        assert process.wait(LIMIT_SECONDS) == expected
+    assert not any(map(is_running, started))
 
 
 def test_the_demo_of_changes_ends_with_a_view_that_equals_its_table(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from streamkit.clock import SystemChance
 from tests.e2e.process import Event, Process
-from tests.e2e.stage import Stage, eventually
+from tests.e2e.stage import Stage
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -20,7 +20,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from streamkit.testing.endpoint import endpoint_process
 from tests.e2e.process import Process
-from tests.e2e.stage import PROGRAM, eventually
+from tests.e2e.stage import PROGRAM
+from tests.e2e.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATH = "consumers.routes:routes"
@@ -44,7 +45,7 @@ def variables() -> Iterator[Mapping[str, str]]:
 
 
 @pytest.fixture
-def dynamodb(variables: Mapping[str, str]) -> Any:  # noqa: ANN401 - the SDK has no types
+def dynamodb(variables: Mapping[str, str]) -> Any:
     """The way to DynamoDB, with the two tables."""
     client = boto3.client("dynamodb", endpoint_url=variables["AWS_ENDPOINT_URL"], region_name="us-east-1")
     for table, key, more in (
@@ -91,7 +92,7 @@ class Workers:
         return self.start("run", PATH, "--log-format", "json")
 
 
-def write(dynamodb: Any, writer: int) -> None:  # noqa: ANN401 - the SDK has no types
+def write(dynamodb: Any, writer: int) -> None:
     """Insert, update, delete and let expire, at the flights that the other writers write too."""
     chance = random.Random(writer)
     for _ in range(WRITES):
@@ -127,7 +128,7 @@ def write(dynamodb: Any, writer: int) -> None:  # noqa: ANN401 - the SDK has no 
             dynamodb.put_item(TableName=TABLE, Item={name: serialize(value) for name, value in item.items()})
 
 
-def scan(dynamodb: Any, table: str) -> list[Item]:  # noqa: ANN401 - the SDK has no types
+def scan(dynamodb: Any, table: str) -> list[Item]:
     """Return what is in a table, as plain values."""
     deserialize = TypeDeserializer().deserialize
     pages = dynamodb.get_paginator("scan").paginate(TableName=table)
@@ -139,7 +140,7 @@ def has_shards(worker: Process) -> bool:
     return bool(worker.events("shard.taken"))
 
 
-def wanted(dynamodb: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401 - the SDK has no types
+def wanted(dynamodb: Any) -> dict[str, dict[str, int]]:
     """Return the statistics of what is in the table: computed here, from nothing but the items."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for item in scan(dynamodb, TABLE):
@@ -152,7 +153,7 @@ def wanted(dynamodb: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401 - the SD
     return {row: {name: number for name, number in numbers.items() if number} for row, numbers in found.items()}
 
 
-def view(dynamodb: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401 - the SDK has no types
+def view(dynamodb: Any) -> dict[str, dict[str, int]]:
     """Return the statistics of the view, the parts of a day summed up, without what counts nothing."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for item in scan(dynamodb, VIEW):
@@ -165,9 +166,7 @@ def view(dynamodb: Any) -> dict[str, dict[str, int]]:  # noqa: ANN401 - the SDK 
 
 @pytest.mark.e2e
 def test_the_view_equals_the_table_whatever_happened_on_the_way(
-    dynamodb: Any,  # noqa: ANN401 - the SDK has no types
-    variables: Mapping[str, str],
-    tmp_path: Path,
+    dynamodb: Any, variables: Mapping[str, str], tmp_path: Path
 ) -> None:
     """Four writers at the same flights, shards that roll every four seconds, three kills: exact to the last minute."""
     with ExitStack() as stack:
@@ -185,9 +184,9 @@ def test_the_view_equals_the_table_whatever_happened_on_the_way(
             for each in written:
                 each.result()
         eventually(lambda: bool(wanted(dynamodb)) and view(dynamodb) == wanted(dynamodb), "the view equals the table")
-        time.sleep(1.0)  # what may still come, comes again
-        assert view(dynamodb) == wanted(dynamodb)
         survivor.stop()
+        workers.start("run", PATH, "--until-idle", "0.5").end()
+        assert view(dynamodb) == wanted(dynamodb), "a successor found something left to do"
         [stopped] = survivor.events("worker.stopped")
         assert stopped.about["dead"] == 0
         assert survivor.events("shard.ended")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -32,7 +32,7 @@ def forgetful(record: Record) -> object:
     return nothing(record)
 
 
-class Callable_:  # noqa: N801 - not the typing one
+class Obliging:
     """An object that is called."""
 
     async def __call__(self, record: Record) -> None:
@@ -46,8 +46,8 @@ class Callable_:  # noqa: N801 - not the typing one
     ("handler", "is_async"),
     [
         (nothing, True),
-        (Callable_(), True),
-        (Callable_().__call__, True),
+        (Obliging(), True),
+        (Obliging().__call__, True),
         (functools.partial(nothing), True),
         (len, False),
         (forgetful, False),
@@ -138,7 +138,9 @@ def test_waiting_for_a_thread_takes_no_handlers_time() -> None:
 
 
 @pytest.mark.parametrize("how", ["fence", "stop", "cancel"])
-def test_a_handler_that_waited_for_a_thread_does_not_start_once_it_must_not(how: Any) -> None:  # noqa: ANN401
+def test_a_handler_that_waited_for_a_thread_does_not_start_once_it_must_not(
+    how: Literal["fence", "stop", "cancel"],
+) -> None:
     """The fence is asked, and a stop seen, with the thread in hand (rule 3)."""
 
     async def main() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamkit.events import RecordCondemned, ShardPaused, ShardResumed
 from streamkit.testing import run_virtual
-from tests.engine.bench import BAD, GOOD, KINDS, LIMIT, SINGLE, Bench, Fate, Kind, fates, few, keyed
+from tests.engine.bench import BAD, GOOD, KINDS, LIMIT, SINGLE, Bench, Fate, Interruption, Kind, fates, few, keyed
 
 shapes = st.fixed_dictionaries({"concurrency": st.integers(1, 4), "batch_size": st.integers(1, 6)})
 
@@ -34,8 +34,7 @@ def test_when_everything_fails_nothing_is_condemned_before_the_outage_limit(
     async def main() -> None:
         bench = Bench(planted, kind, attempts=attempts, settings=shape_of(kind, shape), outage=True)
         bench.until = lambda: bench.loop.time() >= LIMIT.total_seconds()
-        bench.loop.call_later(LIMIT.total_seconds(), lambda: bench.engine.stop())  # noqa: PLW0108 - the engine is made later
-        await bench.live()
+        await bench.live(Interruption("stop", LIMIT.total_seconds()))
         assert bench.report.named("shard.paused")
         assert bench.report.named("record.condemned") == []
         assert bench.dead == []
@@ -201,9 +200,8 @@ def test_probes_are_single_rotate_over_lanes_and_come_ever_slower() -> None:
         bench = Bench(keyed([GOOD] * 8, "abcdefgh"), outage=True, settings={"concurrency": 4})
         starts: list[tuple[float, str]] = []
         bench.on_run = lambda record: starts.append((bench.loop.time(), record.key))
-        bench.loop.call_later(120, lambda: bench.engine.stop())  # noqa: PLW0108 - the engine is made later
         bench.until = lambda: False
-        await bench.live()
+        await bench.live(Interruption("stop", 120))
         opened = next(event for event in bench.report.events if isinstance(event, ShardPaused))
         assert opened.failing >= 5
         probes = [(at, key) for at, key in starts if at > starts[0][0]]
@@ -288,8 +286,7 @@ def test_what_a_filter_rejects_leaves_a_paused_shard_asleep(kind: Kind) -> None:
         bench.rejected = lambda record: bench.runs.get(0, 0) > 0
         turns = bench.count_turns()
         bench.until = lambda: False
-        bench.loop.call_later(600, lambda: bench.engine.stop())  # noqa: PLW0108 - the engine is made later
-        await bench.live()
+        await bench.live(Interruption("stop", 600))
         assert bench.settling.clear
         assert turns() < 500
 

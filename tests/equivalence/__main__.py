@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it talks to a terminal
 """Run seeds of the equivalence of the runtimes, and of Lambda in trouble.
 
     python -m tests.equivalence --seeds 0-999             both, seed by seed

@@ -248,7 +248,7 @@ class Unchanged(Identity):
 class Untimed(Coordinator):
     """The coordinator without limits and pauses: nothing here takes time, and no loop is there to count it."""
 
-    def __init__(self, opened: Any, heart: Any, *, process: Any, open_run: Callable[[ShardRow], ShardRun]) -> None:  # noqa: ANN401 - made of simple names
+    def __init__(self, opened: Any, heart: Any, *, process: Any, open_run: Callable[[ShardRow], ShardRun]) -> None:
         super().__init__(opened, heart, process=process, open_run=open_run)
         self._lookout = Unpaced(opened.rows, me=heart.member.worker, lease=LEASE, process=process)
         self._identity = Unchanged(cast("Any", None), cast("Any", None), table="", clock=process.clock)

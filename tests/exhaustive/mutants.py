@@ -128,7 +128,7 @@ def found(mutant: Mutant, *, within: float = 100.0) -> str:
 def main() -> None:
     """Show every mutant and how it was found."""
     for mutant in MUTANTS:
-        print(f"== {mutant.name}\n{found(mutant)}", flush=True)  # noqa: T201 - a command
+        print(f"== {mutant.name}\n{found(mutant)}", flush=True)
 
 
 if __name__ == "__main__":

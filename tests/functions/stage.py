@@ -1,7 +1,5 @@
 """A function on a stage: events of its own making, containers that can be killed, in virtual time."""
 
-# ruff: noqa: ANN401 - any setting of a consumer
-
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from streamkit import Consumer, Kinesis, Poison, Record, Retry, Sqs, consumer
+from streamkit import Change, Consumer, Kinesis, Poison, Record, Retry, Sqs, consumer
 from streamkit.core.records import Batch
 from streamkit.runtimes.function.function import Answer, Function
 from streamkit.testing import World
@@ -151,7 +149,7 @@ class Stage:
 
     def number(self, record: Record) -> int:
         """Return which record it is."""
-        return int(getattr(record, "new")["n"]) if hasattr(record, "new") else int(record.data)  # noqa: B009
+        return int(str((record.new or {})["n"])) if isinstance(record, Change) else int(record.data)
 
     @asynccontextmanager
     async def container(self, **changes: Any) -> AsyncGenerator[Function]:

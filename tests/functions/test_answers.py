@@ -19,7 +19,7 @@ from tests.functions.stage import MODES, SETTLED, Stage, batch_numbers, changes,
 Play = Callable[[Stage], Coroutine[object, object, None]]
 
 
-def staged(factor: int | None, play: Play, **settings: Any) -> None:  # noqa: ANN401 - any setting
+def staged(factor: int | None, play: Play, **settings: Any) -> None:
     """Play in virtual time."""
 
     async def main() -> None:

@@ -55,7 +55,7 @@ def connect() -> Iterator[Connect]:
     with ExitStack() as stack:
         clients: dict[str, Any] = {}
 
-        def client(service: str) -> Any:  # noqa: ANN401 - the SDK has no types
+        def client(service: str) -> Any:
             if service not in clients:
                 clients[service] = stack.enter_context(closing(boto3.client(service, config=PATIENT)))
             return clients[service]

@@ -189,7 +189,7 @@ def drain_table(connect: Connect, table: str, *, enough: int) -> list[Any]:
     return changes
 
 
-def delay(change: Any, image: str) -> str | None:  # noqa: ANN401 - the SDK has no types
+def delay(change: Any, image: str) -> str | None:
     """Pick the figure out of an image, where there is that image."""
     found = change["dynamodb"].get(image)
     return str(found["delay"]["N"]) if found else None

@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it talks to a terminal
 """Break every rule, one after the other, in a copy of the package, and see that the tests notice.
 
     python -m tests.mutants [words of a name ...]

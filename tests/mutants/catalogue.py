@@ -337,6 +337,22 @@ MUTANTS = (
         "tests/core/test_leasing.py::test_moves_of_others_that_are_under_way_change_nobodys_mind",
     ),
     mutant(
+        "a hand-over is planned by rows that are out of date",
+        "6",
+        "runtimes/coordinator.py",
+        "if steps.moves and self._lookout.current and not any(",
+        "if steps.moves and not any(",
+        f"{SHARING}::test_nothing_is_handed_over_by_rows_that_are_out_of_date[0]",
+    ),
+    mutant(
+        "a level follows the rate at once",
+        "6",
+        "core/balance.py",
+        "STICKY = 0.75\n",
+        "STICKY = 0.0\n",
+        "tests/core/test_balance.py::test_a_rate_that_swings_around_a_border_keeps_its_level",
+    ),
+    mutant(
         "a worker gives and gets without bound",
         "6",
         "core/balance.py",

@@ -31,14 +31,14 @@ class Refusals:
         self._error = error
         setattr(owner, method, self.call if inspect.iscoroutinefunction(self._works) else self.call_plainly)
 
-    async def call(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the method takes
+    async def call(self, *arguments: Any, **named: Any) -> Any:
         """Refuse, or go on."""
         await asyncio.sleep(0)
         if self.on:
             raise self._error
         return await self._works(*arguments, **named)
 
-    def call_plainly(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the method takes
+    def call_plainly(self, *arguments: Any, **named: Any) -> Any:
         """Refuse, or go on."""
         if self.on:
             raise self._error

@@ -27,7 +27,7 @@ _SEEDS = count()
 class Scene:
     """A queue of dead letters, and a consumer that notes what it handles."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - any setting
+    def __init__(self, **settings: Any) -> None:
         self.clock = VirtualClock()
         self.mailbox = MemoryMailbox(self.clock)
         self.redriven = MemoryRedriven(self.clock)
@@ -55,7 +55,7 @@ class Scene:
         self.mailbox.put(*letters)
         return letters
 
-    def redrive(self, **options: Any) -> Redrive:  # noqa: ANN401 - any option
+    def redrive(self, **options: Any) -> Redrive:
         """Make a run."""
 
         async def note(each: Record) -> None:
@@ -75,7 +75,7 @@ class Scene:
         )
         return Redrive(made, tools, Options(**options))
 
-    async def run(self, **options: Any) -> Result:  # noqa: ANN401 - any option
+    async def run(self, **options: Any) -> Result:
         """Run to the end; nothing is held afterwards."""
         return await self.redrive(**options).run()
 

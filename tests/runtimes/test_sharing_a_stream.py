@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from streamkit import Checkpoint, Record
 from streamkit.core.leasing import Member, ShardRow
+from streamkit.runtimes import lookout
 from streamkit.runtimes.incarnation import tick_seconds
 from streamkit.testing import SeededChance
 from tests.runtimes.cluster import LEASE, TAKEOVER, TICK, Cluster, simulate
@@ -413,6 +415,28 @@ def test_a_newcomer_is_given_its_whole_share_within_seconds() -> None:
         assert cluster.repeated == []
 
     simulate(main, shards=40)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_nothing_is_handed_over_by_rows_that_are_out_of_date(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rows may not be read at every look, as in large fleets: who joins meanwhile makes no shard go twice."""
+    monkeypatch.setattr(lookout, "SERVED_SECONDS", 0.05)
+
+    async def main(cluster: Cluster) -> None:
+        made = cluster.consumer()
+        cluster.start(made)
+        await cluster.until(lambda: len(cluster.events("shard.taken")) == 40)
+        await asyncio.sleep(40)
+        for _ in range(3):
+            cluster.start(made)
+            await asyncio.sleep(3)
+        await asyncio.sleep(60)
+        offers = Counter(shard for offer in cluster.events("shards.offered") for shard in offer.shards)
+        assert max(offers.values()) <= 2
+        assert offers.total() <= 40
+        assert set(Counter(row.owner for row in rows(cluster)).values()) == {10}
+
+    simulate(main, seed=seed, shards=40)
 
 
 def test_a_shard_that_brings_most_is_balanced_by_those_that_bring_little() -> None:

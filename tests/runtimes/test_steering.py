@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -10,9 +11,10 @@ from streamkit import Record
 from streamkit.core.kpl import DECODING
 from streamkit.core.leasing import ShardRow
 from streamkit.core.positions import Position
-from streamkit.errors import ConfigurationError
+from streamkit.errors import ConfigurationError, Refused
 from streamkit.runtimes import places
 from streamkit.runtimes.steering import PAUSED, Steering
+from streamkit.testing import MemoryTable
 from streamkit.testing.kinesis.errors import KinesisError
 from tests.runtimes.cluster import LEASE, Cluster, simulate
 from tests.runtimes.test_vitals import row_of, vitals_of
@@ -90,22 +92,50 @@ def test_a_shard_that_a_worker_owns_is_refused_and_left_alone() -> None:
     simulate(main)
 
 
+class HaltedMeanwhile(MemoryTable):
+    """Between a worker's plan and the take that it planned, an operator halts the shard."""
+
+    def __init__(self, halt: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._halt = halt
+        self.late = False
+        """Whether the next take is late."""
+        self.refused: list[ShardRow] = []
+        """The rows that takes were planned from, and refused for."""
+
+    async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
+        """Come too late once."""
+        if self.late:
+            self.late = False
+            await self._halt()
+        try:
+            return await super().take(seen, wanted)
+        except Refused:
+            self.refused.append(seen)
+            raise
+
+
 def test_a_worker_that_planned_to_take_a_shard_that_an_operator_halted_is_refused() -> None:
-    """The operator's write is a new epoch: nobody runs what stands still."""
+    """The operator's write is a new epoch: the take is refused, and nobody runs what stands still."""
 
     async def main(cluster: Cluster) -> None:
+        async def halt() -> None:
+            await steering(cluster).hold(row_of(cluster).id, PAUSED, within=1.0)
+
+        cluster.world.table = table = HaltedMeanwhile(halt)
         worker = cluster.start()
         cluster.put(1)
         await cluster.until(lambda: vitals_of(cluster).settled == 1)
         worker.drain()
         await worker.task
-        seen = row_of(cluster)
-        await steering(cluster).hold(seen.id, PAUSED, within=1.0)
-        cluster.world.table.shard_rows[seen.id], halted = seen, row_of(cluster)
+        planned, table.late = row_of(cluster), True
         cluster.start()
-        cluster.world.table.shard_rows[seen.id] = halted
         cluster.put(2)
-        await asyncio.sleep(30)
+        await cluster.until(lambda: bool(table.refused))
+        await asyncio.sleep(60)
+        assert [(row.state, row.owner, row.epoch) for row in table.refused] == [("open", None, planned.epoch)]
+        found = row_of(cluster)
+        assert (found.state, found.owner, found.epoch) == ("halted", None, planned.epoch + 1)
         assert cluster.values == [1]
 
     simulate(main)

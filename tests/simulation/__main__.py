@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - it talks to a terminal
 """Run seeds of the simulation, or look at one.
 
     python -m tests.simulation --seeds 0-9999 --jobs 2     a campaign
@@ -6,6 +5,7 @@
     python -m tests.simulation --seed 1234                 one seed again, with the end of its history
     python -m tests.simulation --seed 1234 --trace 100000  ... with all of it
     python -m tests.simulation --mutants                   break the protocol on purpose: how many seeds until it shows
+    python -m tests.simulation --mutants the living --markdown     ... and note it in docs/simulation.md
 
 Exit status 1 if a promise was broken, a mutant survived, or a fault or recovery was never seen in 1,000 seeds.
 """
@@ -19,8 +19,8 @@ from time import perf_counter  # noqa: TID251 - the rate is in real time
 
 from streamkit.testing.simulation import draw, simulate
 from tests.simulation.campaign import ENOUGH, Campaign, looks
+from tests.simulation.hunt import PAGE, hunt_all
 from tests.simulation.ledger import Ledger, commit
-from tests.simulation.mutants import hunt_all
 
 _EVERY_SECONDS = 30.0
 
@@ -35,9 +35,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one and show its history")
     parser.add_argument("--trace", type=int, default=60, metavar="N", help="latest happenings shown")
     parser.add_argument("--mutants", nargs="*", metavar="WORD", help="hunt mutants whose names have these words")
+    parser.add_argument("--markdown", action="store_true", help="note what was hunted in docs/simulation.md")
     options = parser.parse_args()
     if options.mutants is not None:
-        return hunt_all(options.mutants, jobs=options.jobs)
+        return hunt_all(options.mutants, jobs=options.jobs, page=PAGE if options.markdown else None)
     if options.seed is not None:
         return show(options.seed, options.trace)
     first, _, last = options.seeds.rpartition("-")
@@ -85,7 +86,7 @@ def campaign(seeds: range, *, jobs: int, minutes: float, ledger: Ledger | None =
 def summary(found: Campaign, seconds: float) -> int:
     """Print what a campaign showed; return its exit status."""
     for name, count in sorted(found.seen.items()):
-        print(f"{count:>10}  {name}")
+        print(f"{count:>10}  {found.shown[name] / found.seeds:>4.0%} of seeds  {name}")
     print(
         f"{found.seeds} seeds in {seconds:.0f} s, {found.seeds / seconds * 60:.0f} a minute; "
         f"{found.virtual_seconds / 3600:.1f} virtual hours; slowest drain {found.slowest_drain:.0f} virtual seconds; "

@@ -36,6 +36,8 @@ class Campaign:
     virtual_seconds: float = 0.0
     slowest_drain: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
+    """Seeds in which each was seen."""
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -44,6 +46,7 @@ class Campaign:
         self.virtual_seconds += outcome.virtual_seconds
         self.slowest_drain = max(self.slowest_drain, outcome.drained_after)
         self.seen += outcome.seen
+        self.shown.update(outcome.seen.keys())
         if outcome.violation is not None:
             self.failures.append(outcome)
 

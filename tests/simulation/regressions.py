@@ -27,4 +27,6 @@ REGRESSIONS = {
     30391: "fenced with a verdict to bury, the engine started burials in a busy loop (engine/engine.py)",
     30744: "the same",
     31051: "after a stop longer than time-out and grace, an attempt just cancelled was called stuck (engine/watch.py)",
+    50171: "a worker fenced beside a thread that did not end said so only when it did (incarnation.py)",
+    300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
 }

@@ -18,8 +18,8 @@ from streamkit.runtimes.crew import Crew
 from streamkit.runtimes.process import Process
 from streamkit.runtimes.worker import Worker
 from streamkit.testing.simulation import Fleet, draw
-from tests.mutants.catalogue import Mutant
-from tests.simulation.mutants import MUTANTS, hunt
+from tests.simulation.hunt import PAGE, Catch, hunt, noted, rows
+from tests.simulation.mutants import MUTANTS, Prey
 
 PACKAGE = Path(streamkit.__file__).parent
 PORTS = ("streamkit.aws", "streamkit.clock", "streamkit.logs", "streamkit.testing")
@@ -72,16 +72,25 @@ def test_a_simulated_process_runs_what_streamkit_run_builds(built: list[Worker])
     assert {Worker, Crew, Process, Budget} <= set(parts(real))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_names_one_place(mutant: Mutant) -> None:
+@pytest.mark.parametrize("prey", MUTANTS, ids=lambda prey: prey.name)
+def test_a_mutant_names_one_place(prey: Prey) -> None:
     """A change that moves the place must take the mutant along."""
-    for patch in mutant.patches:
+    for patch in prey.mutant.patches:
         assert (PACKAGE / patch.file).read_text().count(patch.old) == 1, patch.file
 
 
 def test_a_mutant_is_caught() -> None:
     """One of them all the way: the machinery works; `make mutants-simulated` hunts them all."""
-    (mutant,) = (each for each in MUTANTS if each.name == "the living are robbed")
-    caught = hunt(mutant)
-    assert caught is not None
-    assert "the living keep their shards" in caught
+    (prey,) = (each for each in MUTANTS if each.name == "the living are robbed")
+    assert hunt(prey, seeds=20) == Catch("1", "the living keep their shards")
+
+
+def test_the_page_tells_of_every_mutant() -> None:
+    """Its table has a row for each, in the order of the catalogue; a hunt changes the rows of its prey only."""
+    text = PAGE.read_text()
+    assert [name for _, name, _, _ in rows(text)] == [prey.name for prey in MUTANTS]
+    assert all(seeds != "—" for _, _, seeds, _ in rows(text))
+    caught = {MUTANTS[0].name: Catch("≤ 7", "nothing is lost")}
+    before, after = [*rows(text)], [*rows(noted(text, caught))]
+    assert after[0] == [MUTANTS[0].mutant.rule, MUTANTS[0].name, "≤ 7", "nothing is lost"]
+    assert after[1:] == before[1:]

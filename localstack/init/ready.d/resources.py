@@ -19,7 +19,7 @@ QUICKLY = {"Delay": 1, "MaxAttempts": 30}
 PATIENT = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3})
 
 
-def client(service: str) -> Any:  # noqa: ANN401 - the SDK has no types
+def client(service: str) -> Any:
     """Connect to a service where the SDK's own variables say, or else inside the container."""
     variable = "AWS_ENDPOINT_URL_" + service.upper()
     return boto3.client(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - the same

@@ -168,12 +168,12 @@ def _writes(item: Item, all_items: Sequence[Item], chance: Chance) -> Iterator[t
     """Give the writes of one turn: the flight comes, and something happens to it or to any other."""
     yield "inserted", "PutItem", {"Item": _tagged(item)}
     other, turn = all_items[int(chance.fraction() * len(all_items))], chance.fraction()
-    if turn < 0.5:  # noqa: PLR2004 - half of the turns
-        changed = replace(other, arr_delay=int(chance.fraction() * 110) - 20, dest=other.dest if turn < 0.3 else "ORD")  # noqa: PLR2004
+    if turn < 0.5:
+        changed = replace(other, arr_delay=int(chance.fraction() * 110) - 20, dest=other.dest if turn < 0.3 else "ORD")
         yield "updated", "PutItem", {"Item": _tagged(changed)}
-    elif turn < 0.7:  # noqa: PLR2004 - a fifth of the turns
+    elif turn < 0.7:
         yield "deleted", "DeleteItem", {"Key": {"id": {"S": other.id}}}
-    elif turn < 0.8:  # noqa: PLR2004 - a tenth of the turns
+    elif turn < 0.8:
         yield "left to expire", "PutItem", {"Item": _tagged(replace(other, expires=_LONG_AGO))}
 
 

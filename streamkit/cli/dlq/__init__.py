@@ -21,7 +21,7 @@ def dlq() -> None:
     streamkit dlq purge consumers.flights:flights --reason "no arrival delay" --keep letters.ndjson
 
     A queue shows a letter to one at a time: while one of these commands holds letters, others see fewer of them.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
 
 
 for _command in (list_letters, show, redrive, purge):

@@ -77,7 +77,7 @@ async def seen(queue: str, want: Wanted, *, most: int) -> Seen:
 @click.option("--payload", is_flag=True, help="With --json: keys and payloads, too. They may hold anybody's data.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @config_option
-def list_letters(path: str | None, queue: str | None, config: Path | None, limit: int, **options: Any) -> None:  # noqa: ANN401
+def list_letters(path: str | None, queue: str | None, config: Path | None, limit: int, **options: Any) -> None:  # noqa: ANN401 - click's options
     """List dead letters: how many, why, and of which keys.
 
     Keys are shown as digests, payloads not at all.
@@ -88,7 +88,7 @@ def list_letters(path: str | None, queue: str | None, config: Path | None, limit
     streamkit dlq list --queue flights-dlq --json | jq .reasons
 
     A FIFO queue shows ten letters of a key at a time.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     found = asyncio.run(seen(the_queue(path, queue, config), wanted(options), most=limit))
     if options["as_json"]:
         click.echo(json.dumps(_document(found, payload=options["payload"]), indent=2))
@@ -111,7 +111,7 @@ def show(names: tuple[str, ...], queue: str | None, config: Path | None, limit: 
     \b
     streamkit dlq show consumers.flights:flights 3f9a51
     streamkit dlq show --queue flights-dlq 3f9a51 --raw > payload.bin
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     *path, letter = names if 1 <= len(names) <= 2 else [*names, ""]  # noqa: PLR2004 - the consumer is optional
     if not letter or len(path) > 1:
         raise click.UsageError("Name one letter by its handle, after the consumer or with --queue NAME.")

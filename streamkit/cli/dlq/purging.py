@@ -33,7 +33,7 @@ _ROUNDS = 10_000
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
-def purge(path: str | None, queue: str | None, config: Path | None, limit: int, **options: Any) -> None:  # noqa: ANN401
+def purge(path: str | None, queue: str | None, config: Path | None, limit: int, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Delete dead letters for good: their records are lost then.
 
     \b
@@ -42,7 +42,7 @@ def purge(path: str | None, queue: str | None, config: Path | None, limit: int, 
 
     What is deleted is what was seen and counted: a letter that comes meanwhile stays. Keys stay parked until the next
     `streamkit dlq redrive`.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     want = wanted(options)
     if want.all != options["everything"]:
         raise click.UsageError("Say which letters, by a filter such as --reason; or --all, and no filter.")

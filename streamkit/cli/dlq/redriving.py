@@ -42,7 +42,7 @@ _HOLD_SECONDS = 60.0
 @click.option("--dry-run", is_flag=True, help="Only show what would run.")
 @click.option("--verbose", is_flag=True, help="Write events to standard error, as a worker does.")
 @config_option
-def redrive(path: str, config: Path | None, limit: int, rate: float | None, **options: Any) -> int:  # noqa: ANN401
+def redrive(path: str, config: Path | None, limit: int, rate: float | None, **options: Any) -> int:  # noqa: ANN401 - click's options
     """Run dead letters through the handler once more.
 
     The consumer's own rules hold: retries, time-outs, filters, business keys, on_dead_letter. Records come with
@@ -61,7 +61,7 @@ def redrive(path: str, config: Path | None, limit: int, rate: float | None, **op
 
     Exit status: 0 if every letter that was meant has left the queue, 1 if some stayed, 2 for something you have to
     correct.
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     from datetime import timedelta
 
     from streamkit.runtimes.redrive import Options

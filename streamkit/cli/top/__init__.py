@@ -31,7 +31,7 @@ def top(*, paths: tuple[str, ...], tables: tuple[str, ...], every: float, sort: 
 
     Keys: s sorts by the next column, up and down (or k and j) choose a shard, enter shows it in detail, q leaves.
     Works in 80 columns, and without colour (NO_COLOR). Needs the extra streamkit[cli].
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     subjects = watched(paths, tables, config)
     if len(subjects) != 1:
         raise click.UsageError("Name one consumer, or one table.")

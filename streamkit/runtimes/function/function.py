@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from streamkit.consumer import DynamoDBStream
 from streamkit.engine.handling import Threads
-from streamkit.errors import ConfigurationError, Unsettled
+from streamkit.errors import ConfigurationError, Unsettled, leaves
 from streamkit.runtimes.function.deadline import Context, Deadline
 from streamkit.runtimes.function.delivery import Delivery, Opened
 from streamkit.runtimes.function.events import Intake, Part, parts, sequence_number
@@ -114,7 +114,7 @@ class Function:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._settle_chain(chain, deadline)) for chain in chains]
         except ExceptionGroup as failed:
-            raise _first(failed) from None
+            raise next(leaves(failed)) from None  # groups say where it came from, which nobody asked
         return min((place for task in tasks if (place := task.result()) is not None), default=None)
 
     async def _settle_chain(self, chain: Sequence[Part], deadline: Deadline) -> int | None:
@@ -124,12 +124,6 @@ class Function:
             if place is not None:
                 return place
         return None
-
-
-def _first(failed: BaseExceptionGroup[Exception]) -> Exception:
-    """Return the error itself: groups say where it came from, which nobody asked."""
-    first = failed.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _intake(consumer: Consumer) -> Intake:

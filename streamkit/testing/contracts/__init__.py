@@ -26,21 +26,21 @@ _SUITES = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
-from streamkit.testing.contracts.changes import (  # noqa: E402
+from streamkit.testing.contracts.changes import (
     ChangesContract,
     RollingContract,
     RollingDriver,
     TableDriver,
 )
-from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract  # noqa: E402
-from streamkit.testing.contracts.leases import LeasesContract  # noqa: E402
-from streamkit.testing.contracts.ledger import LedgerContract  # noqa: E402
-from streamkit.testing.contracts.members import MembersContract  # noqa: E402
-from streamkit.testing.contracts.memory import MemoryContract  # noqa: E402
-from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract  # noqa: E402
-from streamkit.testing.contracts.registry import RegistryContract  # noqa: E402
-from streamkit.testing.contracts.requests import RequestsContract  # noqa: E402
-from streamkit.testing.contracts.source import SourceContract, StreamDriver  # noqa: E402
+from streamkit.testing.contracts.dead_letters import DeadLettersContract, QueueDriver, RefusalsContract
+from streamkit.testing.contracts.leases import LeasesContract
+from streamkit.testing.contracts.ledger import LedgerContract
+from streamkit.testing.contracts.members import MembersContract
+from streamkit.testing.contracts.memory import MemoryContract
+from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract
+from streamkit.testing.contracts.registry import RegistryContract
+from streamkit.testing.contracts.requests import RequestsContract
+from streamkit.testing.contracts.source import SourceContract, StreamDriver
 
 __all__ = [
     "ChangesContract",

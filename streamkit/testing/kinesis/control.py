@@ -74,7 +74,7 @@ class ControlPlane(Account):
         *,
         stream_name: str | None = None,
         stream_arn: str | None = None,
-        enforce_consumer_deletion: bool = False,  # noqa: ARG002 - there are no consumers yet
+        enforce_consumer_deletion: bool = False,  # there are no consumers yet
     ) -> None:
         """Start deleting a stream, whatever it is doing."""
         stream = self._stream(stream_name, stream_arn)

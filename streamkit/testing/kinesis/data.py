@@ -32,7 +32,7 @@ class DataPlane(Account):
         data: bytes,
         partition_key: str,
         explicit_hash_key: str | None = None,
-        sequence_number_for_ordering: str | None = None,  # noqa: ARG002 - numbers of a shard always grow here
+        sequence_number_for_ordering: str | None = None,  # numbers of a shard always grow here
         stream_name: str | None = None,
         stream_arn: str | None = None,
     ) -> Put:

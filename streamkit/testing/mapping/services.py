@@ -30,11 +30,7 @@ class Services:
         self._wire = wire
 
     @asynccontextmanager
-    async def function(
-        self,
-        consumer: Consumer,
-        report: Report,  # noqa: ARG002 - the port's
-    ) -> AsyncGenerator[FunctionPorts]:
+    async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
         """Open memory, queue and ledger."""
         world, wire = self._world, self._wire
         letters = Outbox(world.letters, wire) if consumer.dead_letters else None

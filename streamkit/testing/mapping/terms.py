@@ -34,11 +34,11 @@ class Terms:
 
     def __post_init__(self) -> None:
         age, window = self.maximum_record_age, self.window
-        _expect(1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size)  # noqa: PLR2004
+        _expect(1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size)
         _expect(timedelta() <= window <= 300 * _SECOND, "window: expected 0 to 300 s", window)
         factor, retries = self.parallelization_factor, self.maximum_retry_attempts
-        _expect(1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor)  # noqa: PLR2004
-        _expect(FOREVER <= retries <= 10_000, "maximum_retry_attempts: expected -1 to 10000", retries)  # noqa: PLR2004
+        _expect(1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor)
+        _expect(FOREVER <= retries <= 10_000, "maximum_retry_attempts: expected -1 to 10000", retries)
         _expect(age is None or 60 * _SECOND <= age <= _WEEK, "maximum_record_age: expected None or 60 s to 7 days", age)
 
     def oldest(self, retention: timedelta) -> timedelta:

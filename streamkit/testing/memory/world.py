@@ -106,20 +106,12 @@ class World:
         )
 
     @asynccontextmanager
-    async def rows(
-        self,
-        consumer: Consumer,  # noqa: ARG002 - the port's
-        registration: Registration,  # noqa: ARG002 - the port's
-    ) -> AsyncGenerator[Rows, None]:
+    async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:
         """Open the rows; a world has those of one registration."""
         yield Rows(leases=self.table, members=self.table, ledger=self.ledger)
 
     @asynccontextmanager
-    async def function(
-        self,
-        consumer: Consumer,
-        report: Report,  # noqa: ARG002 - the port's
-    ) -> AsyncGenerator[FunctionPorts, None]:
+    async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:
         """Open what a function asks for (`runtimes.function.function.FunctionWorld`)."""
         letters = self.letters if consumer.dead_letters else None
         yield FunctionPorts(memory=self.deliveries, dead_letters=letters, ledger=self.ledger)

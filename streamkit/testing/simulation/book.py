@@ -31,7 +31,17 @@ class Run:
     began: float
     effect: float | None = None
     ended: float | None = None
-    fine: bool = False
+    error: BaseException | None = None
+    """What it ended with, if not well."""
+
+    @property
+    def fine(self) -> bool:
+        """Say whether it ended well."""
+        return self.ended is not None and self.error is None
+
+    def under_way(self, now: float) -> bool:
+        """Say whether it has begun and not ended."""
+        return self.ended is None or self.ended > now
 
 
 @dataclass(slots=True)
@@ -78,6 +88,10 @@ class Book:
         self._registered = False
         self._found = 0.0
         """When the first rows were made: epoch seconds."""
+        self._forgotten: set[int] = set()
+        """Records that were done ahead of a frontier until the bits that said so meant nothing any more."""
+        self._moved: dict[str, float] = {}
+        """When the row of each shard first had a frontier: epoch seconds."""
 
     def put(self, record: Record, behaviour: str) -> Entry:
         """Enter a record. One of another stream is nobody's business."""
@@ -110,6 +124,10 @@ class Book:
         """Rows of shards were made by a listing."""
         self._found = self._found or START.timestamp() + self._now()
 
+    def moved(self, shard: str) -> None:
+        """The shard's row has a frontier: from now on there is something to tell a gap by."""
+        self._moved.setdefault(shard, START.timestamp() + self._now())
+
     # What the service still has
 
     def trimmed(self, entry: Entry) -> bool:
@@ -129,8 +147,10 @@ class Book:
         return [entry for entry in self.entries if not entry.settled and not self._reported(entry)]
 
     def _reported(self, entry: Entry) -> bool:
-        if entry.arrived < self._found:
-            return True  # older than the first snapshot: nobody knows what the shard held by then (seed 438)
+        if entry.arrived < self._found and entry.arrived + (self._retention or 0.0) <= self._moved.get(
+            entry.shard, 1e12
+        ):
+            return True  # older than the first snapshot, gone before the first frontier: nobody can know (seed 438)
         return any(
             gap.shard == entry.shard
             and int(gap.after or 0) < entry.sequence
@@ -171,7 +191,18 @@ class Book:
 
     def forgotten(self, row: ShardRow, entry: Entry) -> bool:
         """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17)."""
-        return self._bits_lost(row) and entry in self.done(row)
+        return entry.number in self._forgotten or (self._bits_lost(row) and entry in self.done(row))
+
+    def dropped(self, before: ShardRow, row: ShardRow) -> list[Entry]:
+        """Return the records that the row named as done before, and does not cover any more (rule 17)."""
+        passed = self.passed(row)
+        edge = self.log[row.id][passed - 1].sequence if passed else -1
+        kept = {entry.number for entry in self.done(row)} if before.progress.done else set[int]()
+        gone = [each for each in self.done(before) if each.sequence > edge and each.number not in kept]
+        if not self._bits_lost(before):
+            return gone
+        self._forgotten.update(each.number for each in gone)
+        return []
 
     def _bits_lost(self, row: ShardRow) -> bool:
         first = row.progress.first

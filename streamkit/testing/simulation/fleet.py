@@ -18,6 +18,7 @@ from streamkit.testing.kinesis import KinesisError
 from streamkit.testing.memory import MemoryStream, MemoryTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.home import HOME
+from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
 from streamkit.testing.simulation.process import Clock, Process
@@ -189,7 +190,7 @@ class Fleet:
             dead_letters=Sqs("letters"),
             concurrency=mix.concurrency,
             retry=Retry(attempts=mix.attempts, maximum=timedelta(seconds=2)),
-            outage=Outage(maximum=timedelta(seconds=4), limit=timedelta(seconds=20)),
+            outage=Outage(maximum=timedelta(seconds=4), limit=timedelta(seconds=OUTAGE_SECONDS)),
             checkpoint=Checkpoint(
                 interval=timedelta(seconds=mix.interval),
                 records=mix.checkpoint_records,
@@ -205,12 +206,12 @@ class Fleet:
     async def _handle(self, record: Record) -> None:
         process = self.processes[HOME.get()]
         run = self.referee.began(process, record, self.referee.handed(process, record, self.referee.sight()))
-        fine = False
         try:
             await self._act(process, record, run)
-            fine = True
-        finally:
-            self.referee.ended(process, record, run, fine=fine)
+        except BaseException as error:
+            self.referee.ended(process, record, run, error)
+            raise
+        self.referee.ended(process, record, run)
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
@@ -253,7 +254,7 @@ class Fleet:
         """Return how long a thread takes: now and then longer than the handler may, or than anybody waits."""
         rng, mix = self.weather.rng, self.mix
         drawn = rng.random()
-        if drawn < mix.bad / 200 and not self.quiet:
+        if drawn < mix.bad / 200 + mix.stuck and not self.quiet:
             return mix.timeout + rng.uniform(31.0, 40.0)
         return rng.uniform(0.8, 2.0) * mix.timeout if drawn < mix.bad / 10 else rng.uniform(0.0, 0.2)
 
@@ -262,28 +263,28 @@ class Fleet:
         row = self.referee.handed(process, record, cast("Sight", self.loop.thread_saw))
         run = self.referee.began(process, record, row, handed=self.loop.thread_began)
         entry = self.referee.book.of(record)
-        fine = False
-        try:
-            if self.weather.sink_down:
-                raise Unavailable("sink") if self.mix.outage_signal else SinkDown
-            if entry.behaviour == "poison":
-                raise Poison("poison")
-            if entry.behaviour == "bad":
-                raise ValueError("bad")
-            if entry.behaviour == "flaky" and entry.failures < self.mix.attempts - 1:
-                entry.failures += 1
-                raise ConnectionError("flaky")
+        error: Exception | None = None
+        if self.weather.sink_down:
+            error = Unavailable("sink") if self.mix.outage_signal else SinkDown()
+        elif entry.behaviour == "poison":
+            error = Poison("poison")
+        elif entry.behaviour == "bad":
+            error = ValueError("bad")
+        elif entry.behaviour == "flaky" and entry.failures < self.mix.attempts - 1:
+            entry.failures += 1
+            error = ConnectionError("flaky")
+        else:
             self.referee.effect(process, record, run)
-            fine = True
-        finally:
-            self.referee.ended(process, record, run, fine=fine)
-            run.ended = self.loop.thread_ends
+        self.referee.ended(process, record, run, error)
+        run.ended = self.loop.thread_ends
+        if error is not None:
+            raise error
 
     async def _handle_batch(self, batch: Batch) -> None:
         """Handle one by one; at a failure say who is who, or nothing. What is done counts from the end of the batch."""
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
-        told = False
+        cause: BaseException | None = None
         row, handed = self.referee.handed(process, batch[0], self.referee.sight()), self.loop.time()
         try:
             for record in batch:
@@ -291,17 +292,16 @@ class Fleet:
                 try:
                     await self._act(process, record, run)
                 except BaseException as error:
-                    self.referee.ended(process, record, run, fine=False)
+                    self.referee.ended(process, record, run, error)
                     named = isinstance(error, Exception) and not isinstance(error, Unavailable)
-                    told = named and self.weather.happens(0.5)
-                    if told:
+                    if named and self.weather.happens(0.5):
                         raise Partial(done=batch[: len(runs)], failed={record: error}) from error
+                    cause = error
                     raise
                 runs.append((record, run))
-            told = True
         finally:
             for record, run in runs:
-                self.referee.ended(process, record, run, fine=told)
+                self.referee.ended(process, record, run, cause)
 
 
 def leaves(error: BaseException) -> str:

@@ -79,6 +79,8 @@ class Mix:
     rates: Rates
     uneven: bool = False
     """Whether a few keys bring most of the records, for long enough that it is measured."""
+    stuck: float = 0.0
+    """Share of threads that take longer than anybody waits, besides those of records whose handler misbehaves."""
     aftermath: float = 0.0
     """Seconds the fleet stands idle after all is settled: rows of the gone are removed only after an hour."""
 
@@ -161,5 +163,39 @@ def draw(seed: int) -> Mix:
     if happens(0.1):
         workers, shards = rng.choice((2, 3)), rng.choice((4, 6))
         duration, records = rng.uniform(90.0, 150.0), rng.choice((400, 800))
-        return replace(mix, uneven=True, workers=workers, shards=shards, keys=12, duration=duration, records=records)
-    return replace(mix, aftermath=1.7 * 3600.0) if happens(0.005) else mix
+        mix = replace(mix, uneven=True, workers=workers, shards=shards, keys=12, duration=duration, records=records)
+    elif happens(0.005):
+        mix = replace(mix, aftermath=1.7 * 3600.0)
+    return _lopsided(mix if calm else _stuck(mix))
+
+
+# What few seeds meet is drawn last, each from a generator of its own: the other seeds stay as they are.
+
+
+def _stuck(mix: Mix) -> Mix:
+    """Draw whether some threads take longer than anybody waits: every process that meets one dies."""
+    rng = random.Random(f"stuck {mix.seed}")
+    if mix.kind != "thread" or rng.random() >= 0.3:  # noqa: PLR2004 - so that a fiftieth of all seeds shows it
+        return mix
+    return replace(mix, stuck=rng.uniform(1.0, 4.0) / mix.records)
+
+
+def _lopsided(mix: Mix) -> Mix:
+    """Draw a fleet whose shards bring very different loads, in which nobody comes or goes: some move for it."""
+    rng = random.Random(f"skewed {mix.seed}")
+    if rng.random() >= 0.045:  # noqa: PLR2004 - so that a fiftieth of all seeds shows it; they take longest
+        return mix
+    still = replace(mix.rates, kills=0, stops=0, reshards=0, joins=0, leaves=0, deploys=0, blackouts=0, remakes=0)
+    workers, shards, duration = rng.choice((2, 3)), rng.choice((4, 6, 8)), rng.uniform(120.0, 150.0)
+    return replace(
+        mix,
+        uneven=True,
+        workers=workers,
+        shards=shards,
+        keys=24,
+        records=900,
+        duration=duration,
+        retention=None,
+        rates=still,
+        aftermath=0.0,
+    )

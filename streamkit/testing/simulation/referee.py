@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamkit.events import CheckpointWritten, RecordsTrimmed, ShardFailed, ShardsOffered, ShardTaken
+from streamkit.events import (
+    CheckpointWritten,
+    RecordsTrimmed,
+    ShardFailed,
+    ShardLost,
+    ShardsOffered,
+    ShardTaken,
+    WorkerFenced,
+)
 from streamkit.testing.simulation.book import Book, Run
+from streamkit.testing.simulation.letters import Letters
 from streamkit.testing.simulation.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -57,6 +66,7 @@ class Referee:
         self.violation: str | None = None
         self.book = Book(loop.time, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
+        self.letters = Letters(mix, self.book, violated=self.violated)
         self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
         self._history = history
@@ -68,15 +78,11 @@ class Referee:
         self._held: dict[tuple[str, str], int] = {}
         self._durable: dict[tuple[str, str], str | None] = {}
         self._beaten: dict[str, float] = {}
+        self._open: dict[tuple[str, str], list[Run]] = defaultdict(list)
         self._gone: dict[str, float] = {}
         """When a worker left or was declared dead."""
         self._offers = Counter[str]()
         """How often each shard was handed over since a worker or a shard came or went."""
-        rates = mix.rates
-        self._hindered = bool(
-            rates.slow or rates.sink_outages or rates.lost_effects or rates.stops or rates.stop_at_request
-        )
-        """Whether a handler that has no fault of its own may fail or run out of time."""
 
     # -- verdicts
 
@@ -135,7 +141,17 @@ class Referee:
         if entry.effects:
             self.repeats.judge(entry, run, row)
         entry.runs.append(run)
+        for other in self._under_way(process, entry.shard):
+            if other.epoch != run.epoch:
+                self.violated("one lease at a time", f"{entry} by {process.name} beside an attempt of {other.epoch}")
+        self._open[process.name, entry.shard].append(run)
         return run
+
+    def _under_way(self, process: Process, shard: str) -> list[Run]:
+        """Return the attempts that have not ended."""
+        now, key = self._loop.time(), (process.name, shard)
+        self._open[key] = [run for run in self._open[key] if run.under_way(now)]
+        return self._open[key]
 
     def effect(self, process: Process, record: Record, run: Run) -> None:
         """A handler's effect takes place."""
@@ -155,11 +171,12 @@ class Referee:
         if at < len(entries) and entries[at].number < entry.number and entries[at] is not entry:
             self.violated("order per key", f"{entry} took effect before {entries[at]}")
 
-    def ended(self, process: Process, record: Record, run: Run, *, fine: bool) -> None:
-        """A handler ends."""
+    def ended(self, process: Process, record: Record, run: Run, error: BaseException | None = None) -> None:
+        """A handler ends: well, or with an error."""
         run.ended = self._loop.time()
-        run.fine = fine
-        if not fine:
+        run.error = error
+        self.letters.ended(self.book.of(record), run)
+        if error is not None:
             self._note(process.name, f"fails {self.book.of(record)}")
 
     # -- dead letters
@@ -171,15 +188,7 @@ class Referee:
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
         entry.letter = condition
-        if condition == "Poison":
-            fit = entry.behaviour == "poison"
-        elif condition == "Parked":
-            fit = any(each.letter for each in self.book.by_key[entry.key] if each.number < entry.number)
-        else:
-            failed = sum(run.process is process and not run.fine for run in entry.runs)
-            fit = failed >= self.mix.attempts and (entry.behaviour != "plain" or self._hindered)
-        if not fit:
-            self.violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
+        self.letters.judge(entry, letter, process)
 
     # -- rows
 
@@ -197,6 +206,8 @@ class Referee:
         self._durable[process.name, row.id] = frontier.sequence_number if frontier else None
         if row.owner is None:
             self.repeats.released.add((row.id, row.epoch))
+            if self._under_way(process, row.id):
+                self.violated("no shard is let go while an attempt runs", f"{row.id} by {process.name}")
         if row.state != "open":
             self._stirred()
         if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
@@ -224,6 +235,10 @@ class Referee:
         if was is not None and (now is None or int(now.sequence_number) < int(was.sequence_number)):
             self.violated("the frontier never moves back", f"{before!r} became {row!r}")
         self._pass(row)
+        if now is not None:
+            self.book.moved(row.id)
+        for entry in self.book.dropped(before, row):
+            self.violated("a checkpoint forgets nothing", f"{entry} is no longer done in {row!r}")
         for entry in self.book.done(row):
             if not self.book.accounted(entry):
                 self.violated("nothing is lost", f"a done bit of {row.id} names {entry}, which is not settled")
@@ -272,8 +287,11 @@ class Referee:
         self._stirred()
         self._note(process.name, "joined")
 
-    def beat(self, process: Process, member: Member) -> None:
-        """A heartbeat took effect."""
+    def beat(self, process: Process, member: Member, *, before: Member | None) -> None:
+        """A heartbeat took effect upon a row that was like this."""
+        if before is None or before.state != "alive":
+            state = "gone" if before is None else before.state
+            self.violated("the gone stay gone", f"{member.worker} of {process.name}, {state}, beat again")
         self._beaten[member.worker] = self._loop.time()
         if member.state != "alive":
             self._gone[member.worker] = self._loop.time()
@@ -313,6 +331,12 @@ class Referee:
             if self._offers[shard] > _PATIENCE_WITH_MOVES:
                 self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nothing came or went")
 
+    def _lost(self, process: Process, event: ShardLost | WorkerFenced) -> None:
+        """A process knows that it has lost a shard, or all it held."""
+        for (name, shard), epoch in self._held.items():
+            if name == process.name and (isinstance(event, WorkerFenced) or event.shard == shard):
+                self.repeats.lost(process, shard, epoch)
+
     def event(self, process: Process, event: Event) -> None:
         """A process reports an event."""
         self._history.saw(event.name)
@@ -328,5 +352,7 @@ class Referee:
         elif isinstance(event, RecordsTrimmed):
             self.book.gaps.append(event)
             self._note(process.name, f"reports a gap in {event.shard[-4:]}")
+        elif isinstance(event, (ShardLost, WorkerFenced)):
+            self._lost(process, event)
         elif isinstance(event, ShardFailed):
             self.violated("no loop breaks", f"{event.error} at {event.where}, {event.shard} by {process.name}")

@@ -7,11 +7,13 @@ more than the window of the shard ... never
 after the grace of a SIGTERM ran out  yes                          -- it ended too late to be checkpointed
 what was done ahead of a trimmed gap  yes                          -- the bits count from a record that is gone
 after a hand-over ................... never
-after a crash, or a sleep ........... what one interval holds      -- if the table took the checkpoints
+after a crash, or a sleep ........... what one interval holds      -- more, while the table refused to the end
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.book import Book, Entry, Run
     from streamkit.testing.simulation.history import History
     from streamkit.testing.simulation.mix import Mix
+    from streamkit.testing.simulation.process import Process
+
+_PATIENCE = 1.0
+_BACK_OFF = 2.0
+"""Seconds a client waits for an answer, and the longest back-off of a write: not the product's own figures."""
 
 
 class Repeats:
@@ -30,6 +37,9 @@ class Repeats:
         self.count = 0
         self.released: set[tuple[str, int]] = set()
         """Shards that were given back, under these epochs."""
+        self._lost: dict[tuple[str, str, int], float] = {}
+        self._tries: dict[tuple[str, str], list[float]] = defaultdict(list)
+        """When each process set out to write each shard's row."""
         self._mix = mix
         self._book = book
         self._saw = history.saw
@@ -39,6 +49,17 @@ class Repeats:
         rates = mix.rates
         self._prompt = not (rates.throttled or rates.lost or rates.late or rates.slow or rates.table_outages)
         """Whether the table takes every checkpoint when it comes."""
+        self._slack = mix.interval + 10 * mix.latency + 0.5
+        self._again = self._slack + _PATIENCE + _BACK_OFF + (3 * mix.lease if rates.slow else 0.0)
+        """Within which a write that was not taken is tried again: its ways, the wait for an answer, the back-off."""
+
+    def lost(self, process: Process, shard: str, epoch: int) -> None:
+        """A process knows that it lost the shard: it writes nothing more under this epoch."""
+        self._lost.setdefault((process.name, shard, epoch), process.loop.time())
+
+    def tried(self, process: Process, shard: str) -> None:
+        """A process sets out to write the shard's row."""
+        self._tries[process.name, shard].append(process.loop.time())
 
     def judge(self, entry: Entry, run: Run, row: ShardRow) -> None:
         """A handler starts again; `row` is its shard's as it was when the engine started it."""
@@ -60,7 +81,7 @@ class Repeats:
             self._saw("repeat over a trimmed gap")
         elif (entry.shard, last.epoch) in self.released:
             self._violated("no repeat after a hand-over", f"{entry} by {last.process.name}, then {run.process.name}")
-        elif self._prompt:
+        else:
             self._within_interval(entry, last)
 
     @property
@@ -69,13 +90,21 @@ class Repeats:
         return self._mix.checkpoint_records + self._mix.window
 
     def _within_interval(self, entry: Entry, last: Run) -> None:
-        end = last.process.gone_at
         stops = [at for at, until in last.process.stops if until >= last.began - self._thread]
-        ends = [each for each in (end, *stops[:1]) if each is not None]
-        if not ends:
+        causes = [each for each in (last.process.gone_at, *stops[:1]) if each is not None]
+        lost = self._lost.get((last.process.name, entry.shard, last.epoch))
+        if not causes and self._prompt:
             self._violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
-        elif (late := min(ends) - (last.ended or 0.0)) > self._mix.interval + 10 * self._mix.latency + 0.5:
+        end = min([*causes, *([] if lost is None else [lost])], default=0.0)
+        late = end - (last.ended or 0.0)
+        if late > self._slack and (self._prompt or not self._kept_trying(entry.shard, last.process, end)):
             self._violated(
                 "a crash repeats at most one interval",
                 f"{entry}, handled {late:.3f} s before the end of {last.process.name}",
             )
+
+    def _kept_trying(self, shard: str, process: Process, end: float) -> bool:
+        """Say whether the process was about to write the row when it ended: the table did not let it."""
+        tries = self._tries[process.name, shard]
+        at = bisect_right(tries, end)
+        return at > 0 and end - tries[at - 1] <= self._again

@@ -86,6 +86,11 @@ class TableView(MemoryTable):
         self._referee.wrote(self._process, before, taken, take=True)
         return taken
 
+    async def write(self, held: ShardRow, wanted: ShardRow, *, children: Sequence[ShardRow] = ()) -> None:
+        """Replace the row, or try to: the referee takes note of each attempt."""
+        self._referee.repeats.tried(self._process, held.id)
+        await super().write(held, wanted, children=children)
+
     def _write(self, held: ShardRow, wanted: ShardRow, children: Sequence[ShardRow]) -> None:
         before = self.shard_rows.get(held.id)
         if before is not None and before.token == wanted.token:
@@ -111,7 +116,7 @@ class TableView(MemoryTable):
         if row is None or row.state != "alive":
             self._process.history.saw("heartbeat of the dead refused")
         super()._beat(member)
-        self._referee.beat(self._process, member)
+        self._referee.beat(self._process, member, before=row)
 
     def _bury(self, seen: Member) -> bool:
         alive = self.worker_rows.get(seen.worker)
