@@ -30,7 +30,7 @@ def iam(path: str, region: str, account: str, partition: str, config: Path | Non
 
     \b
     streamkit iam consumers.flights:flights --region eu-west-1 --account 123456789012
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     (consumer,) = configured([path], config=config).consumers
     place = Place(region, account, partition)
     made = Policy(statement=tuple(reading(consumer.source, place))) if assumed else policy(consumer, place)

@@ -40,7 +40,7 @@ def metrics(*, form: str | None) -> None:
     \b
     streamkit metrics
     streamkit metrics --json | jq -r '.[].prometheus'
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(entries())))
     elif form == "markdown":

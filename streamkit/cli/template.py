@@ -33,7 +33,7 @@ def template() -> None:
 
     \b
     streamkit template ecs consumers.flights:flights > flights.json
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
 
 
 @template.command()
@@ -48,7 +48,7 @@ def ecs(path: str, config: Path | None) -> None:
     \b
     streamkit template ecs consumers.flights:flights > flights.json
     aws cloudformation deploy --template-file flights.json --stack-name flights --capabilities CAPABILITY_IAM ...
-    """  # noqa: D301 - click's mark for "do not wrap"
+    """
     click.echo(msgspec.json.format(msgspec.json.encode(service(path, configured([path], config=config)))).decode())
 
 

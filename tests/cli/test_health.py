@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import eventually
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -72,7 +72,7 @@ def samples(place: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(streamkit_\S+) (\S+)$", text, flags=re.MULTILINE)}
 
 
-def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(program: Program, ready: Any, client: Any) -> None:  # noqa: ANN401
+def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(program: Program, ready: Any, client: Any) -> None:
     """Alive from the start, ready once it holds what it should; a stuck handler ends both, and a drain readiness."""
     path = ready("healthy")
     with program("run", path, "--health", "0", "--log-format", "json", "--grace", "3") as child:
@@ -103,7 +103,7 @@ def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(program: Program, 
     assert child.returncode == 0
 
 
-def test_several_processes_are_watched_at_one_address(program: Program, ready: Any, client: Any) -> None:  # noqa: ANN401
+def test_several_processes_are_watched_at_one_address(program: Program, ready: Any, client: Any) -> None:
     """Each sample says of which process it is; one that is gone leaves the others' health as it is."""
     path = ready("many")
     with program("run", path, "--health", "0", "--processes", "2", "--log-format", "json") as child:
@@ -118,7 +118,7 @@ def test_several_processes_are_watched_at_one_address(program: Program, ready: A
     assert child.returncode == 0
 
 
-def test_an_address_that_is_taken_is_one_line_and_status_2(program: Program, ready: Any, run: Any) -> None:  # noqa: ANN401
+def test_an_address_that_is_taken_is_one_line_and_status_2(program: Program, ready: Any, run: Any) -> None:
     """It names the address."""
     path = ready("first")
     with program("run", path, "--health", "0", "--log-format", "json") as child:
@@ -131,7 +131,7 @@ def test_an_address_that_is_taken_is_one_line_and_status_2(program: Program, rea
 
 
 @pytest.mark.parametrize("given", ["here", "70000", "127.0.0.1", "http://localhost:80"])
-def test_what_is_no_address_is_refused(call: Any, given: str) -> None:  # noqa: ANN401
+def test_what_is_no_address_is_refused(call: Any, given: str) -> None:
     """With what would be one."""
     outcome = call("run", "shop:orders", "--health", given)
     assert outcome.status == 2

@@ -33,7 +33,7 @@ def listed(action: str | list[str]) -> list[str]:
     return [action] if isinstance(action, str) else action
 
 
-def flat(statements: Any) -> list[tuple[str, list[str], str]]:  # noqa: ANN401 - JSON
+def flat(statements: Any) -> list[tuple[str, list[str], str]]:
     """What is allowed, on what."""
     return [(each["Sid"], listed(each["Action"]), each["Resource"]) for each in statements]
 

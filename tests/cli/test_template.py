@@ -1,4 +1,4 @@
-"""What deploys a worker: the image, and the template of an ECS service. Linted; nothing here can build or deploy them."""
+"""What deploys a worker: the image, and the template of an ECS service. Linted only: nothing here builds or deploys."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def most_within(starts: Sequence[float], seconds: float) -> int:
     return max(sum(first <= each < first + seconds for each in starts) for first in starts)
 
 
-def lived(kind: Kind, rate: float, fates: Sequence[Fate] = FATES, **about: Any) -> tuple[Bench, list[float]]:  # noqa: ANN401
+def lived(kind: Kind, rate: float, fates: Sequence[Fate] = FATES, **about: Any) -> tuple[Bench, list[float]]:
     """One shard to its end; return it, and when its handlers began with each record."""
     starts: list[float] = []
     settings = {"rate": rate, **about.pop("settings", {})}

@@ -16,7 +16,7 @@ Stage = Callable[[], AbstractContextManager[Callable[[], object]]]
 TEN = records(10, keys=("a", "b", "c"))
 
 
-def made(handler: Callable[..., Any], *, batches: bool = False, **settings: Any) -> Any:  # noqa: ANN401
+def made(handler: Callable[..., Any], *, batches: bool = False, **settings: Any) -> Any:
     """A consumer of this handler."""
     decorate = consumer.batch if batches else consumer
     return decorate("shop", source=Kinesis("stream"), dead_letters=Sqs("dead"), **settings)(handler)
@@ -133,7 +133,7 @@ async def test_poison_is_no_matter_if_it_is_the_same_each_time(shop: Shop) -> No
     """And resources come with the consumer's own lifespan."""
 
     @asynccontextmanager
-    async def lifespan() -> Any:  # noqa: ANN401
+    async def lifespan() -> Any:
         yield shop.orders
 
     async def handle(record: Record, *, state: dict[str, int]) -> None:
