@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -133,7 +133,7 @@ async def test_poison_is_no_matter_if_it_is_the_same_each_time(shop: Shop) -> No
     """And resources come with the consumer's own lifespan."""
 
     @asynccontextmanager
-    async def lifespan() -> Any:
+    async def lifespan() -> AsyncGenerator[dict[str, int]]:
         yield shop.orders
 
     async def handle(record: Record, *, state: dict[str, int]) -> None:
