@@ -84,7 +84,7 @@ $(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@.ci/pip $(VENV) 'installing streamkit[dev,local,zstd]' install --editable '.[dev,local,zstd]'
+	@.ci/pip $(VENV) 'installing streamkit[dev,local,metrics,zstd]' install --editable '.[dev,local,metrics,zstd]'
 	@touch $(VENV)/.local $@
 
 $(BIN)/python:

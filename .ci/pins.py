@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-EXTRAS = "dev,local,zstd"
+EXTRAS = "dev,local,metrics,zstd"
 HEADER = f"# streamkit[{EXTRAS}] and its build, resolved on Python 3.11 by `make pins`. Do not edit.\n"
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from streamkit.consumer import Consumer, DynamoDBStream, Source
 from streamkit.errors import ConfigurationError
-from streamkit.settings import CONSUMER_SETTINGS, WORKER_SETTINGS, Setting
+from streamkit.settings import CONSUMER_SETTINGS, WORKER_SETTINGS, Address, Setting
 
 PREFIX = "STREAMKIT_"
 NO_SETTINGS = re.compile(r"STREAMKIT_(CONFIG|LOCALSTACK(_.*)?|DYNAMODB_LOCAL_URL|DEMO_.*)")
@@ -37,6 +37,10 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     log_format: Literal["json", "console"] | None = None
     """None leaves it to whether there is a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    health: Address | None = None
+    """None serves no health and metrics."""
+    metrics: Literal["emf"] | None = None
+    metrics_interval: timedelta = timedelta(minutes=1)
 
 
 class Given(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _STREAM_CONSUMER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 MEBIBYTE = 1024 * 1024
+MOST_RATE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,10 @@ class Consumer:
     read_ahead_bytes: int = 64 * MEBIBYTE
     on_gap: Literal["resume", "halt"] = "resume"
     code_version: str = ""
+    rate: float | None = None
+    """Most records a second that handlers are started for, in one process and over all its shards; None is no limit.
+
+    Retries count, a batch counts by its records, what is filtered or handled before does not."""
     signature: Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -221,6 +226,7 @@ class Consumer:
             "read_ahead_bytes: expected at least 1 MiB",
             self.read_ahead_bytes,
         )
+        yield self.rate is None or 0 < self.rate <= MOST_RATE, "rate: expected more than 0, up to 1e6", self.rate
         factor = self.parallelization_factor
         yield _is_a(self.partial_responses, bool), "partial_responses: expected True or False", self.partial_responses
         yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor
@@ -285,6 +291,7 @@ class Settings(TypedDict, total=False):
     read_ahead_bytes: int
     on_gap: Literal["resume", "halt"]
     code_version: str
+    rate: float | None
 
 
 class _Decorator:

@@ -49,6 +49,7 @@ class WorkerStopped(Event, frozen=True, kw_only=True):
     filtered: int
     dead: int
     retried: int
+    received_bytes: int
 
 
 class WorkerFenced(Event, frozen=True, kw_only=True):
@@ -66,6 +67,14 @@ class WorkerBuried(Event, frozen=True, kw_only=True):
     level = "warning"
     worker: str
     buried: str
+
+
+class HealthOpened(Event, frozen=True, kw_only=True):
+    """Health and metrics are served from now on: `/livez`, `/readyz` and `/metrics`."""
+
+    name = "health.opened"
+    address: str
+    """Host and port, or `unix:` and a path."""
 
 
 class ProcessStarted(Event, frozen=True, kw_only=True):
@@ -301,6 +310,8 @@ class CheckpointWritten(Event, frozen=True, kw_only=True):
     frontier: str | None
     ahead: int
     """Records settled beyond the frontier."""
+    took_seconds: float
+    """From the start of the write until it was confirmed."""
 
 
 class CheckpointDelayed(Event, frozen=True, kw_only=True):

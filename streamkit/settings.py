@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from streamkit.consumer import MEBIBYTE, Sqs
+from streamkit.consumer import MEBIBYTE, MOST_RATE, Sqs
 
 SECOND = timedelta(seconds=1)
 YEAR = timedelta(days=365)
@@ -22,6 +22,9 @@ YEAR = timedelta(days=365)
 Unit = TypeVar("Unit", timedelta, int)
 
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
+_ADDRESS = re.compile(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):)?(\d{1,5})", re.ASCII)
+_LAST_PORT = 65535
+_LEAST_RATE = 0.001
 _MEASURE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _DURATIONS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -66,6 +69,21 @@ class Whole(msgspec.Struct, frozen=True):
         if type(number) is not int or not self.low <= number <= self.high:
             raise ValueError(given)
         return number
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Records a second, or none."""
+
+    expected: str = "records a second, from 0.001 to 1000000, or none"
+
+    def read(self, given: object) -> float | None:
+        """Take a number, or its digits."""
+        if given == "none":
+            return None
+        rate, unit = _measure(given)
+        if unit or not _LEAST_RATE <= rate <= MOST_RATE:
+            raise ValueError(given)
+        return rate
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -199,6 +217,37 @@ class Beginning(msgspec.Struct, frozen=True):
         return moment
 
 
+class Address(msgspec.Struct, frozen=True):
+    """Where to listen: a port of this machine's, or the path of a Unix socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """An address to listen on. A port alone is of the loopback; another host has to be said (docs/operations.md)."""
+
+    expected: str = "a port such as 8080 (of 127.0.0.1), HOST:PORT, unix:PATH, or none"
+
+    def read(self, given: object) -> Address | None:
+        """Take a port, with or without a host, or a path."""
+        if given == "none":
+            return None
+        text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
+        if text.startswith("unix:") and len(text) > len("unix:"):
+            return Address(path=text.removeprefix("unix:"))
+        found = _ADDRESS.fullmatch(text)
+        if found is None or int(found[3]) > _LAST_PORT:
+            raise ValueError(given)
+        return Address(found[1] or found[2] or "127.0.0.1", int(found[3]))
+
+
 class Setting(msgspec.Struct, frozen=True):
     """Something that may be set from outside."""
 
@@ -259,6 +308,7 @@ CONSUMER_SETTINGS = (
     Setting("poll", Duration(200 * _MILLISECOND, 60 * SECOND), "Pace of reading an idle shard.", "source"),
     Setting("dead_letters", Queue(), "Where records go that cannot be handled."),
     Setting("concurrency", Whole(1, 10_000), "Most handlers at work at once in one shard."),
+    Setting("rate", Rate(), "Most records a second that handlers are started for, in one process."),
     Setting("batch_size", Whole(1, 10_000), "Most records of a batch."),
     Setting("linger", Duration(_ZERO, 300 * SECOND), "How long a batch waits to fill up."),
     Setting("handler_timeout", Duration(_MILLISECOND), "Longest run of a handler."),
@@ -296,6 +346,9 @@ CONSUMER_SETTINGS = (
 WORKER_SETTINGS = (
     Setting("until_idle", Duration(100 * _MILLISECOND, optional=True), "Stop when all is settled for so long."),
     Setting("grace", Duration(_ZERO), "How long handlers may go on after the worker was told to stop."),
+    Setting("health", Listener(), "Where to serve /livez, /readyz and /metrics."),
+    Setting("metrics", Choice(("emf",), optional=True), "Write metrics to standard output for CloudWatch."),
+    Setting("metrics_interval", Duration(SECOND, 3600 * SECOND), "Pause between two such lines of a worker."),
     Setting("log_format", Choice(("json", "console")), "How events are written; console on a terminal, else json."),
     Setting("log_level", Choice(("debug", "info", "warning", "error")), "Least level of the events written."),
 )

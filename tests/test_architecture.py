@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "streamkit"
 
-PURE = {"core", "errors", "events", "signals"}
+PURE = {"core", "errors", "events", "metrics", "signals"}
 VOCABULARY = PURE | {"ports"}
 MAY_IMPORT = {
     **dict.fromkeys(PURE, PURE),
@@ -52,6 +52,7 @@ ROOMS_OF = {
     "hypothesis": ("testing",),
     "moto": ("testing",),
     "msgspec": ("",),
+    "prometheus_client": ("runtimes/health",),
     "pytest": ("testing",),
     "random": ("clock.py", "testing"),
     "rich": ("cli",),
@@ -87,6 +88,7 @@ LATE = {
     "botocore",
     "click",
     "moto",
+    "prometheus_client",
     "rich",
     "structlog",
     "tenacity",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TAKEN = ShardTaken(shard="shard-1", epoch=7, previous_owner=None, frontier="4950")
 BURIED = WorkerBuried(worker="a", buried="b")
-SETTLED = CheckpointWritten(shard="shard-1", frontier=None, ahead=0)
+SETTLED = CheckpointWritten(shard="shard-1", frontier=None, ahead=0, took_seconds=0.25)
 
 
 class Terminal(io.StringIO):

@@ -25,9 +25,12 @@ COMMANDS = {
     "checkpoint": "streamkit.cli.checkpoint:checkpoint",
     "pause": "streamkit.cli.pause:pause",
     "resume": "streamkit.cli.resume:resume",
+    "iam": "streamkit.cli.iam:iam",
+    "template": "streamkit.cli.template:template",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
     "events": "streamkit.cli.events:events",
+    "metrics": "streamkit.cli.metrics:metrics",
 }
 INTERRUPTED = 130
 

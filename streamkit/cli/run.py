@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _INTERRUPTED = 130
 @consumers_argument
 @click.option("--until-idle", metavar="SECONDS", help="Stop once everything is settled for so long: 30, 500ms, 5m.")
 @click.option("--grace", metavar="SECONDS", help="How long handlers may go on after SIGTERM: 25 seconds, if not said.")
+@click.option("--health", metavar="[HOST:]PORT", help="Serve /livez, /readyz and /metrics; on 127.0.0.1, if not said.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes to run.")
 @click.option("--supervised", is_flag=True, hidden=True, help="Drain when standard input ends.")
 @config_option
@@ -45,7 +47,7 @@ def run(
     streamkit run consumers.flights:flights
     streamkit run consumers.flights:flights consumers.weather:weather --config streamkit.toml
     streamkit run consumers.flights:flights --until-idle 30
-    streamkit run consumers.flights:flights --processes 4
+    streamkit run consumers.flights:flights --processes 4 --health 8080
 
     Start as many workers as you like: they share the shards. Events go to standard error (`streamkit events` lists
     them). Settings come from the code, a TOML file and STREAMKIT_ variables; AWS settings are the SDK's own.
@@ -63,17 +65,25 @@ def run(
 async def _supervise(plan: Configured, processes: int) -> int:
     """Run the same command in several processes of its own; return the exit status."""
     from streamkit.clock import SystemChance, SystemClock
+    from streamkit.runtimes.health.gathering import Gathering
     from streamkit.runtimes.supervisor import Supervisor
 
     clock = SystemClock()
     itself = [sys.executable, "-m", "streamkit", *sys.argv[1:], "--processes", "1", "--supervised"]
+    report = _reporter(plan, clock)
+    health = Gathering(plan.worker.health, processes=processes) if plan.worker.health else None
     supervisor = Supervisor(
-        itself, processes=processes, clock=clock, chance=SystemChance(), report=_reporter(plan, clock)
+        lambda slot: [*itself, *(health.options(slot) if health else ())],
+        processes=processes,
+        clock=clock,
+        chance=SystemChance(),
+        report=report,
     )
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, supervisor.drain)
-    return await supervisor.run()
+    async with health.serving(report) if health else nullcontext():
+        return await supervisor.run()
 
 
 async def _run(plan: Configured, *, supervised: bool) -> None:
@@ -88,7 +98,12 @@ async def _run(plan: Configured, *, supervised: bool) -> None:
         clock=clock,
         chance=chance,
         report=_reporter(plan, clock),
-        options=Options(until_idle=plan.worker.until_idle, grace=plan.worker.grace),
+        options=Options(
+            until_idle=plan.worker.until_idle,
+            grace=plan.worker.grace,
+            health=plan.worker.health,
+            emit_every=plan.worker.metrics_interval if plan.worker.metrics else None,
+        ),
     )
     _heed_signals(worker)
     if supervised:

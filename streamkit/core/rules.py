@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +35,11 @@ class Tally:
     filtered: int = 0
     dead: int = 0
     retried: int = 0
+    received_bytes: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        """Return what both counted."""
+        return Tally(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def count(self, outcome: Outcome, records: int) -> None:
         """Count records that were settled."""

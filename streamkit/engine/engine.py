@@ -23,6 +23,7 @@ from streamkit.core.schedule import FOREVER, Attempt
 from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
+from streamkit.engine.pace import Turn
 from streamkit.engine.screen import Screen
 from streamkit.engine.watch import Watch, watching
 from streamkit.signals import Failed
@@ -58,7 +59,8 @@ class Engine:
         self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
-        self._hastes = not (handling.batches or handling.threads or self._screen.claims or transacting)
+        self._turn = Turn(handling.pace) if handling.pace else None
+        self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or transacting)
         self._runners = 0
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
@@ -114,7 +116,7 @@ class Engine:
         if self._changed.is_set() or self._over(until):
             return
         now = self._around.clock.monotonic()
-        wake_at = FOREVER if self._stopping or self._runners >= self._handling.concurrency else self._settling.wake_at()
+        wake_at = FOREVER if self._stopping or self._runners >= self._handling.concurrency else self._wake_at(now)
         if wake_at == FOREVER:
             await self._changed.wait()
             return
@@ -174,7 +176,21 @@ class Engine:
         return stretch or self._take()
 
     def _take(self) -> Attempt | None:
-        return None if self._stopping else self._settling.take(self._around.clock.monotonic())
+        if self._stopping:
+            return None
+        turn, now = self._turn, self._around.clock.monotonic()
+        if turn is None:
+            return self._settling.take(now)
+        if self._settling.clear or not turn.has_come(now):
+            return None
+        if (attempt := self._settling.take(now)) is not None:
+            turn.use(len(attempt.records))
+        return attempt
+
+    def _wake_at(self, now: float) -> float:
+        """Return when there may be something to take: not before the turn that is waited for, whatever may run."""
+        due = self._turn.due(now) if self._turn is not None else FOREVER
+        return self._settling.wake_at() if due == FOREVER else due
 
     def _may_start(self) -> bool:
         """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
@@ -230,6 +246,7 @@ class Engine:
         """Call the handler; return what is to be settled now: nothing, if that was done with the commit."""
         subject = self._subject(live)
         if self._transacting is None or isinstance(subject, Batch):
+            watch.call()
             expect_nothing(await self._handling.call(subject))
             return live
         return None if await self._transacting.handle(live, subject, watch) else live
@@ -238,6 +255,8 @@ class Engine:
         """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""
         dropped = await self._screen.dropped(attempt) if self._screens else None
         live = self._settling.reduce(attempt, dropped) if dropped else attempt
+        if dropped and self._turn is not None:
+            self._turn.give_back(len(dropped))
         if live is not None and not self._may_start():
             self._settling.abandoned(live)
             return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamkit.core.records import Record
+    from streamkit.engine.pace import Pace
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
 
@@ -32,6 +33,8 @@ class Handling:
     consumer: str
     code_version: str
     stream_arn: str
+    pace: Pace | None = None
+    """The rate limit, shared by all shards; None is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +51,5 @@ class Surroundings:
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    observe: Callable[[float, int], None] | None = None
+    """Told how many seconds so many calls of the handler took together, where somebody wants to know."""

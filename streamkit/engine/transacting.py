@@ -74,6 +74,7 @@ class Transacting:
         """
         for _ in range(READINGS):
             tx = Transaction(self._tables)
+            watch.call()
             expect_nothing(await self._handling.call(record, tx=tx))
             writes = await tx.collected()
             watch.end()

@@ -5,14 +5,53 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from streamkit.core.lanes import Stretch
 from streamkit.events import HandlerStuck, HandlerTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamkit.core.lanes import Stretch
     from streamkit.core.schedule import Attempt
     from streamkit.engine.needs import Handling, Surroundings
+
+
+class Stopwatch:
+    """Times the calls of the handler, where somebody looks: by the attempt, and a stretch as a whole.
+
+    Of a stretch whose last call came to wait, that call is taken to have begun a mean call before: nobody looked at the
+    time when it did.
+    """
+
+    def __init__(self, observe: Callable[[float, int], None]) -> None:
+        """`observe` is told seconds, and how many calls took them."""
+        self._observe = observe
+        self._stretch: Stretch | None = None
+        self._since: float | None = None
+
+    def begin(self, attempt: Attempt | Stretch, now: float) -> None:
+        """An attempt starts; of a stretch that is under way, the last call goes on alone."""
+        if isinstance(attempt, Stretch):
+            self._stretch, self._since = attempt, now
+        elif self._stretch is not None and self._since is not None:
+            mean = (now - self._since) / max(1, self._stretch.started)
+            self._note(now - self._since - mean, self._stretch.started - 1)
+            self._stretch, self._since = None, now - mean
+
+    def call(self, now: float) -> None:
+        """The handler of an attempt is called."""
+        self._since = now
+
+    def end(self, now: float) -> None:
+        """The attempt has ended. What was cut off a stretch without a call, the filter or the fence has stopped."""
+        if self._since is not None:
+            stretch = self._stretch
+            calls = 1 if stretch is None else stretch.started - (stretch.attempt is not None)
+            self._note(now - self._since, calls)
+        self._stretch = self._since = None
+
+    def _note(self, seconds: float, calls: int) -> None:
+        if calls > 0:
+            self._observe(seconds, calls)
 
 
 class Watch:
@@ -30,6 +69,7 @@ class Watch:
         cancellable: bool,
         on_timeout: Callable[[Attempt | Stretch], None],
         on_stuck: Callable[[Attempt | Stretch], None],
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._timeout = timeout
         self._grace = grace
@@ -38,6 +78,7 @@ class Watch:
         self._on_stuck = on_stuck
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        self._stopwatch = stopwatch
         self._attempt: Attempt | Stretch | None = None
         self._began = 0.0
         self._expired = False
@@ -45,13 +86,22 @@ class Watch:
 
     def begin(self, attempt: Attempt | Stretch) -> None:
         """An attempt starts."""
-        self._attempt = attempt
         self._began = self._loop.time()
+        if self._stopwatch is not None:
+            self._stopwatch.begin(attempt, self._began)
+        self._attempt = attempt
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._look)
 
+    def call(self) -> None:
+        """The handler is called now: what was asked about its records before is no part of how long it takes."""
+        if self._stopwatch is not None:
+            self._stopwatch.call(self._loop.time())
+
     def end(self) -> bool:
         """The attempt has ended. Return whether a cancellation was this watch's doing, and only its own."""
+        if self._stopwatch is not None:
+            self._stopwatch.end(self._loop.time())
         self._attempt = None
         if not self._expired:
             return False
@@ -102,4 +152,5 @@ def watching(handling: Handling, around: Surroundings, shard: str) -> Watch:
         cancellable=handling.threads is None,
         on_timeout=on_timeout,
         on_stuck=on_stuck,
+        stopwatch=Stopwatch(around.observe) if around.observe else None,
     )

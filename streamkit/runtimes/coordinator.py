@@ -80,6 +80,7 @@ class Coordinator:
             report=process.report,
             whole=opened.registration.replay is None,
         )
+        self._unready: str | None = "it has not looked at the table"
         self._cared_for_since = FOREVER
         """Since when all shards have been in good hands: a worker that waits for one is not idle since ever."""
 
@@ -97,6 +98,14 @@ class Coordinator:
     def runs(self) -> Sequence[ShardRun]:
         """The shards run at present."""
         return tuple(self._runs.values())
+
+    def unready(self) -> str | None:
+        """Say why this worker may not run all that falls to it, as far as the last look told."""
+        return self._unready
+
+    def _lacking(self, steps: Plan) -> str | None:
+        lacking = [row.id for row in steps.take if row.id not in self._runs]
+        return f"it does not run {len(lacking)} of the shards that fall to it" if lacking else None
 
     def idle_since(self) -> float:
         """Return since when nothing is left to do, as far as this worker can see; FOREVER while something is."""
@@ -125,10 +134,12 @@ class Coordinator:
                 listed=frozenset(self._listed) | (self._parents_without_row() - self._finished),
             )
             await self._act(steps, group)
+            self._unready = self._lacking(steps)
             await self._lookout.forget(members)
         except ConfigurationError:
             raise
         except WorldError as error:
+            self._unready = f"the last look at the table failed: {type(error).__name__}"
             self._cared_for_since = FOREVER
             self._report(CoordinationDelayed(worker=self._heart.member.worker, error=type(error).__name__))
 

@@ -14,15 +14,19 @@ from streamkit.engine.handling import Threads
 from streamkit.errors import ConfigurationError
 from streamkit.ports import Ports, Registration
 from streamkit.runtimes.carrying import Carrying
+from streamkit.runtimes.health.meters import gauges
 from streamkit.runtimes.identity import same_stream
-from streamkit.runtimes.incarnation import Incarnation
+from streamkit.runtimes.incarnation import Incarnation, patience_of
 from streamkit.runtimes.process import Opened, Stopping
 from streamkit.runtimes.setup import handling_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streamkit.consumer import Consumer
     from streamkit.core.lineage import Stream
     from streamkit.core.positions import Start
+    from streamkit.metrics import Sample
     from streamkit.runtimes.process import Process
 
 SHARDS_A_BUCKET = 500
@@ -40,9 +44,35 @@ class Crew:
         self._incarnation: Incarnation | None = None
 
     @property
+    def name(self) -> str:
+        """Name of the consumer."""
+        return self._consumer.name
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which the loop may stand still before it counts as stuck."""
+        return patience_of(self._consumer)
+
+    @property
     def has_lived(self) -> bool:
         """Say whether it got as far as an incarnation."""
         return self._incarnation is not None
+
+    def stuck(self) -> str | None:
+        """Say why only a new process would help, if that is so (`/livez`)."""
+        return self._incarnation.stuck() if self._incarnation else None
+
+    def unready(self) -> str | None:
+        """Say why it does not do all that falls to it, if that is so (`/readyz`)."""
+        if self._process.stop.is_set():
+            return "it drains"
+        return self._incarnation.unready() if self._incarnation else "stream, table or queue were not opened yet"
+
+    def samples(self, now: datetime) -> Iterator[Sample]:
+        """Give what is counted, and how things stand at this moment."""
+        meters = self._process.meters
+        yield from meters.samples()
+        yield from gauges(meters.consumer, self._incarnation.runs if self._incarnation else (), now=now.timestamp())
 
     def idle_since(self) -> float:
         """Return since when (monotonic) there is nothing left to do; infinity while there is."""

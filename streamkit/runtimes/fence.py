@@ -32,6 +32,11 @@ class Fence:
         """This worker was declared dead."""
         self._down = True
 
+    @property
+    def left(self) -> float:
+        """Return for how many seconds it holds if no further heartbeat is confirmed."""
+        return 0.0 if self._down else self._until - self._clock.monotonic()
+
     def holds(self) -> bool:
         """Say whether a handler may start now."""
         if not self._down and self._clock.monotonic() >= self._until:
@@ -39,5 +44,4 @@ class Fence:
         return not self._down
 
     def __repr__(self) -> str:
-        left = self._until - self._clock.monotonic()
-        return f"<Fence {'down' if self._down else 'up'}, {left:.1f} s left>"
+        return f"<Fence {'down' if self._down else 'up'}, {self.left:.1f} s left>"

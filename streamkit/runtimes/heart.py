@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from streamkit.core.schedule import FOREVER
 from streamkit.errors import DeclaredDead, StreamkitError, Throttled, Unanswered
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Heart:
         self.member = member
         self.failure: Exception | None = None
         """Why it beats no more, if that is nobody's wish."""
+        self.turned = FOREVER
+        """When (monotonic) it last decided whether to beat; FOREVER while it need not."""
         self._pause = lease / BEATS
         self._clock = clock
         self._fence = fence
@@ -82,8 +85,12 @@ class Heart:
         Raises `ConfigurationError` if the table is gone, or may not be written any more.
         """
         self._loop = asyncio.get_running_loop()
+        await self._beat(members, stop)
+        self.turned = FOREVER
+
+    async def _beat(self, members: Members, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            pause = self._pause
+            pause, self.turned = self._pause, self._clock.monotonic()
             if self._well():
                 sent = self._clock.monotonic()
                 wanted = self.member = self.member.beaten(self.held)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member
+from streamkit.core.leasing import FENCE, Member
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _RELEASE_SECONDS = 5.0
 """How long, after the grace period, a drained shard may take to checkpoint and release."""
 _PULSE_SECONDS = 0.5
+_BEAT_SECONDS = 5.0
+"""What one heartbeat's request may take, and some."""
 SMALL_FLEET = 40
 """Workers that may look at each other every second; larger fleets look less often."""
 
@@ -63,10 +65,29 @@ class Incarnation:
         )
         self._coordinator = Coordinator(opened, self._heart, process=process, open_run=self._open_run)
         self._pulse = self._clock.monotonic()
+        self._joined = False
 
     def idle_since(self) -> float:
         """Return since when (monotonic) there is nothing left to do; infinity while there is."""
         return self._coordinator.idle_since()
+
+    @property
+    def runs(self) -> Sequence[ShardRun]:
+        """The shards run at present."""
+        return self._coordinator.runs
+
+    def stuck(self) -> str | None:
+        """Say why only a new process would help, if that is so (`/livez`)."""
+        silent = self._clock.monotonic() - self._heart.turned
+        return f"the heart has not turned for {silent:.0f} s" if silent > self._lease + _BEAT_SECONDS else None
+
+    def unready(self) -> str | None:
+        """Say why it does not do all that falls to it, if that is so (`/readyz`)."""
+        if not self._joined:
+            return "it has not joined the table's workers"
+        if self._fence.left < FENCE * self._lease / 2:
+            return "the table has not confirmed a heartbeat for half a lease"
+        return self._coordinator.unready()
 
     async def live(self) -> None:
         """Join, work until the process stops or the fence is down, and leave."""
@@ -81,6 +102,7 @@ class Incarnation:
     async def _join(self) -> None:
         opened, process = self._opened, self._process
         await process.insist(lambda: opened.rows.members.join(self._heart.member))
+        self._joined = True
         process.report(
             WorkerStarted(
                 worker=self._heart.member.worker,
@@ -129,8 +151,7 @@ class Incarnation:
 
     def _is_well(self) -> bool:
         """Say whether the loop still turns: only then may the heart beat (rule 2)."""
-        patience = max(self._opened.consumer.handler_timeout.total_seconds(), self._lease)
-        return self._clock.monotonic() - self._pulse < patience
+        return self._clock.monotonic() - self._pulse < patience_of(self._opened.consumer)
 
     async def _feel_pulse(self) -> None:
         while True:
@@ -170,7 +191,7 @@ class Incarnation:
             rules_of(consumer, chance=process.chance, retention=retention),
             progress=row.progress,
             parked=row.parked,
-            tally=process.tally,
+            tally=process.meters.tally,
             report=chart.note,
         )
         if row.marked is not None and consumer.mode == "at_most_once":
@@ -184,6 +205,7 @@ class Incarnation:
                 around=self._surroundings(),
                 checkpoint=consumer.checkpoint,
                 budget=process.budget,
+                tally=process.meters.tally,
                 retention_seconds=retention.total_seconds(),
                 halt_on_gap=consumer.on_gap == "halt",
                 kpl_only=consumer.source.kpl_only,
@@ -207,6 +229,7 @@ class Incarnation:
             may_start=self._fence.holds,
             delay=wait.after,
             on_stuck=process.on_stuck,
+            observe=process.meters.handler.note if process.meters.handler else None,
         )
 
 
@@ -215,6 +238,11 @@ def _wave(consumer: Consumer) -> int | None:
     if consumer.mode != "at_most_once":
         return None
     return min(consumer.checkpoint.window, 2 * (consumer.batch_size if consumer.batches else consumer.concurrency))
+
+
+def patience_of(consumer: Consumer) -> float:
+    """Return for how many seconds the loop may stand still before it counts as stuck (rule 2)."""
+    return max(consumer.handler_timeout.total_seconds(), consumer.checkpoint.lease.total_seconds())
 
 
 def tick_seconds(workers: int, *, lease: float, chance: Chance) -> float:

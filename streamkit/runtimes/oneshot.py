@@ -114,7 +114,7 @@ async def settle(
         state = await stack.enter_async_context(consumer.lifespan()) if consumer.lifespan else None
         threads = Threads(min(consumer.concurrency, 32), name="streamkit-settle")
         stack.callback(threads.close)
-        handling = handling_of(consumer, state=state, threads=threads, stream_arn="")
+        handling = replace(handling_of(consumer, state=state, threads=threads, stream_arn=""), pace=None)
         around = Surroundings(
             clock=SystemClock(),
             report=events.append,

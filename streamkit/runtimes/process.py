@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streamkit.consumer import Consumer
-    from streamkit.core.settlement import Tally
     from streamkit.engine.engine import Handling
     from streamkit.ports import Chance, Clock, Ports, Registration, Report, Rows
     from streamkit.runtimes.budget import Budget
+    from streamkit.runtimes.health.meters import Meters
     from streamkit.runtimes.world import World
 
 T = TypeVar("T")
@@ -25,15 +25,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What the crews of one process share, and what the incarnations of one crew share."""
+    """What the crews of one process share, but for `meters` and `report`; and the incarnations of one crew."""
 
     name: str
     world: World
     clock: Clock
     chance: Chance
     report: Report
+    """Passes on to whoever listens, and counts for `meters`."""
     budget: Budget
-    tally: Tally
+    meters: Meters
     stop: asyncio.Event
     grace: timedelta
     on_stuck: Callable[[], None]

@@ -9,6 +9,7 @@ from streamkit.core.kpl import DECODING
 from streamkit.core.settlement import Batching, Rules
 from streamkit.engine.engine import Handling
 from streamkit.engine.handling import Threads, bind
+from streamkit.engine.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_a
         consumer=consumer.name,
         code_version=consumer.code_version,
         stream_arn=stream_arn,
+        pace=Pace(consumer.rate) if consumer.rate is not None else None,
     )
 
 

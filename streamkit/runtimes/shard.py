@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from streamkit.core.policy import Checkpoint
     from streamkit.core.positions import Place, Position
     from streamkit.core.records import Record
-    from streamkit.core.settlement import Settling
+    from streamkit.core.settlement import Settling, Tally
     from streamkit.core.transactions import Write
     from streamkit.ports import Reader, Transactions
     from streamkit.runtimes.budget import Budget
@@ -66,6 +66,7 @@ class Terms:
     around: Surroundings
     checkpoint: Checkpoint
     budget: Budget
+    tally: Tally
     retention_seconds: float
     halt_on_gap: bool
     kpl_only: bool
@@ -138,6 +139,27 @@ class ShardRun:
     def draining(self) -> bool:
         """Say whether it was asked to let go."""
         return self._draining
+
+    @property
+    def waiting(self) -> int:
+        """Records read in and not behind the frontier."""
+        return self._settling.pending
+
+    @property
+    def behind(self) -> float | None:
+        """Seconds from the last record read to the tip of the shard, where the service says so."""
+        return self._chart.behind
+
+    @property
+    def oldest(self) -> float | None:
+        """Arrival of the oldest record read and not settled: seconds since the epoch."""
+        oldest = self._settling.oldest
+        return None if oldest is None else oldest.arrived
+
+    @property
+    def paused(self) -> bool:
+        """Say whether it stands still because everything fails."""
+        return self._settling.paused
 
     def drain(self, *, grace: float, prefers: str | None = None, halt: str | None = None) -> None:
         """Read nothing more, let attempts end within `grace` seconds, checkpoint and release.
@@ -276,6 +298,7 @@ class ShardRun:
         if not records:
             return
         size = sum(len(record.data) for record in records)
+        self._terms.tally.received_bytes += size
         self._hold(size)
         wave = self._terms.wave
         share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
@@ -379,24 +402,25 @@ class ShardRun:
 
     async def _write(self, *, children: Sequence[ShardRow] = (), **changes: object) -> None:
         """Write a checkpoint. What it says is looked up once every write before it is known."""
-        passed = 0
+        passed, began = 0, 0.0
 
         def make() -> Step:
-            nonlocal passed
-            passed = self._settling.passed
+            nonlocal passed, began
+            passed, began = self._settling.passed, self._clock.monotonic()
             return Step(self._changes() | changes, children=children)
 
         await self.lease.commit(make)
-        self._written(passed)
+        self._written(passed, began)
 
     async def _commit(
         self, tables: Transactions, writes: Sequence[Write], ordinals: Sequence[int], applied: Callable[[], None]
     ) -> None:
         """Write a checkpoint that has these settled, together with their writes (rule 25)."""
+        began = self._clock.monotonic()
 
         def durable() -> None:
             applied()
-            self._written(self._settling.passed)
+            self._written(self._settling.passed, began)
 
         async def send(held: ShardRow, wanted: ShardRow) -> None:
             await tables.commit(held, wanted, writes)
@@ -418,8 +442,8 @@ class ShardRun:
             "vitals": self._chart.vitals(settling),
         }
 
-    def _written(self, passed: int) -> None:
-        """A checkpoint is durable, for so many records that the frontier has passed."""
+    def _written(self, passed: int, began: float) -> None:
+        """A checkpoint is durable, for so many records that the frontier has passed, which was begun then."""
         progress = self.lease.row.progress
         self._durable = passed
         self._engine.settled.set()
@@ -428,6 +452,7 @@ class ShardRun:
                 shard=self.id,
                 frontier=progress.frontier.sequence_number if progress.frontier else None,
                 ahead=sum(byte.bit_count() for byte in progress.done),
+                took_seconds=self._clock.monotonic() - began,
             )
         )
 

@@ -17,7 +17,7 @@ from streamkit.events import ProcessCrashed, ProcessStarted
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamkit.ports import Chance, Clock, Report
 
@@ -41,7 +41,7 @@ class Supervisor:
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Callable[[int], Sequence[str]],
         *,
         processes: int,
         clock: Clock,
@@ -49,7 +49,10 @@ class Supervisor:
         report: Report,
         patience: Patience | None = None,
     ) -> None:
-        """`command` is run with its standard input as a pipe: it ends when this supervisor does, however that is."""
+        """`command` is what starts a process, by its number; 0 is the first.
+
+        It is run with its standard input as a pipe: it ends when this supervisor does, however that is.
+        """
         patience = patience or Patience()
         self._command = command
         self._processes = processes
@@ -90,7 +93,7 @@ class Supervisor:
 
     async def _run_once(self, slot: int) -> int:
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
+            *self._command(slot), stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         self._running[slot] = process
         self._report(ProcessStarted(process=slot, pid=process.pid))

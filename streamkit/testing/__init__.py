@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Recorder,
         World,
     )
+    from streamkit.testing.rehearsal import NotIdempotent, Rehearsals, expect_idempotent
     from streamkit.testing.threads import Gate, StuckThread
     from streamkit.testing.time import (
         START,
@@ -57,7 +58,9 @@ __all__ = [
     "MemorySource",
     "MemoryStream",
     "MemoryTable",
+    "NotIdempotent",
     "Recorder",
+    "Rehearsals",
     "SeededChance",
     "StuckThread",
     "VirtualClock",
@@ -65,6 +68,7 @@ __all__ = [
     "World",
     "aggregate",
     "change",
+    "expect_idempotent",
     "letter",
     "payload",
     "record",
@@ -90,6 +94,7 @@ _HOMES = {
         "World",
     ),
     "builders": ("aggregate", "change", "letter", "payload", "record", "records"),
+    "rehearsal": ("NotIdempotent", "Rehearsals", "expect_idempotent"),
     "threads": ("Gate", "StuckThread"),
     "time": (
         "START",

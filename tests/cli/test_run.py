@@ -59,6 +59,15 @@ def test_it_runs_until_idle_and_tells_what_it_did(run: Run, ready: Stage) -> Non
     assert (last["event"], last["received"], last["handled"], last["dead"]) == ("worker.stopped", 2, 2, 0)
 
 
+def test_metrics_are_lines_for_cloudwatch_where_they_are_asked_for(run: Run, ready: Stage) -> None:
+    """On standard output, beside what handlers print; the last one at the end."""
+    outcome = run("run", ready("measured", "one", "two"), "--until-idle", "0.5", STREAMKIT_METRICS="emf")
+    assert outcome.status == 0
+    [line] = [json.loads(line) for line in outcome.out.splitlines() if line.startswith("{")]
+    assert (line["Consumer"], line["RecordsHandled"], line["HandlerCount"]) == ("measured", 2, 2)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "streamkit"
+
+
 def test_format_and_level_of_events_are_chosen(run: Run, ready: Stage) -> None:
     """Text for people, without colour where there is no terminal; nothing below the level."""
     path = ready("words", "one")

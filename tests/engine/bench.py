@@ -140,6 +140,8 @@ class Bench:
     """Whether a batch handler wraps an `Unavailable` into its `Partial`."""
     threads: int = 64
     """How many plain functions may run at a time."""
+    observe: Callable[[float, int], None] | None = None
+    """Told how long calls of the handler took."""
     skips: bool = True
     """Whether a batch handler leaves out what follows a failure under its key."""
 
@@ -189,6 +191,7 @@ class Bench:
                 may_start=lambda: self.loop.time() - began < fence_at and self.may_start(),
                 delay=lambda refusals: min(30.0, 2.0**refusals),
                 on_stuck=lambda: self.stuck.append(self.loop.time()),
+                observe=self.observe,
             ),
         )
         unread = self.unread()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -172,3 +173,22 @@ def test_the_environment_configures_a_function_as_it_does_a_worker(
     monkeypatch.setenv("STREAMKIT_PARALLELIZATION_FACTOR", "11")
     with pytest.raises(Exception, match="STREAMKIT_PARALLELIZATION_FACTOR: expected a whole number from 1 to 10"):
         handler(kinesis(1), Context())
+
+
+def test_an_invocation_writes_a_line_of_metrics_where_it_is_asked_to(
+    resource: Callable[[], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it did, and no more than it did; events stand on lines of their own."""
+    monkeypatch.setenv("STREAMKIT_METRICS", "emf")
+    subject = a_consumer(resource(), [], [])
+    try:
+        assert subject.lambda_handler(kinesis(1, 2, 3, 4), Context()) == SETTLED
+        assert subject.lambda_handler(kinesis(5, 6), Context()) == SETTLED
+    finally:
+        container.close()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    first, second = [line for line in lines if "_aws" in line]
+    told = ("RecordsReceived", "ReceivedBytes", "RecordsHandled", "HandlerCount", "RecordsDeadLettered")
+    assert [first[name] for name in told] == [4, 4, 3, 4, 1]
+    assert [second[name] for name in told] == [2, 2, 2, 2, 0]
+    assert first["Consumer"] == subject.name

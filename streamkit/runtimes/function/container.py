@@ -21,11 +21,14 @@ from streamkit.config import configure
 from streamkit.runtimes.function.function import Function
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamkit.consumer import Consumer
     from streamkit.events import Event
     from streamkit.ports import Clock, Report
     from streamkit.runtimes.function.deadline import Context
     from streamkit.runtimes.function.function import Answer
+    from streamkit.runtimes.health.meters import Meters
 
 _RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _STUCK = 70
@@ -54,6 +57,7 @@ class Container:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._functions: dict[Consumer, Function] = {}
+        self._emitters: dict[Consumer, Callable[[], None]] = {}
 
     def invoke(self, consumer: Consumer, event: object, context: Context) -> Answer:
         """Run one invocation to its end."""
@@ -68,7 +72,11 @@ class Container:
         function = self._functions.get(consumer)
         if function is None:
             function = self._functions[consumer] = await self._open(consumer)
-        return await function.invoke(event, context)
+        try:
+            return await function.invoke(event, context)
+        finally:
+            if (emit := self._emitters.get(consumer)) is not None:
+                emit()
 
     async def _open(self, consumer: Consumer) -> Function:
         """Open a consumer as the environment wants it: its own clients, its own lifespan."""
@@ -85,7 +93,19 @@ class Container:
             report=reporter(configured.worker.log_level, clock=clock),
             leave=lambda: os._exit(_STUCK),
         )
-        return await self._stack.enter_async_context(opening)
+        function = await self._stack.enter_async_context(opening)
+        if configured.worker.metrics is not None:
+            self._emitters[consumer] = _emitting(function.meters, clock)
+        return function
+
+
+def _emitting(meters: Meters, clock: Clock) -> Callable[[], None]:
+    """Return what writes a line of metrics, of what was counted since the last one."""
+    from streamkit.runtimes.health.emf import Emitter, to_stdout
+
+    meters.time_handlers()
+    emitter = Emitter(meters.consumer, to_stdout)
+    return lambda: emitter.emit(meters.samples(), clock.now())
 
 
 def reporter(level: str, *, clock: Clock) -> Report:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamkit.ports import Chance, Clock, FunctionPorts, Report
     from streamkit.runtimes.function.deadline import Deadline
     from streamkit.runtimes.function.events import Part
+    from streamkit.runtimes.health.meters import Meters
 
     Cause = Literal["deadline", "outage", "halted", "twin", "table", "fenced", "stuck"]
 
@@ -50,6 +51,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     chance: Chance
     report: Report
+    meters: Meters
     leave: Callable[[], None]
     """Ends the process: an attempt in a thread would thaw into a later invocation (rule 8)."""
 
@@ -76,6 +78,16 @@ class Delivery:
         self._marked: tuple[str, ...] = ()
 
     async def run(self) -> int | None:
+        """Settle, and count; return which entry of the event is the first that is not settled, None if all are."""
+        try:
+            return await self._run()
+        finally:
+            meters = self._opened.meters
+            if meters.handler is not None:
+                self._tally.received_bytes = sum(len(record.data) for record in self._records)
+            meters.tally += self._tally
+
+    async def _run(self) -> int | None:
         """Settle; return which entry of the event is the first that is not settled, None if all are."""
         try:
             async with asyncio.timeout(self._left(self._deadline.stop)):
@@ -342,6 +354,7 @@ class Delivery:
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,
+            observe=opened.meters.handler.note if opened.meters.handler else None,
         )
 
     # Time

@@ -20,6 +20,7 @@ from streamkit.errors import ConfigurationError, Unsettled, leaves
 from streamkit.runtimes.function.deadline import Context, Deadline
 from streamkit.runtimes.function.delivery import Delivery, Opened
 from streamkit.runtimes.function.events import Intake, Part, parts, sequence_number
+from streamkit.runtimes.health.meters import Meters
 from streamkit.runtimes.setup import handling_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Function:
         `leave` ends the process, should an attempt not end. Raises `ConfigurationError`.
         """
         _expect_possible(consumer)
+        meters = Meters(consumer.name, report)
         async with world.function(consumer, report) as ports, _lifespan(consumer) as state:
             threads = Threads(min(consumer.concurrency, _THREADS), name=f"streamkit-{consumer.name}")
             try:
@@ -78,12 +80,18 @@ class Function:
                         handling=handling,
                         clock=clock,
                         chance=chance,
-                        report=report,
+                        report=meters.note,
+                        meters=meters,
                         leave=leave,
                     )
                 )
             finally:
                 threads.close()
+
+    @property
+    def meters(self) -> Meters:
+        """What is counted, over all invocations."""
+        return self._opened.meters
 
     async def invoke(self, event: object, context: Context) -> Answer:
         """Settle what the event brought as far as time allows, and answer. Raises `MalformedEvent`, `Unsettled`."""

@@ -1,0 +1,37 @@
+"""`streamkit iam`: the policy of a consumer's role."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from streamkit.cli.loading import config_option, configured
+from streamkit.permissions import Place, Policy, policy, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("path", metavar="MODULE:CONSUMER")
+@click.option("--region", default=lambda: os.environ.get("AWS_REGION", "REGION"), help="AWS_REGION, if not said.")
+@click.option("--account", default="ACCOUNT", help="Twelve digits; the word ACCOUNT, to be replaced, if not said.")
+@click.option("--partition", default="aws", show_default=True, help="aws, aws-cn or aws-us-gov.")
+@click.option("--assumed", is_flag=True, help="Instead, of the role in another account that the consumer reads by.")
+@config_option
+def iam(path: str, region: str, account: str, partition: str, config: Path | None, *, assumed: bool) -> None:
+    """Print the IAM policy that a worker of the consumer needs, and nothing more.
+
+    It reads its stream, keeps one table and sends to one queue. Nothing is asked of AWS. What the handler itself
+    does is for you to add; what `init` and operators need besides is in docs/permissions.md.
+
+    \b
+    streamkit iam consumers.flights:flights --region eu-west-1 --account 123456789012
+    """
+    (consumer,) = configured([path], config=config).consumers
+    place = Place(region, account, partition)
+    made = Policy(statement=tuple(reading(consumer.source, place))) if assumed else policy(consumer, place)
+    click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())

@@ -1,0 +1,84 @@
+"""`streamkit iam` prints what a consumer's role is to be allowed: the same as the documentation says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamkit import Consumer, DynamoDBStream, Kinesis, Record, Sqs, consumer
+from streamkit.permissions import Place, policy
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
+PLACE = Place("REGION", "ACCOUNT")
+Call = Callable[..., Any]
+
+
+def made(source: Kinesis | DynamoDBStream, queue: str | None = "flights-dlq") -> Consumer:
+    """A consumer of this source."""
+
+    @consumer("flights", source=source, dead_letters=Sqs(queue) if queue else None)
+    async def flights(record: Record) -> None:
+        del record
+
+    return flights
+
+
+def listed(action: str | list[str]) -> list[str]:
+    """One action, or several, as IAM takes them."""
+    return [action] if isinstance(action, str) else action
+
+
+def flat(statements: Any) -> list[tuple[str, list[str], str]]:
+    """What is allowed, on what."""
+    return [(each["Sid"], listed(each["Action"]), each["Resource"]) for each in statements]
+
+
+def allowed(subject: Consumer) -> list[tuple[str, list[str], str]]:
+    """What a consumer's policy allows, on what."""
+    return [(each.sid, list(each.action), each.resource) for each in policy(subject, PLACE).statement]
+
+
+def test_the_page_shows_what_is_printed() -> None:
+    """For a stream, and for the changes of a table."""
+    stream, changes = map(
+        json.loads, re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
+    assert allowed(made(Kinesis("flights"))) == flat(stream["Statement"])
+    assert allowed(made(DynamoDBStream("flights")))[:-2] == flat(changes)
+
+
+def test_the_command_prints_a_policy(call: Call) -> None:
+    """Valid JSON of IAM's grammar, for the place that is said; no wildcard but that of a table's streams."""
+    outcome = call("iam", "shop:orders", "--region", "eu-west-1", "--account", "123456789012")
+    assert outcome.status == 0
+    printed = json.loads(outcome.out)
+    assert list(printed) == ["Version", "Statement"]
+    assert {each["Effect"] for each in printed["Statement"]} == {"Allow"}
+    assert [each["Resource"] for each in printed["Statement"]] == [
+        "arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/streamkit-orders",
+        "arn:aws:sqs:eu-west-1:123456789012:orders-dlq",
+    ]
+    assert "*" not in outcome.out
+
+
+def test_the_configuration_in_force_is_what_counts(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another table, another queue."""
+    monkeypatch.setenv("STREAMKIT_CHECKPOINT_TABLE", "elsewhere")
+    monkeypatch.setenv("STREAMKIT_DEAD_LETTERS", "https://sqs.eu-north-1.amazonaws.com/210987654321/other")
+    outcome = call("iam", "shop:orders", "--region", "eu-west-1", "--account", "123456789012")
+    assert "table/elsewhere" in outcome.out
+    assert "arn:aws:sqs:eu-north-1:210987654321:other" in outcome.out
+
+
+def test_another_accounts_stream_is_read_by_its_role() -> None:
+    """The worker may assume it, and not read; without a queue none may be sent to."""
+    arn, role = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs", "arn:aws:iam::210987654321:role/reader"
+    subject = made(Kinesis(arn, role=role), queue=None)
+    assert allowed(subject)[0] == ("AssumeTheRole", ["sts:AssumeRole"], role)
+    assert [sid for sid, _, _ in allowed(subject)] == ["AssumeTheRole", "KeepCheckpoints"]
