@@ -194,7 +194,7 @@ class Fleet:
         opened = SimpleNamespace(
             ports=SimpleNamespace(source=SimpleNamespace(shards=self.listed, identify=self.identified)),
             rows=SimpleNamespace(leases=table, members=table),
-            registration=SimpleNamespace(start="TRIM_HORIZON", stream=STREAM),
+            registration=SimpleNamespace(start="TRIM_HORIZON", stream=STREAM, replay=None),
             consumer=SimpleNamespace(checkpoint=DEFAULTS, table="scale"),
         )
         process = SimpleNamespace(clock=clock, chance=chance, report=_ignore, grace=timedelta(seconds=25))

@@ -281,7 +281,9 @@ class Machine:
         opened = SimpleNamespace(
             ports=SimpleNamespace(source=table),
             rows=SimpleNamespace(leases=table, members=table),
-            registration=SimpleNamespace(start="TRIM_HORIZON", stream=SimpleNamespace(retention=timedelta(days=1))),
+            registration=SimpleNamespace(
+                start="TRIM_HORIZON", stream=SimpleNamespace(retention=timedelta(days=1)), replay=None
+            ),
             consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE)), table=""),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))

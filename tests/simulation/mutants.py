@@ -195,8 +195,8 @@ _BROKEN: tuple[Mutant, ...] = (
         "a checkpoint that is refused waits for a minute",
         "18",
         "runtimes/lease.py",
-        "            await self._leases.write(self.row, wanted, children=children)\n",
-        "            try:\n                await self._leases.write(self.row, wanted, children=children)\n"
+        "            await self._leases.write(self.row, wanted, children=step.children)\n",
+        "            try:\n                await self._leases.write(self.row, wanted, children=step.children)\n"
         "            except (Throttled, Unanswered):\n                await asyncio.sleep(60.0)\n"
         "                raise\n",
     ),
