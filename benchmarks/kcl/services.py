@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -96,12 +97,14 @@ def emulator() -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [str(PEERS / "bin" / "python"), "-m", "hypercorn", "--bind", f"127.0.0.1:{port}", "ministack.app:app"]
     environment = {**os.environ, "MINISTACK_HOST": "127.0.0.1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as child:
         try:
             _wait_for(port, child)
             yield f"http://127.0.0.1:{port}"
         finally:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ from streamkit.engine.handling import cancellation, expect_nothing, is_being_can
 from streamkit.engine.needs import Handling, Surroundings
 from streamkit.engine.pace import Turn
 from streamkit.engine.screen import Screen
-from streamkit.engine.watch import Watch, watching
+from streamkit.engine.watch import UnderWay, Watch, watching
 from streamkit.signals import Failed
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Engine:
         self._turn = Turn(handling.pace) if handling.pace else None
         self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or transacting)
         self._runners = 0
+        self._watches = set[Watch]()
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
         self._burying = False
@@ -72,6 +73,11 @@ class Engine:
         """Whether it stopped because nothing may start any more."""
         self.settled = asyncio.Event()
         """Set whenever a record was settled; whoever waits clears it."""
+
+    @property
+    def under_way(self) -> list[UnderWay]:
+        """The calls of the handler that have not returned."""
+        return [each for watch in self._watches if (each := watch.under_way) is not None]
 
     def feed(self, records: Iterable[Record]) -> None:
         """Take records in. The caller minds the bound (`Settling.pending`)."""
@@ -147,6 +153,7 @@ class Engine:
         """Make attempts, one after the other, until there is none to take."""
         watch, clock = watching(self._handling, self._around, self._settling.shard), self._around.clock
         turn, began = 0, clock.monotonic()
+        self._watches.add(watch)
         try:
             while attempt is not None:
                 await self._attempt(attempt, watch)
@@ -158,6 +165,7 @@ class Engine:
                 attempt = self._next()
         finally:
             watch.close()
+            self._watches.discard(watch)
             self._runners -= 1
             self._changed.set()
 

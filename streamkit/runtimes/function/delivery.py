@@ -336,13 +336,19 @@ class Delivery:
 
     def _new_attempts(self) -> Attempts:
         opened = self._opened
-        return Attempts(self._deadline, opened.clock, opened.report, cut=self._known.trouble.cut)
+        return Attempts(
+            self._deadline,
+            opened.clock,
+            opened.report,
+            cut=self._known.trouble.cut,
+            under_way=lambda: self._engine.under_way,
+        )
 
     def _handling(self) -> Handling:
         """Return how the handler is called: who has no time-out of its own before the deadline is cut off by it."""
         handling, deadline = self._opened.handling, self._deadline
         ends = handling.timeout if handling.timeout < self._left(deadline.stop) else self._left(deadline.end) + 1.0
-        return replace(handling, call=self._attempts.noted(handling.call), timeout=ends, stream_arn=self._part.arn)
+        return replace(handling, call=self._attempts.limited(handling.call), timeout=ends, stream_arn=self._part.arn)
 
     def _surroundings(self) -> Surroundings:
         opened = self._opened
