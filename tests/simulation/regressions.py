@@ -16,6 +16,7 @@ REGRESSIONS = {
     91: "reading fell behind the retention and went on, silently (gaps.py)",
     116: "`caught_up_at` moved while records were unsettled: their trimming went unreported (shard.py)",
     143: "a join whose answers were lost for longer than the lease was buried, and ended the worker (incarnation.py)",
+    147: "the referee: a thread outlasted grace and release, and the shard it kept from release was missed",
     230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
     438: "none of the product: the referee asked for a report of what was older than the first snapshot",

@@ -44,7 +44,8 @@ class Violation(AssertionError):
 
 _SUSPICION = 1.05
 _KEPT_SECONDS = 3600.0
-"""Rule 2's own figures, not the product's: a change there must not move what it is measured by."""
+_RELEASE_SECONDS = 5.0
+"""The rules' own figures, not the product's: a change there must not move what it is measured by."""
 _PATIENCE_WITH_MOVES = 3
 """Hand-overs of one shard, by rates that are only just being measured, while no worker or shard comes or goes."""
 
@@ -284,10 +285,16 @@ class Referee:
         return any(row.owner and row.state == "open" and self._bodies.get(row.owner) is process for row in rows)
 
     def kept_by_the_left(self, row: ShardRow) -> bool:
-        """Say whether a worker that left in good order still has a shard that it knew it held."""
+        """Say whether a worker that left in good order still has a shard that it knew it held, and could release."""
         if row.owner is None or self._table.worker_rows[row.owner].state != "left":
             return False
-        return self._held.get((self._bodies[row.owner].name, row.id)) == row.epoch
+        process = self._bodies[row.owner]
+        return self._held.get((process.name, row.id)) == row.epoch and not self._outlasted(process, row.id)
+
+    def _outlasted(self, process: Process, shard: str) -> bool:
+        """Say whether an attempt went on until there was no time left to release the shard after the drain."""
+        late = process.cut_at + _RELEASE_SECONDS - 10 * self.mix.latency
+        return any(run.under_way(late) for run in self._open[process.name, shard])
 
     def joined(self, process: Process, member: Member) -> None:
         """A worker's row was made."""
