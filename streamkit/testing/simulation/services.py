@@ -119,27 +119,27 @@ class TableView(MemoryTable):
         new = member.worker not in self.worker_rows
         super()._join(member)
         if new:
-            self._referee.joined(self._process, member)
+            self._referee.roll.joined(self._process, member)
 
     def _beat(self, member: Member) -> None:
         row = self.worker_rows.get(member.worker)
         if row is None or row.state != "alive":
             self._process.history.saw("heartbeat of the dead refused")
         super()._beat(member)
-        self._referee.beat(self._process, member, before=row)
+        self._referee.roll.beat(self._process, member, before=row)
 
     def _bury(self, seen: Member) -> bool:
         alive = self.worker_rows.get(seen.worker)
         dead = super()._bury(seen)
         if dead and alive is not None and alive.state == "alive":
-            self._referee.buried(self._process, seen)
+            self._referee.roll.buried(self._process, seen)
         return dead
 
     def _forget(self, seen: Member) -> None:
         row = self.worker_rows.get(seen.worker)
         super()._forget(seen)
         if row is not None and seen.worker not in self.worker_rows:
-            self._referee.forgotten(self._process, row)
+            self._referee.roll.forgotten(self._process, row)
 
 
 class Outbox:
