@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.process import Process
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
 _RELEASE_SECONDS = 5.0
 """What a drain has to release its shards in, after the grace: not the product's own figure."""
 
