@@ -183,10 +183,11 @@ class Referee:
         condition = letter.verdict.condition
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
+        again = entry.letter is not None and self.book.forgotten(self._table.shard_rows[entry.shard], entry)
         entry.letter = condition
         if self.mix.kind == "transactional":
             self.exact.lettered(process, entry)
-        self.letters.judge(entry, letter, process)
+        self.letters.judge(entry, letter, process, again=again)
 
     # -- rows
 
