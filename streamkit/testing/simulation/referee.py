@@ -25,8 +25,6 @@ from streamkit.testing.simulation.repeats import Repeats
 from streamkit.testing.simulation.roll import Roll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.records import Record
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.loop import FleetLoop
     from streamkit.testing.simulation.mix import Mix
     from streamkit.testing.simulation.process import Process
+    from streamkit.testing.simulation.site import Site
 
 
 _RELEASE_SECONDS = 5.0
@@ -53,10 +52,7 @@ class Sight(NamedTuple):
 class Referee:
     """Watches one simulation."""
 
-    def __init__(
-        self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, listed: Callable[[], set[str]]
-    ) -> None:
-        """`listed` tells the ids of the shards that the service still has."""
+    def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, site: Site) -> None:
         self.mix = mix
         self.violation: str | None = None
         self.book = Book(loop.time, retention=mix.retention)
@@ -64,11 +60,10 @@ class Referee:
         self.exact = Exact(self)
         self.roll = Roll(mix, loop.time, history, violated=self.violated)
         self.letters = Letters(mix, self.book, violated=self.violated)
-        self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
         self._history = history
         self._table = table
-        self._listed = listed
+        self._site = site
         self._in_order: dict[str, int] = defaultdict(int)
         self._passed: dict[str, int] = defaultdict(int)
         self._held: dict[tuple[str, str], int] = {}
@@ -113,12 +108,12 @@ class Referee:
             )
         if entry.behaviour == "strange":
             self.violated("another stream of the same name is left alone", f"{record.shard} read by {process.name}")
-        parents = self.lineage.get(record.shard, ())
+        parents = self._site.lineage.get(record.shard, ())
         if len(parents) > 1:
             self._history.saw("read the child of a merge")
         for parent in parents:
             above = sight.rows.get(parent)
-            if (above is None or above.state != "ended") and parent in self._listed():
+            if (above is None or above.state != "ended") and parent in {shard.id for shard in self._site.listed()}:
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
         return row
 
@@ -211,7 +206,7 @@ class Referee:
             self.roll.stirred()
         if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
-        if row.state == "ended" and not any(row.id in parents for parents in self.lineage.values()):
+        if row.state == "ended" and not self._site.closed(row.id):
             self.violated("only a closed shard ends", f"{row.id}, by {process.name}")
 
     def _took(self, process: Process, before: ShardRow, row: ShardRow) -> None:
