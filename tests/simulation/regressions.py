@@ -32,4 +32,5 @@ REGRESSIONS = {
     300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
     400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
     400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",
+    400948: "the referee: what had arrived before the first snapshot counted against the window",
 }

@@ -169,6 +169,10 @@ class Book:
         frontier = row.progress.frontier
         return 0 if frontier is None else self.at(row.id, frontier.sequence_number) + 1
 
+    def beyond(self, row: ShardRow, entry: Entry) -> int:
+        """Return how many records that matter lie between the frontier and this one."""
+        return sum(each.required for each in self.log[row.id][self.passed(row) : self.at(row.id, str(entry.sequence))])
+
     def done(self, row: ShardRow) -> list[Entry]:
         """Return the entries that the row's done bits name; none where the bits mean nothing any more (rule 17).
 

@@ -73,7 +73,7 @@ class Repeats:
             self._violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
         elif self._book.covers(row, entry):
             self._violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
-        elif (ahead := self._book.at(row.id, str(entry.sequence)) - self._book.passed(row)) >= self._most:
+        elif (ahead := self._book.beyond(row, entry)) >= self._most:
             self._violated("a crash repeats no more than the window", f"{entry}, {ahead} beyond the frontier: {row!r}")
         elif (last.ended or 0.0) > last.process.cut_at:
             self._saw("repeat after the grace")
