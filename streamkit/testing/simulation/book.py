@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamkit.core.changes import Change
 from streamkit.core.positions import Since
 from streamkit.testing.time import START
 
@@ -69,6 +70,18 @@ class Entry:
         return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
 
 
+def number_of(record: Record) -> int:
+    """Return the number that a record says, or the item of a change."""
+    if isinstance(record, Change):
+        return int(str((record.new or {})["number"]))
+    return int(record.data)
+
+
+def key_of(record: Record) -> str:
+    """Return the key that a record was put under, or that of a change's item."""
+    return str(record.keys["id"]) if isinstance(record, Change) else record.key
+
+
 class Book:
     """Every record in the order of its putting, by key and by shard. `now` tells the virtual second."""
 
@@ -108,7 +121,7 @@ class Book:
 
     def of(self, record: Record) -> Entry:
         """Return the entry of a record."""
-        return self.entries[int(record.data)]
+        return self.entries[number_of(record)]
 
     def registered(self, found: Registration) -> None:
         """The consumer's first snapshot: what arrived before its start does not matter."""

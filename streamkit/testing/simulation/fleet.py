@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -15,6 +16,7 @@ from streamkit.errors import ConfigurationError
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.signals import Partial, Poison, Unavailable
 from streamkit.testing.memory import MemoryTable
+from streamkit.testing.simulation.changed import ChangedTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.home import HOME
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
@@ -23,20 +25,26 @@ from streamkit.testing.simulation.mix import Mix
 from streamkit.testing.simulation.modes import collect
 from streamkit.testing.simulation.polled import PolledStream
 from streamkit.testing.simulation.process import Clock, Process
+from streamkit.testing.simulation.pushed import PushedStream
 from streamkit.testing.simulation.referee import Referee
 from streamkit.testing.simulation.services import ProcessWorld
 from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
     from typing import Any
 
     from streamkit.engine.transaction import Transaction
     from streamkit.testing.simulation.book import Entry, Run
     from streamkit.testing.simulation.home import Home
     from streamkit.testing.simulation.referee import Sight
+    from streamkit.testing.simulation.site import Site
 
+SITES: dict[str, Callable[[Mix, Clock], Site]] = {
+    "polled": PolledStream,
+    "pushed": PushedStream,
+    "changed": ChangedTable,
+}
 GRACE_SECONDS = 5.0
 """How long handlers may go on after SIGTERM."""
 
@@ -69,7 +77,7 @@ class Fleet:
         self.loop.thread_seconds = self._thread_seconds
         self.history = History(keep=keep)
         self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self.bereaved)
-        self.site = PolledStream(mix, Clock(self.loop, drift=0.0, skew=0.0, boot=0.0))
+        self.site = SITES[mix.source](mix, Clock(self.loop, drift=0.0, skew=0.0, boot=0.0))
         self.table = MemoryTable()
         self.referee = Referee(mix, self.loop, self.history, self.table, self.site)
         self.loop.look = self.referee.sight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
@@ -30,9 +30,6 @@ class Reshape(NamedTuple):
 
 class Site(ABC):
     """A stream, or a table with one. `lineage` has the parents of every shard there ever was."""
-
-    renews: ClassVar[bool] = False
-    """Whether what was taken away and is there again is the same: its records count."""
 
     def __init__(self) -> None:
         self.era = 0
@@ -81,11 +78,11 @@ class Site(ABC):
 
     @abstractmethod
     def delete(self) -> None:
-        """Take it away."""
+        """Take the stream away."""
 
     @abstractmethod
     def create(self, shards: int) -> None:
-        """Make it again."""
+        """Have a stream there again."""
 
     @abstractmethod
     def trouble(self, rates: Rates) -> None:
