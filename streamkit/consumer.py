@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
-from streamkit.core.settlement import OnDeadLetter
+from streamkit.core.rules import OnDeadLetter, OnMissingKey
 from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
 
@@ -151,6 +151,7 @@ class Consumer:
     mode: Mode = "at_least_once"
     where: Callable[[Record], object] | None = None
     dedupe_key: Callable[[Record], str | None] | None = None
+    on_missing_key: OnMissingKey = "error"
     on_dead_letter: OnDeadLetter = "continue"
     handler_timeout: timedelta = 60 * SECOND
     batch_size: int = 100
@@ -219,6 +220,11 @@ class Consumer:
             ("on_dead_letter: expected 'continue', 'park' or 'halt'"),
             self.on_dead_letter,
         )
+        yield (
+            self.on_missing_key in get_args(OnMissingKey),
+            "on_missing_key: expected 'error' or 'handle'",
+            self.on_missing_key,
+        )
         yield self.on_gap in ("resume", "halt"), "on_gap: expected 'resume' or 'halt'", self.on_gap
         yield self.max_record_bytes >= 1, "max_record_bytes: expected at least 1", self.max_record_bytes
         yield (
@@ -280,6 +286,7 @@ class Settings(TypedDict, total=False):
     mode: Mode
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     on_dead_letter: OnDeadLetter
     handler_timeout: timedelta
     batch_size: int

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streamkit import Kinesis, Poison, Record, Retry, Sqs, consumer
+from streamkit.core.ledger import Claimant
 from streamkit.core.letters import Condition, Letter
 from streamkit.core.sorting import Wanted, handle
 from streamkit.errors import ConfigurationError, Unanswered
@@ -335,7 +336,7 @@ def test_a_business_key_counts_in_a_redrive() -> None:
     async def main() -> None:
         scene = Scene(dedupe_key=lambda each: each.text())
         scene.put(1, 2)
-        await scene.ledger.claim("1", claimant="another record")
+        await scene.ledger.claim("1", Claimant("another record"))
         result = await scene.run()
         assert (scene.values, result.handled, result.dropped) == ([2], 1, 1)
         assert scene.mailbox.bodies == {}
