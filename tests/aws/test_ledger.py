@@ -3,11 +3,20 @@
 from datetime import timedelta
 from itertools import product
 
+import pytest
+
+from streamkit import Checkpoint, Kinesis, Record, consumer
 from streamkit.aws.call import Call
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.rows import claim_key
+from streamkit.aws.world import AwsWorld
+from streamkit.clock import SystemChance
 from streamkit.core.ledger import Claim, Claimant, Tenure
+from streamkit.core.lineage import Stream
+from streamkit.core.positions import Since
+from streamkit.ports import Registration
 from streamkit.testing import ManualClock
+from streamkit.testing.builders import ARN
 
 
 async def test_a_claim_is_forgotten_in_time_and_holds_nothing_of_the_payload(dynamodb: Call, table: str) -> None:
@@ -45,3 +54,21 @@ async def test_the_conditions_are_those_of_a_claim(dynamodb: Call, table: str) -
         await ledger.release(f"release {name}", by)
         found = (await dynamodb("GetItem", TableName=table, Key=claim_key(f"release {name}")))["Item"]
         assert ("released" in found) == (released or held.yields(by)), name
+
+
+@pytest.mark.parametrize("retention", [timedelta(hours=1), timedelta(days=365)])
+async def test_a_claim_outlives_the_retention(dynamodb: Call, table: str, retention: timedelta) -> None:
+    """A duplicate that is read as late as can be still meets its original's claim; a day at least."""
+    clock = ManualClock()
+    made = consumer("claims", source=Kinesis("stream"), checkpoint=Checkpoint(table=table))(nothing)
+    stream = Stream(name="stream", arn=ARN, incarnation="1", retention=retention)
+    world = AwsWorld(clock=clock, chance=SystemChance())
+    async with world.rows(made, Registration(made.name, stream, Since(0.0))) as rows:
+        assert rows.ledger is not None
+        await rows.ledger.claim("event", Claimant("record"))
+    item = (await dynamodb("GetItem", TableName=table, Key=claim_key("event")))["Item"]
+    assert int(item["expires"]["N"]) >= clock.now().timestamp() + max(retention, timedelta(days=1)).total_seconds()
+
+
+async def nothing(record: Record) -> None:
+    """Succeed."""

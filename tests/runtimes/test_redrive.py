@@ -344,6 +344,20 @@ def test_a_business_key_counts_in_a_redrive() -> None:
     run_virtual(main)
 
 
+def test_a_missing_key_is_poison_in_a_redrive_too() -> None:
+    """As in the worker: its letter stays, and nothing is claimed under an empty name."""
+
+    async def main() -> None:
+        scene = Scene(dedupe_key=lambda each: each.text() if each.text() != "1" else "")
+        scene.put(1, 2)
+        result = await scene.run()
+        assert (scene.values, result.handled) == ([2], 1)
+        assert len(scene.mailbox.bodies) == 1
+        assert list(scene.ledger.held) == ["2"]
+
+    run_virtual(main)
+
+
 def test_letters_of_others_and_what_is_no_letter_are_left_alone() -> None:
     """A queue may be shared."""
 
