@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get_args
 
-from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
+from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
 from streamkit.core.rules import OnDeadLetter, OnMissingKey
 from streamkit.engine.handling import Signature
@@ -60,6 +60,8 @@ class Kinesis:
     changes: bool = field(default=False, kw_only=True)
     fan_out: bool | str = field(default=False, kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=1_000, calls_per_second=1_000.0)
+
     def __post_init__(self) -> None:
         _expect(bool(self.stream), "Kinesis(stream): expected a name or ARN", self.stream)
         _expect_start("Kinesis", self.start)
@@ -97,6 +99,7 @@ class DynamoDBStream:
     role: str | None = field(default=None, kw_only=True)
     poll: timedelta = field(default=timedelta(milliseconds=500), kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=100, calls_per_second=10.0)
     kpl_only: ClassVar[Literal[False]] = False
     compression: ClassVar[None] = None
     changes: ClassVar[Literal[True]] = True

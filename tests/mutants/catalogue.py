@@ -727,6 +727,22 @@ MUTANTS = (
         "isinstance(error, dict) or (",
         f"{HANDLERS}::test_a_ledger_that_is_down_is_never_held_against_a_record",
     ),
+    mutant(
+        "every worker lists as if it were alone",
+        "9",
+        "runtimes/coordinator.py",
+        "self._allowed.seconds(workers=self.fleet, ",
+        "self._allowed.seconds(workers=1, ",
+        f"{SHARING}::test_a_fleet_shares_what_the_service_allows_for_listings",
+    ),
+    mutant(
+        "a listing cut short begins anew",
+        "9",
+        "aws/change_source.py",
+        "self._unfinished[arn] = begun, pages, after",
+        'self._unfinished[arn + "?"] = begun, pages, after',
+        "tests/aws/test_change_reader.py::test_a_listing_that_is_cut_short_goes_on_where_it_was",
+    ),
     # Degraded services
     mutant(
         "records run ahead without bound",
