@@ -7,6 +7,7 @@ the frontier that other one waits for.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from streamkit.core.ledger import Claimant, Tenure
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from streamkit.core.schedule import Attempt
     from streamkit.engine.needs import Handling
     from streamkit.ports import Ledger
+
+
+_AT_ONCE = 16
+"""Claims of one batch under way."""
 
 
 class Superseded(Exception):
@@ -50,33 +55,65 @@ class Screen:
         not take.
         """
         dropped: dict[int, Outcome] = {}
+        wanted = self._sorted_out(attempt, dropped)
+        waiting = iter(wanted.items())
+
+        async def claim() -> None:
+            for key, (ordinal, record) in waiting:
+                if not await self._is_mine(key, record):
+                    dropped[ordinal] = Outcome.DUPLICATE
+
+        if len(wanted) <= 1:
+            await claim()
+            return dropped
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(_AT_ONCE, len(wanted))):
+                    group.create_task(claim())
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            raise first from first.__cause__
+        return dropped
+
+    def _sorted_out(self, attempt: Attempt, dropped: dict[int, Outcome]) -> dict[str, tuple[int, Record]]:
+        """Drop what the filter rejects, and what repeats a key of the attempt; return who is to claim which key."""
+        wanted: dict[str, tuple[int, Record]] = {}
         for ordinal, record in zip(attempt.ordinals, attempt.records, strict=True):
             try:
-                outcome = await self._outcome(record)
-            except (Unavailable, Superseded):
+                rejected = self._where is not None and not self._where(record)
+                key = None if rejected else self._key(record)
+            except Unavailable:
                 raise
             except Exception as error:
                 raise Failed(record, error) from error
-            if outcome is not None:
-                dropped[ordinal] = outcome
-        return dropped
+            if rejected:
+                dropped[ordinal] = Outcome.FILTERED
+            elif key in wanted:
+                dropped[ordinal] = Outcome.DUPLICATE
+            elif key is not None:
+                wanted[key] = ordinal, record
+        return wanted
 
-    async def _outcome(self, record: Record) -> Outcome | None:
-        if self._where is not None and not self._where(record):
-            return Outcome.FILTERED
+    def _key(self, record: Record) -> str | None:
         if self._dedupe_key is None or self._ledger is None:
             return None
-        key = business_key(record, self._dedupe_key, self._on_missing_key)
-        if key is None:
-            return None
+        return business_key(record, self._dedupe_key, self._on_missing_key)
+
+    async def _is_mine(self, key: str, record: Record) -> bool:
+        """Claim the key; say whether the record may run."""
+        assert self._ledger is not None  # noqa: S101 - there are no keys without it
         try:
             holding = await self._ledger.claim(key, self._claimant(record))
+        except Unavailable:
+            raise
         except WorldError as error:
             reason = f"the ledger of business keys: {type(error).__name__}"
             raise WorldDown(reason) from error
+        except Exception as error:
+            raise Failed(record, error) from error
         if holding == "newer":
             raise Superseded(record.id)
-        return None if holding == "mine" else Outcome.DUPLICATE
+        return holding == "mine"
 
     async def release(self, record: Record) -> None:
         """Give the business key back: the same event, put again, may try where this record could not (rule 26)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit import Record
-from streamkit.core.ledger import Claimant, Tenure
+from streamkit.core.ledger import Claimant, Holding, Tenure
 from streamkit.core.settlement import Outcome
 from streamkit.errors import Unanswered
 from streamkit.testing import run_virtual
@@ -132,6 +134,26 @@ def test_a_missing_key_is_poison(key: str | None) -> None:
         assert bench.dead == [0]
         assert bench.runs == {}
         assert "dedupe_key" in bench.letters.letters[0].reason
+
+    run_virtual(main)
+
+
+def test_a_batch_claims_its_keys_at_the_same_time() -> None:
+    """A hundred claims one after the other would take longer than most handlers; the first record of a key claims."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 64, "ab"), "bisect", settings={"dedupe_key": lambda r: str(int(r.data) % 48)})
+        claim = bench.ledger.claim
+
+        async def slow(key: str, by: Claimant) -> Holding:
+            await asyncio.sleep(1.0)
+            return await claim(key, by)
+
+        bench.ledger.claim = slow  # type: ignore[method-assign]
+        await bench.live()
+        assert sorted(bench.effects) == list(range(48))
+        assert bench.tally.duplicates == 16
+        assert 3.0 <= bench.loop.time() < 4.0
 
     run_virtual(main)
 
