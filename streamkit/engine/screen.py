@@ -103,7 +103,7 @@ class Screen:
         """Claim the key; say whether the record may run."""
         assert self._ledger is not None  # noqa: S101 - there are no keys without it
         try:
-            holding = await self._ledger.claim(key, self._claimant(record))
+            holding = await self._ledger.claim(key, Claimant(record.id, self._tenure))
         except Unavailable:
             raise
         except WorldError as error:
@@ -117,17 +117,20 @@ class Screen:
 
     async def release(self, record: Record) -> None:
         """Give the business key back: the same event, put again, may try where this record could not (rule 26)."""
-        if self._dedupe_key is None or self._ledger is None:
-            return
-        try:
-            key = self._dedupe_key(record)
-        except Exception:  # noqa: BLE001 - the user's function on a bad record: without a key there is no claim
-            return
-        if key:
-            await self._ledger.release(key, self._claimant(record))
+        if self._dedupe_key is not None and self._ledger is not None:
+            await release(record, self._dedupe_key, self._ledger, tenure=self._tenure)
 
-    def _claimant(self, record: Record) -> Claimant:
-        return Claimant(record.id, self._tenure)
+
+async def release(
+    record: Record, dedupe_key: Callable[[Record], str | None], ledger: Ledger, *, tenure: Tenure
+) -> None:
+    """Let others have the record's key, if it has one that it may have claimed."""
+    try:
+        key = dedupe_key(record)
+    except Exception:  # noqa: BLE001 - the user's function on a bad record: without a key there is no claim
+        return
+    if key:
+        await ledger.release(key, Claimant(record.id, tenure))
 
 
 def business_key(
