@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    subjects = dict(SUBJECTS) if _has_powertools() else {k: v for k, v in SUBJECTS.items() if "Powertools" not in k}
+    subjects = dict(SUBJECTS) if has_powertools() else {k: v for k, v in SUBJECTS.items() if "Powertools" not in k}
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for program in subjects.values():  # compiled once, as a deployed package is
         _cpu_milliseconds(program)
@@ -86,7 +86,8 @@ def _cpu_milliseconds(program: str) -> float:
     return 1000 * (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
-def _has_powertools() -> bool:
+def has_powertools() -> bool:
+    """Fetch it unless it is there; say whether it is."""
     if not (PEERS / "aws_lambda_powertools").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PEERS)]
         done = subprocess.run([*command, POWERTOOLS, "jmespath", "typing_extensions"], check=False, timeout=120)

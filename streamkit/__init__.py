@@ -12,6 +12,7 @@ from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
 
 if TYPE_CHECKING:
     from streamkit.core.changes import Change
+    from streamkit.core.guard import Guard
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "Consumer",
     "DynamoDBStream",
     "Failed",
+    "Guard",
     "Kinesis",
     "Letter",
     "Outage",
@@ -40,9 +42,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load what only consumers of changes name: a cold start of the others pays for none of it."""
+    """Load what only some consumers name: a cold start of the others pays for none of it."""
     if name == "Change":
         from streamkit.core.changes import Change
 
         return Change
+    if name == "Guard":
+        from streamkit.core.guard import Guard
+
+        return Guard
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
 from streamkit.engine.pace import Turn
-from streamkit.engine.screen import Screen
+from streamkit.engine.screen import Screen, Superseded
 from streamkit.engine.watch import UnderWay, Watch, watching
 from streamkit.signals import Failed
 
@@ -55,7 +55,7 @@ class Engine:
         self._transacting = transacting
         self._settling = settling
         self._around = around
-        self._screen = Screen(handling, around.ledger)
+        self._screen = Screen(handling, around.ledger, around.tenure)
         self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
@@ -203,9 +203,12 @@ class Engine:
     def _may_start(self) -> bool:
         """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
         if not self._around.may_start():
-            self.fenced = True
-            self.stop()
+            self._fence()
         return not self.fenced
+
+    def _fence(self) -> None:
+        self.fenced = True
+        self.stop()
 
     # Attempts
 
@@ -261,7 +264,11 @@ class Engine:
 
     async def _screened(self, attempt: Attempt) -> Attempt | None:
         """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""
-        dropped = await self._screen.dropped(attempt) if self._screens else None
+        try:
+            dropped = await self._screen.dropped(attempt) if self._screens else None
+        except Superseded:
+            dropped = None
+            self._fence()
         live = self._settling.reduce(attempt, dropped) if dropped else attempt
         if dropped and self._turn is not None:
             self._turn.give_back(len(dropped))

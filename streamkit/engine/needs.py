@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from streamkit.core.ledger import Tenure
 
 if TYPE_CHECKING:
     from streamkit.core.records import Record
+    from streamkit.core.rules import OnMissingKey
     from streamkit.engine.pace import Pace
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
@@ -29,6 +32,7 @@ class Handling:
     max_age: float | None
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     transactional: bool
     consumer: str
     code_version: str
@@ -53,3 +57,5 @@ class Surroundings:
     """Called when an attempt neither ends nor can be stopped."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
+    tenure: Tenure = field(default_factory=Tenure)
+    """Under what right records are run: what claims of business keys are made under."""

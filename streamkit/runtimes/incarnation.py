@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.leasing import FENCE, Member
+from streamkit.core.ledger import Tenure
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
@@ -202,7 +203,7 @@ class Incarnation:
             settling,
             Terms(
                 handling=opened.handling,
-                around=self._surroundings(),
+                around=self._surroundings(Tenure(opened.registration.space, row.epoch)),
                 checkpoint=consumer.checkpoint,
                 budget=process.budget,
                 tally=process.meters.tally,
@@ -218,7 +219,7 @@ class Incarnation:
             chart,
         )
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, tenure: Tenure) -> Surroundings:
         opened, process = self._opened, self._process
         wait = HalfJitter(initial=timedelta(seconds=0.5), maximum=timedelta(seconds=30), chance=process.chance)
         return Surroundings(
@@ -226,6 +227,7 @@ class Incarnation:
             report=process.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.rows.ledger,
+            tenure=tenure,
             may_start=self._fence.holds,
             delay=wait.after,
             on_stuck=process.on_stuck,

@@ -72,6 +72,8 @@ class Counting:
         self._variables = variables
         self._shards = shards
         self._stack = ExitStack()
+        self._counting_seconds = 0.0
+        """What a look at the table took: while it lasts, the endpoint does nothing else."""
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -97,15 +99,15 @@ class Counting:
         self._workers = [self._run() for _ in range(WORKERS)]
         due, killed_at, before, since = began, 0, -1, began
         while (done := self._done()) < records:
-            if (
-                kills < most_kills and done > killed_at and time.monotonic() >= due
-            ):  # a worker that has not begun is nobody to kill
+            now = time.monotonic()
+            if kills < most_kills and done > killed_at and now >= due:  # a worker that has not begun is nobody to kill
                 self._replace(rng.randrange(WORKERS))
                 kills, killed_at, due = kills + 1, done, time.monotonic() + kill_seconds
             if done != before:
-                before, since = done, time.monotonic()
-            assert time.monotonic() - since < LIMIT_SECONDS, self._told()
-            time.sleep(0.2)
+                before, since = done, now
+            assert now - since < LIMIT_SECONDS, self._told()
+            self._revive()
+            time.sleep(max(0.2, 4 * self._counting_seconds))
         self._drain()
         return self._counted(records, kills, time.monotonic() - began)
 
@@ -123,6 +125,12 @@ class Counting:
         self._workers[index].wait(LIMIT_SECONDS)
         self._workers[index] = self._run()
 
+    def _revive(self) -> None:
+        """Start workers anew that ended by themselves, as any supervisor does: at its start one asks only once."""
+        for index, worker in enumerate(self._workers):
+            if worker.poll() is not None:
+                self._workers[index] = self._run()
+
     def _drain(self) -> None:
         for worker in self._workers:
             worker.terminate()
@@ -133,7 +141,9 @@ class Counting:
 
     def _done(self) -> int:
         """Return how many records took effect; where nothing is handled twice, letters count too."""
+        began = time.monotonic()
         effects = sum(name.startswith("record ") for name in self._counters())
+        self._counting_seconds = time.monotonic() - began
         return effects + (self._letters() if self._mode == "at_most_once" else 0)
 
     def _counted(self, records: int, kills: int, seconds: float) -> Counted:

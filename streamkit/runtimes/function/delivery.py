@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Tenure
 from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
@@ -357,6 +358,7 @@ class Delivery:
             report=opened.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.ports.ledger,
+            tenure=Tenure("functions", self._claims.epoch),
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,
