@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import boto3
@@ -104,6 +105,35 @@ def test_a_warm_container_leaks_nothing_into_the_next_invocation(
         assert handler(kinesis(*numbers), Context()) == SETTLED
     assert sorted(number for _, number, _ in effects) == [n for n in range(12) if n != 3]
     assert len(opened) == 1
+
+
+CALLER: ContextVar[str] = ContextVar("CALLER", default="nobody")
+LIFE: ContextVar[str] = ContextVar("LIFE", default="none")
+
+
+def test_context_variables_are_those_of_the_caller_and_of_the_lifespan(resource: Callable[[], str]) -> None:
+    """A span or a correlation id that somebody sets around an invocation is seen in it, and in no later one."""
+    seen: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[None]:
+        LIFE.set("opened")
+        yield
+
+    name = resource()
+
+    @consumer(name, source=Kinesis("stream"), dead_letters=Sqs(name), lifespan=lifespan)
+    async def records(record: Record) -> None:
+        seen.append((CALLER.get(), LIFE.get()))
+        CALLER.set("a handler")
+
+    for number, caller in enumerate(("first", "second")):
+        around = copy_context()
+        around.run(CALLER.set, caller)
+        assert around.run(records.lambda_handler, kinesis(number), Context()) == SETTLED
+        assert around.get(CALLER) == caller
+    assert records.lambda_handler(kinesis(2), Context()) == SETTLED
+    assert seen == [("first", "opened"), ("second", "opened"), ("nobody", "opened")]
 
 
 def test_two_consumers_of_one_module_do_not_disturb_each_other(
