@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-import boto3
 import pytest
 
 from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
-from streamkit.clock import SystemChance
 from streamkit.runtimes.function import container
 from tests.functions.stage import SETTLED, kinesis
 
@@ -50,26 +48,6 @@ class Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return what is left."""
         return 60_000
-
-
-@pytest.fixture
-def resource(embedded: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Make a queue and a table of a new name at each call; lead the SDK there, and functions to these settings."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", embedded["AWS_ENDPOINT_URL"])
-    monkeypatch.setenv("STREAMKIT_PARTIAL_RESPONSES", "true")
-
-    def make() -> str:
-        name = f"test-{SystemChance().token()[:12]}"
-        boto3.client("sqs").create_queue(QueueName=name)
-        boto3.client("dynamodb").create_table(
-            TableName=f"streamkit-{name}",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        return name
-
-    return make
 
 
 @pytest.fixture
