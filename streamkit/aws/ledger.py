@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from streamkit.aws.attributes import VERSION
 from streamkit.aws.call import Call
 from streamkit.aws.errors import ConditionFailed
-from streamkit.aws.rows import VERSION, claim_key
+from streamkit.aws.rows import claim_key
 from streamkit.ports import Clock
 
 

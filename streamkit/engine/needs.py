@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from streamkit.core.records import Record
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handling:
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
     """The consumer, as the engine needs it. Times in seconds."""
 
     call: Callable[..., Awaitable[object]]
@@ -37,8 +37,7 @@ class Handling:
     """The rate limit, shared by all shards; None is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The ports the engine works through."""
 
     clock: Clock

@@ -215,7 +215,7 @@ GOLDEN: dict[str, Golden] = {
     ),
     "no records": Golden(RECORDS, events(), []),
 }
-WINDOWED = {
+WINDOWED: dict[str, tuple[Kinesis | DynamoDBStream, dict[str, Any]]] = {
     "kinesis": (RECORDS, events(record(HELLO), **WINDOW)),
     "kinesis, at the end of a window": (RECORDS, events(**{**WINDOW, "isFinalInvokeForWindow": True})),
     "dynamodb": (CHANGES, events(change("INSERT", 111, {"NewImage": ITEM}), **WINDOW)),
