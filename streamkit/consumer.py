@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get_args
 
@@ -340,6 +339,8 @@ def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> C
 
 def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:
     for unknown in sorted({*settings} - {*known}):
+        from difflib import get_close_matches  # noqa: PLC0415 - no cold start pays for it
+
         likely = "".join(f" (did you mean {each!r}?)" for each in get_close_matches(unknown, known, n=1))
         msg = f"consumer {name}: expected settings among {sorted(known)}, got {unknown!r}{likely}"
         raise ConfigurationError(msg)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from streamkit.core.ledger import Tenure
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from streamkit.ports import Clock, DeadLetters, Ledger, Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handling:
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
     """The consumer, as the engine needs it. Times in seconds."""
 
     call: Callable[..., Awaitable[object]]
@@ -41,8 +41,7 @@ class Handling:
     """The rate limit, shared by all shards; None is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The ports the engine works through."""
 
     clock: Clock
@@ -57,5 +56,5 @@ class Surroundings:
     """Called when an attempt neither ends nor can be stopped."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
-    tenure: Tenure = field(default_factory=Tenure)
+    tenure: Tenure = Tenure()
     """Under what right records are run: what claims of business keys are made under."""

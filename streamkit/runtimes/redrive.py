@@ -10,7 +10,6 @@ record's id. A crash between an effect and its row in the ledger repeats that ef
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -181,7 +180,7 @@ class Redrive:
 
     async def _rounds(self, handling: Handling) -> None:
         """Gather and settle until a gathering brings nothing new: a FIFO queue shows ten of a group at a time."""
-        handling = dataclasses.replace(handling, max_age=None, dedupe_key=self._once.key)
+        handling = replace(handling, max_age=None, dedupe_key=self._once.key)
         for _ in range(_ROUNDS):
             await self._stack.gather(self._grip, most=self._options.most)
             runs = self._runnable()

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamkit.aws.attributes import VERSION
 from streamkit.aws.rows import (
     META,
     SHARD_ATTRIBUTES,
-    VERSION,
     Layout,
     claim_key,
     member_item,

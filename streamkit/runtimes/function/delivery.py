@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import replace as changed
+from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
 from streamkit.core.ledger import Tenure
@@ -229,7 +228,7 @@ class Delivery:
     def _last_standing(self, unsettled: Sequence[Record]) -> Standing:
         standing = self._standing(unsettled)
         if unsettled and not self._moved() and self._cause() == "deadline":
-            standing = changed(standing, trouble=changed(standing.trouble, batch=self._half_a_batch()))
+            standing = replace(standing, trouble=replace(standing.trouble, batch=self._half_a_batch()))
         return standing
 
     # Standing still
@@ -268,7 +267,7 @@ class Delivery:
     def _standing(self, unsettled: Sequence[Record], *, mark: tuple[str, ...] = ()) -> Standing:
         settling, moved = self._settling, self._moved()
         down = settling.down(self._opened.clock.monotonic())
-        trouble = changed(
+        trouble = replace(
             self._known.trouble,
             failures={place(self._records[ordinal]): n for ordinal, n in settling.failures().items() if n},
             cut=self._known.trouble.cut | self._cut,

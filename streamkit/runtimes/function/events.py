@@ -67,9 +67,12 @@ def sequence_number(event: object, index: int) -> str:
 
 # --------------------------------------------------------------------------------------------- Kinesis
 
-SequenceNumber = Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{MAX_DIGITS}}}$")]
+SequenceNumber = Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{MAX_DIGITS}}}\Z")]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Seconds since the epoch, up to the year 9999."""
 
-_KINESIS = re.compile(r"arn:[^:]+:kinesis:[^:]*:[^:]*:stream/([^/:]+)(?:/.*)?")
+_KINESIS = re.compile(r"arn:[^:]+:kinesis:(?:[^:]*:[^:]*:stream/)?([^/:]+)(?:/.*)?")
+"""The console's and SAM's sample events have `arn:aws:kinesis:EXAMPLE`."""
 _EVENT_ID = re.compile(r"(shardId-[^:]+):[0-9]+")
 
 
@@ -77,7 +80,7 @@ class _Body(msgspec.Struct):
     partition_key: str = msgspec.field(name="partitionKey")
     sequence_number: SequenceNumber = msgspec.field(name="sequenceNumber")
     data: bytes
-    arrived: float = msgspec.field(name="approximateArrivalTimestamp")
+    arrived: Moment = msgspec.field(name="approximateArrivalTimestamp")
 
 
 class _Entry(msgspec.Struct):
