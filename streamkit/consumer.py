@@ -81,6 +81,10 @@ class Kinesis:
         plain = not (self.changes and (self.compression or self.kpl_only))
         _expect(plain, "Kinesis(changes=True): expected neither compression nor kpl_only: DynamoDB uses none", self)
 
+    def pushed_as(self, consumer: str) -> str | None:
+        """Return the name of the stream consumer that this consumer's records are pushed to, if they are to be."""
+        return f"streamkit-{consumer}" if self.fan_out is True else self.fan_out or None
+
 
 @dataclass(frozen=True, slots=True)
 class DynamoDBStream:

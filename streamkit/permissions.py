@@ -11,13 +11,18 @@ from streamkit.consumer import DynamoDBStream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamkit.consumer import Consumer, Source
+    from streamkit.consumer import Consumer, Kinesis
 
 READ_STREAM = (
     "kinesis:DescribeStreamSummary",
     "kinesis:ListShards",
     "kinesis:GetShardIterator",
     "kinesis:GetRecords",
+)
+BE_PUSHED = (
+    "kinesis:DescribeStreamConsumer",
+    "kinesis:RegisterStreamConsumer",
+    "kinesis:SubscribeToShard",
 )
 KNOW_TABLE = ("dynamodb:DescribeTable",)
 READ_CHANGES = ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords")
@@ -51,7 +56,7 @@ class Statement(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     sid: str
     effect: str = "Allow"
     action: tuple[str, ...]
-    resource: str
+    resource: str | tuple[str, ...]
 
 
 class Policy(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
@@ -70,27 +75,37 @@ def _statements(consumer: Consumer, place: Place) -> Iterator[Statement]:
     if consumer.source.role is not None:
         yield _allowed("AssumeTheRole", ("sts:AssumeRole",), consumer.source.role)
     else:
-        yield from reading(consumer.source, place)
+        yield from reading(consumer, place)
     table = place.arn("dynamodb", f"table/{consumer.table}")
     yield _allowed("KeepCheckpoints", KEEP_CHECKPOINTS, table)
     if consumer.dead_letters is not None:
         yield _allowed("SendDeadLetters", SEND_LETTERS, _queue(consumer.dead_letters.queue, place))
 
 
-def reading(source: Source, place: Place) -> Iterator[Statement]:
-    """Give what reading a source takes: of the consumer's own role, or of the one that it assumes."""
-    if not isinstance(source, DynamoDBStream):
-        stream = source.stream if source.stream.startswith("arn:") else place.arn("kinesis", f"stream/{source.stream}")
-        yield _allowed("ReadTheStream", READ_STREAM, stream)
-        return
+def reading(consumer: Consumer, place: Place) -> Iterator[Statement]:
+    """Give what reading its source takes: of the consumer's own role, or of the one that it assumes."""
+    if isinstance(consumer.source, DynamoDBStream):
+        yield from _reading_changes(consumer.source, place)
+    else:
+        yield from _reading_records(consumer.source, consumer.name, place)
+
+
+def _reading_records(source: Kinesis, consumer: str, place: Place) -> Iterator[Statement]:
+    stream = source.stream if source.stream.startswith("arn:") else place.arn("kinesis", f"stream/{source.stream}")
+    yield _allowed("ReadTheStream", READ_STREAM, stream)
+    if source.fan_out:
+        yield _allowed("HaveRecordsPushed", BE_PUSHED, stream, f"{stream}/consumer/{source.pushed_as(consumer)}:*")
+
+
+def _reading_changes(source: DynamoDBStream, place: Place) -> Iterator[Statement]:
     table = source.table if source.table.startswith("arn:") else place.arn("dynamodb", f"table/{source.table}")
     yield _allowed("KnowTheTable", KNOW_TABLE, table)
     yield _allowed("ReadItsStreams", READ_CHANGES, f"{table}/stream/*")
     yield _allowed("FindThem", FIND_STREAMS, f"{table}/stream/*")
 
 
-def _allowed(sid: str, actions: tuple[str, ...], resource: str) -> Statement:
-    return Statement(sid=sid, action=actions, resource=resource)
+def _allowed(sid: str, actions: tuple[str, ...], *resources: str) -> Statement:
+    return Statement(sid=sid, action=actions, resource=resources if len(resources) > 1 else resources[0])
 
 
 def _queue(queue: str, place: Place) -> str:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def iam(path: str, region: str, account: str, partition: str, config: Path | None, *, assumed: bool) -> None:
     """Print the IAM policy that a worker of the consumer needs, and nothing more.
 
-    It reads its stream, keeps one table and sends to one queue. Nothing is asked of AWS. What the handler itself
-    does is for you to add; what `init` and operators need besides is in docs/permissions.md.
+    It reads its stream, keeps one table and sends to its queues. Nothing is asked of AWS. What the handler itself does
+    is for you to add, a transactional one's own tables too; what `init` and operators need is in docs/permissions.md.
 
     \b
     streamkit iam consumers.flights:flights --region eu-west-1 --account 123456789012
     """
     (consumer,) = configured([path], config=config).consumers
     place = Place(region, account, partition)
-    made = Policy(statement=tuple(reading(consumer.source, place))) if assumed else policy(consumer, place)
+    made = Policy(statement=tuple(reading(consumer, place))) if assumed else policy(consumer, place)
     click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from streamkit.aws.change_source import ChangeSettings, ChangeSource
 from streamkit.aws.kinesis import KinesisSource
-from streamkit.aws.world import named
 from streamkit.consumer import DynamoDBStream
 from streamkit.errors import Missing
 from streamkit.ports import FunctionPorts, Ports, Rows
@@ -113,7 +112,7 @@ class World:
             chance=self.chance,
             report=report,
             compression=declared.compression,
-            fan_out=str(named(declared, consumer).fan_out),
+            fan_out=declared.pushed_as(consumer),
         )
 
     def _changes(self, declared: DynamoDBStream, report: Report) -> ChangeSource:
