@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpack, get_args, overload
 
 from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
@@ -173,7 +173,7 @@ class Consumer:
     signature: Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not (_is_a(self.name, str) and _NAME.fullmatch(self.name)):
             msg = f"consumer name: expected up to 100 letters, digits, '_', '.' or '-', got {self.name!r}"
             raise ConfigurationError(msg)
         for holds, expectation, got in self._expectations():
@@ -301,35 +301,57 @@ class Settings(TypedDict, total=False):
 class _Decorator:
     """`consumer` and `consumer.batch`."""
 
+    @overload
     def __call__(
         self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
-    ) -> Callable[[Handler], Consumer]:
+    ) -> Callable[[Handler], Consumer]: ...
+
+    @overload
+    def __call__(self, name: Handler) -> Never: ...
+
+    def __call__(self, name: Any, *, source: Any = None, **settings: Any) -> Callable[[Handler], Consumer]:
         """Make a consumer of an `async def` (or plain `def`, run in a thread) over one `Record`.
 
         `name` is the identity of its positions. Raises `ConfigurationError` for anything that is not what it has to be.
         """
-        return lambda handler: _make(
-            settings, name=name, handler=handler, batches=False, source=source, dead_letters=dead_letters
-        )
+        return _declared(name, source, settings, batches=False)
 
+    @overload
     def batch(
         self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
-    ) -> Callable[[Handler], Consumer]:
+    ) -> Callable[[Handler], Consumer]: ...
+
+    @overload
+    def batch(self, name: Handler) -> Never: ...
+
+    def batch(self, name: Any, *, source: Any = None, **settings: Any) -> Callable[[Handler], Consumer]:
         """Make a consumer of a function over one `Batch`, of up to `batch_size` records.
 
         A batch that fails without naming a culprit is halved until the culprit stands alone.
         """
-        return lambda handler: _make(
-            settings, name=name, handler=handler, batches=True, source=source, dead_letters=dead_letters
-        )
+        return _declared(name, source, settings, batches=True)
 
 
 consumer = _Decorator()
 
 
-def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> Consumer:  # noqa: ANN401 - see caller
-    _expect_known(name, settings, Settings.__annotations__)
-    return Consumer(name=name, handler=handler, **fixed, **settings)
+def _declared(
+    name: Any,  # noqa: ANN401 - see caller
+    source: Any,  # noqa: ANN401
+    settings: dict[str, Any],
+    *,
+    batches: bool,
+) -> Callable[[Handler], Consumer]:
+    """Return what makes a consumer of a handler. Raises `ConfigurationError` where it got the handler already."""
+    if callable(name):
+        decorator, handler = "consumer.batch" if batches else "consumer", getattr(name, "__name__", repr(name))
+        msg = (
+            f"@{decorator} of {handler}: expected a name and a source before the handler, got none: "
+            f'@{decorator}("{handler}", source=Kinesis("..."), dead_letters=Sqs("..."))'
+        )
+        raise ConfigurationError(msg)
+    _expect_known(name, settings, {"dead_letters", *Settings.__annotations__})
+    return lambda handler: Consumer(name=name, handler=handler, batches=batches, source=source, **settings)
 
 
 def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -80,7 +81,8 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        return await self._records(source, consumer, aws, report)
+        source = dataclasses.replace(source, fan_out=source.pushed_as(consumer.name) or False)
+        return await self._records(source, consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
         region = arn_region(source.table)
@@ -95,7 +97,7 @@ class AwsWorld:
             settings=replace(settings, pacing=self._pacing(settings.pacing, source.poll)),
         )
 
-    async def _records(self, source: Kinesis, consumer: Consumer, aws: Aws, report: Report) -> KinesisSource:
+    async def _records(self, source: Kinesis, max_record_bytes: int, aws: Aws, report: Report) -> KinesisSource:
         pacing = self._pacing(Pacing(), source.poll)
         return KinesisSource(
             await aws.call("kinesis", role=source.role, region=arn_region(source.stream)),
@@ -105,10 +107,10 @@ class AwsWorld:
             report=report,
             compression=source.compression,
             # A consumer is pushed each shard once: what reads beside the live one polls.
-            fan_out=source.pushed_as(consumer.name) if self._share is None else None,
+            fan_out=str(source.fan_out) if source.fan_out and self._share is None else None,
             settings=KinesisSettings(
                 pacing=pacing,
-                max_record_bytes=consumer.max_record_bytes,
+                max_record_bytes=max_record_bytes,
                 answer_bytes=None if self._share is None else pacing.bytes_per_second / pacing.calls_per_second,
             ),
         )

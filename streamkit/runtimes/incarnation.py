@@ -57,7 +57,11 @@ class Incarnation:
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._fence = Fence(lease=self._lease, clock=self._clock)
         self._heart = Heart(
-            Member(worker=f"{process.name}-{process.chance.token()[:12]}", started=self._clock.now().timestamp()),
+            Member(
+                worker=f"{process.name}-{process.chance.token()[:12]}",
+                started=self._clock.now().timestamp(),
+                lease=self._lease,
+            ),
             lease=self._lease,
             clock=self._clock,
             fence=self._fence,
