@@ -16,7 +16,8 @@ from streamkit import Kinesis, Poison, Record, Retry, Sqs, consumer
 from streamkit.core.letters import Condition, Letter
 from streamkit.core.sorting import Wanted, handle
 from streamkit.errors import ConfigurationError, Unanswered
-from streamkit.runtimes.redrive import Options, Redrive, Result, Tools
+from streamkit.runtimes.redrive import Redrive
+from streamkit.runtimes.redrive_terms import Options, Result, Tools
 from streamkit.testing import MemoryLedger, MemoryMailbox, MemoryRedriven, SeededChance, VirtualClock, run_virtual
 from streamkit.testing.builders import letter, record
 

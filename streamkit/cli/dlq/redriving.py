@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
     from streamkit.ports import Report
-    from streamkit.runtimes.redrive import Options, Redrive, Result
+    from streamkit.runtimes.redrive import Redrive
+    from streamkit.runtimes.redrive_terms import Options, Result
 
 _STUCK = 70
 _STAYED = 1
@@ -64,7 +65,7 @@ def redrive(path: str, config: Path | None, limit: int, rate: float | None, **op
     """
     from datetime import timedelta
 
-    from streamkit.runtimes.redrive import Options
+    from streamkit.runtimes.redrive_terms import Options
 
     consumer = the_consumer(path, config)
     plan = Options(wanted=wanted(options), most=limit, rate=rate, patience=timedelta(seconds=30))
@@ -117,7 +118,8 @@ async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) 
 
 
 def _run(consumer: Consumer, plan: Options, at: Desk, mailbox: SqsMailbox, report: Report) -> Redrive:
-    from streamkit.runtimes.redrive import Redrive, Tools
+    from streamkit.runtimes.redrive import Redrive
+    from streamkit.runtimes.redrive_terms import Tools
 
     tools = Tools(
         mailbox=mailbox,
