@@ -131,7 +131,7 @@ Source = Kinesis | DynamoDBStream
 
 @dataclass(frozen=True, slots=True)
 class Sqs:
-    """A dead-letter queue, by name, URL or ARN; standard or FIFO."""
+    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO."""
 
     queue: str
 
@@ -148,6 +148,8 @@ class Consumer:
     batches: bool
     source: Source
     dead_letters: Sqs | None = None
+    on_success: Sqs | None = None
+    """Where it is told, at least once and before a checkpoint passes it, that a record was handled."""
     concurrency: int = 64
     retry: Retry = field(default_factory=Retry)
     outage: Outage = field(default_factory=Outage)
@@ -194,6 +196,12 @@ class Consumer:
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
+        yield _is_a(self.on_success, Sqs | None), "on_success: expected Sqs(...) or None", self.on_success
+        yield (
+            self.on_success is None or self.mode != "transactional",
+            "on_success: expected none with mode 'transactional': its commit is the checkpoint, so put an item by `tx`",
+            self.on_success,
+        )
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size
         window = self.checkpoint.window
@@ -277,6 +285,7 @@ class Consumer:
 class Settings(TypedDict, total=False):
     """What a consumer may be told besides its name, source and dead letters: the fields of `Consumer`."""
 
+    on_success: Sqs | None
     concurrency: int
     retry: Retry
     outage: Outage

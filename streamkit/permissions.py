@@ -35,7 +35,7 @@ KEEP_CHECKPOINTS = (
     "dynamodb:UpdateItem",
     "dynamodb:DeleteItem",
 )
-SEND_LETTERS = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
+SEND = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -79,7 +79,9 @@ def _statements(consumer: Consumer, place: Place) -> Iterator[Statement]:
     table = place.arn("dynamodb", f"table/{consumer.table}")
     yield _allowed("KeepCheckpoints", KEEP_CHECKPOINTS, table)
     if consumer.dead_letters is not None:
-        yield _allowed("SendDeadLetters", SEND_LETTERS, _queue(consumer.dead_letters.queue, place))
+        yield _allowed("SendDeadLetters", SEND, _queue(consumer.dead_letters.queue, place))
+    if consumer.on_success is not None:
+        yield _allowed("TellSuccesses", SEND, _queue(consumer.on_success.queue, place))
 
 
 def reading(consumer: Consumer, place: Place) -> Iterator[Statement]:

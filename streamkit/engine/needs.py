@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.engine.pace import Pace
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,5 +51,7 @@ class Surroundings:
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    successes: Successes | None = None
+    """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""

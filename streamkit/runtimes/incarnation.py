@@ -230,6 +230,7 @@ class Incarnation:
             report=process.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.rows.ledger,
+            successes=opened.ports.successes,
             may_start=self._fence.holds,
             delay=wait.after,
             on_stuck=process.on_stuck,

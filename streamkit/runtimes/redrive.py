@@ -159,6 +159,7 @@ class Redrive:
     async def _settle(self, letters: Sequence[Letter], handling: Handling) -> None:
         """Settle the letters of one shard, in order."""
         settling = self._settling(letters)
+        handling = dataclasses.replace(handling, stream_arn=letters[0].stream_arn)
         self._engine = engine = Engine(handling, settling, self._surroundings())
         ended, fed = asyncio.Event(), asyncio.Event()
 
@@ -202,6 +203,7 @@ class Redrive:
             report=self._hear,
             dead_letters=_Staying(self._stay),
             ledger=self._once,
+            successes=tools.successes,
             may_start=self._grip.holds,
             delay=wait.after,
             on_stuck=tools.on_stuck,

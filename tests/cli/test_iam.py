@@ -53,6 +53,12 @@ def test_the_page_shows_what_is_printed() -> None:
     assert allowed(made(DynamoDBStream("flights")))[:-2] == flat(changes)
 
 
+def test_a_destination_for_successes_is_sent_to_as_the_dead_letter_queue_is() -> None:
+    """And its queue is its own."""
+    *_, letters, told = allowed(made(Kinesis("flights")).using(on_success=Sqs("done")))
+    assert told == ("TellSuccesses", letters[1], [PLACE.arn("sqs", "done")])
+
+
 def test_a_stream_consumer_is_named_as_it_is_declared() -> None:
     """Any time it was registered: its ARN ends in that moment."""
     arn = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"

@@ -351,6 +351,7 @@ class Delivery:
             report=opened.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.ports.ledger,
+            successes=opened.ports.successes,
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,

@@ -21,7 +21,7 @@ from streamkit.testing.kinesis.service import call_of
 from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
-from streamkit.testing.memory.letters import MemoryDeadLetters
+from streamkit.testing.memory.letters import MemoryDeadLetters, MemorySuccesses
 from streamkit.testing.memory.recorder import Recorder
 from streamkit.testing.memory.stream import MemorySource, MemoryStream
 from streamkit.testing.memory.table import MemoryTable
@@ -69,6 +69,7 @@ class World:
         self.replays: dict[str, MemoryTable] = {}
         """The rows of replays, by their space."""
         self.letters = MemoryDeadLetters()
+        self.successes = MemorySuccesses()
         self.ledger = MemoryLedger(self.clock)
         self.deliveries = MemoryDeliveries(latency=latency)
         self.halts = MemoryHalts()
@@ -94,6 +95,7 @@ class World:
             source=self._source(consumer, report),
             registry=self.table,
             dead_letters=self.letters if consumer.dead_letters else None,
+            successes=self.successes if consumer.on_success else None,
         )
 
     def _source(self, consumer: Consumer, report: Report) -> Source:
@@ -140,8 +142,13 @@ class World:
     @asynccontextmanager
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:
         """Open what a function asks for (`runtimes.function.function.FunctionWorld`)."""
-        letters = self.letters if consumer.dead_letters else None
-        yield FunctionPorts(memory=self.deliveries, halts=self.halts, dead_letters=letters, ledger=self.ledger)
+        yield FunctionPorts(
+            memory=self.deliveries,
+            halts=self.halts,
+            dead_letters=self.letters if consumer.dead_letters else None,
+            ledger=self.ledger,
+            successes=self.successes if consumer.on_success else None,
+        )
 
     def __repr__(self) -> str:
         return f"<World of {self.stream!r}, {self.table!r}, {self.letters!r}>"
