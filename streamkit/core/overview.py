@@ -232,7 +232,9 @@ def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], lette
     silent = [each for each in workers if each.pulse == "silent" and not each.shards]
     lines += [f"{each.worker} is silent for {each.beat_seconds:.0f} s" for each in silent]
     if letters:
-        lines.append(f"about {letters:,} dead letters wait in the queue")
+        lines.append(
+            f"about {letters:,} dead letters wait in the queue" if letters > 1 else "a dead letter waits in the queue"
+        )
     return tuple(lines)
 
 

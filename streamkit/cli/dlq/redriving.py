@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from streamkit.cli.dlq.choosing import filters, limit_option, queue_of, the_consumer, wanted
-from streamkit.cli.figures import columns
+from streamkit.cli.figures import columns, many
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
@@ -162,7 +162,8 @@ async def _with_progress(run: Redrive) -> Result:
 
 
 def _show_plan(found: Sequence[Letter], queue: str) -> int:
-    click.echo(f"queue {queue}: {len(found):,} letters would run, of {len({each.record.key for each in found}):,} keys")
+    keys = len({each.record.key for each in found})
+    click.echo(f"queue {queue}: {many(len(found), 'letter')} would run, of {many(keys, 'key')}")
     for number, condition, reason in counted(found):
         click.echo(f"{number:>8,}  {condition}: {reason}")
     return 0
