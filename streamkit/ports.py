@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.successes import Success
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
     from streamkit.events import Event
@@ -235,6 +236,14 @@ class DeadLetters(Protocol):
         ...
 
 
+class Successes(Protocol):
+    """Where it is told which records were handled."""
+
+    async def send(self, successes: Sequence[Success]) -> None:
+        """Returning means every one is durable. Raises `Untold` with those that are not."""
+        ...
+
+
 class Ledger(Protocol):
     """Memory of business keys (rule 26)."""
 
@@ -374,6 +383,7 @@ class FunctionPorts(msgspec.Struct, frozen=True):
     halts: Halts
     dead_letters: DeadLetters | None
     ledger: Ledger | None
+    successes: Successes | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -392,3 +402,4 @@ class Ports(msgspec.Struct, frozen=True):
     source: Source
     registry: Registry
     dead_letters: DeadLetters | None
+    successes: Successes | None = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streamkit.aws.signing import Credentials
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
-    from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Report, Successes
 
 Service = Literal["dynamodb", "sqs"]
 
@@ -63,6 +63,7 @@ class AwsFunctionWorld:
                 halts=TableHalts(dynamodb, consumer.table, consumer=consumer.name),
                 dead_letters=self._letters(consumer, sdk, report),
                 ledger=None if consumer.dedupe_key is None else self._ledger(dynamodb, consumer),
+                successes=None if consumer.on_success is None else self._successes(consumer.on_success.queue, sdk),
             )
 
     def _ledger(self, dynamodb: Call, consumer: Consumer) -> Ledger:
@@ -70,6 +71,11 @@ class AwsFunctionWorld:
 
         keep = max(consumer.checkpoint.memory, timedelta(days=1))
         return TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep)
+
+    def _successes(self, queue: str, sdk: Sdk) -> Successes:
+        from streamkit.aws.sqs import SqsSuccesses
+
+        return SqsSuccesses(sdk.call("sqs", region=arn_region(queue)), queue=queue, chance=self._chance)
 
     def _letters(self, consumer: Consumer, sdk: Sdk, report: Report) -> DeadLetters | None:
         if consumer.dead_letters is None:

@@ -25,7 +25,7 @@ from typing import cast
 import msgspec
 
 from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
-from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
+from streamkit.core.leasing import USUAL_LEASE, Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
 from streamkit.core.replay import Replay
@@ -196,11 +196,12 @@ def member_item(member: Member) -> Item:
         "holds": {"L": [{"S": _short(shard)} for shard in member.holds]},
         "started": _moment(member.started),
         "levels": {"B": _levels(member.levels)} if member.levels else None,
+        "lease": _moment(member.lease) if member.lease != USUAL_LEASE else None,
     }
     return _present(item)
 
 
-MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels")
+MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels", "lease")
 """Every attribute of a worker's row that is ours."""
 
 
@@ -217,6 +218,7 @@ def member_row(table: str, item: Item) -> Member:
         holds=tuple(_long(shard) for shard in found.texts("holds")),
         started=found.real("started"),
         levels=tuple(level - 1 if level else None for level in found.binary("levels")) if "levels" in found else (),
+        lease=found.real("lease") if "lease" in found else USUAL_LEASE,
     )
 
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from streamkit.core.claims import claims, pairs
 from streamkit.core.lanes import Stretch
 from streamkit.core.records import Batch
 from streamkit.core.rules import Outcome
 from streamkit.core.schedule import FOREVER, Attempt
+from streamkit.engine.announcing import Announcing
 from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
@@ -60,7 +62,10 @@ class Engine:
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
         self._turn = Turn(handling.pace) if handling.pace else None
-        self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or transacting)
+        told = around.successes
+        self._announcing = Announcing(handling, around, told, settling.shard, self._may_start) if told else None
+        waits = transacting or told
+        self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or waits)
         self._runners = 0
         self._watches = set[Watch]()
         self._yielding = 0
@@ -97,7 +102,7 @@ class Engine:
         Cancelling it cancels the attempts under way; their records stay unsettled.
         """
         async with asyncio.TaskGroup() as group:
-            committing = group.create_task(self._transacting.run()) if self._transacting else None
+            sides = [group.create_task(each.run()) for each in (self._transacting, self._announcing) if each]
             try:
                 while not self._over(until):
                     self._changed.clear()
@@ -106,8 +111,8 @@ class Engine:
                     await self._wait(until)
             finally:
                 self.stop()  # a thread outlives its cancellation: what runs in it ends, and nothing follows
-                if committing is not None:
-                    committing.cancel()
+                for side in sides:
+                    side.cancel()
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
@@ -215,6 +220,8 @@ class Engine:
     async def _attempt(self, attempt: Attempt | Stretch, watch: Watch) -> None:
         settling, troubled = self._settling, self._settling.troubled
         live, error = await self._call(attempt, watch)
+        if live is not None and self._announcing is not None:
+            live = await self._announced(self._alone(live), error, self._announcing)
         if live is not None and error is None:
             settling.succeeded(live, self._around.clock.monotonic())
         elif live is not None and error is not None:
@@ -252,6 +259,17 @@ class Engine:
                 threads.release()
         watch.end()
         return live, None
+
+    async def _announced(self, live: Attempt, error: Exception | None, announcing: Announcing) -> Attempt | None:
+        """Tell of the records that succeeded before they are settled; return None if nothing may be told any more."""
+        done = live.ordinals if error is None else claims(live, error)[0]
+        told = False
+        try:
+            told = not done or await announcing.told([record for ordinal, record in pairs(live) if ordinal in done])
+        finally:
+            if not told:
+                self._settling.abandoned(live)
+        return live if told else None
 
     async def _handled(self, live: Attempt, watch: Watch) -> Attempt | None:
         """Call the handler; return what is to be settled now: nothing, if that was done with the commit."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.core.rules import OnMissingKey
     from streamkit.engine.pace import Pace
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
 
 
 class Handling(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    successes: Successes | None = None
+    """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
     tenure: Tenure = Tenure()

@@ -58,7 +58,11 @@ class Incarnation:
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._fence = Fence(lease=self._lease, clock=self._clock)
         self._heart = Heart(
-            Member(worker=f"{process.name}-{process.chance.token()[:12]}", started=self._clock.now().timestamp()),
+            Member(
+                worker=f"{process.name}-{process.chance.token()[:12]}",
+                started=self._clock.now().timestamp(),
+                lease=self._lease,
+            ),
             lease=self._lease,
             clock=self._clock,
             fence=self._fence,
@@ -228,6 +232,7 @@ class Incarnation:
             dead_letters=opened.ports.dead_letters,
             ledger=opened.rows.ledger,
             tenure=tenure,
+            successes=opened.ports.successes,
             may_start=self._fence.holds,
             delay=wait.after,
             on_stuck=process.on_stuck,

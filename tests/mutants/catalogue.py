@@ -12,6 +12,7 @@ ENGINE = "tests/engine/"
 SETTLING = f"{ENGINE}test_settling_a_shard.py"
 OUTAGE = f"{ENGINE}test_outage.py"
 LETTERS = f"{ENGINE}test_dead_letters.py"
+SUCCESSES = f"{ENGINE}test_successes.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
 EVENTS = "tests/runtimes/test_business_keys.py"
@@ -791,6 +792,15 @@ MUTANTS = (
         "halted=None, caught_up_at=seen,",
         "halted=None,",
         f"{STANDING}::test_a_shard_halted_by_a_gap_goes_on_after_resume",
+    ),
+    mutant(
+        "settled before anybody is told",
+        "16",
+        "engine/engine.py",
+        "told = not done or await announcing.told(",
+        "told = not done or announcing.told(",
+        f"{SUCCESSES}::test_a_queue_that_takes_nothing_stops_progress_and_repeats_no_effect",
+        "tests/runtimes/test_successes.py::test_an_outage_of_its_queue_stops_checkpoints_and_repeats_nothing",
     ),
     mutant(
         "a redriven effect is not noted",

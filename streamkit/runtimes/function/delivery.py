@@ -358,6 +358,7 @@ class Delivery:
             dead_letters=opened.ports.dead_letters,
             ledger=opened.ports.ledger,
             tenure=Tenure("functions", self._claims.epoch),
+            successes=opened.ports.successes,
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,
