@@ -443,6 +443,28 @@ class DeliveryDied(Event, frozen=True, kw_only=True):
     """Records that were under way; 0 if it may have been any."""
 
 
+class ShardQuarantined(Event, frozen=True, kw_only=True):
+    """Owners of the shard died one after the other without progress: one of its records may have killed them.
+
+    They are tried in steps, so that it is found. It is dead-lettered alone, as `ProcessDied`.
+    """
+
+    name = "shard.quarantined"
+    level = "warning"
+    shard: str
+    deaths: int
+    """In a row, as far as the row tells."""
+    suspects: int
+    """Records to try, at most."""
+
+
+class QuarantineEnded(Event, frozen=True, kw_only=True):
+    """All that was suspected is settled: the shard is run as ever."""
+
+    name = "quarantine.ended"
+    shard: str
+
+
 class MemoryDelayed(Event, frozen=True, kw_only=True):
     """The table does not answer a function; the same request is sent again while there is time."""
 

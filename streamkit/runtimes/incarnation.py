@@ -28,6 +28,7 @@ from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.process import Stopping
 from streamkit.runtimes.setup import rules_of
 from streamkit.runtimes.shard import ShardRun, Terms
+from streamkit.runtimes.trial import Trial, trial_of
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -213,10 +214,18 @@ class Incarnation:
                 children_of=self._coordinator.children_of,
                 tables=opened.rows.tables,
                 wave=_wave(consumer),
+                trial=self._trial(row, settling),
                 is_trimmed=self._coordinator.is_trimmed,
             ),
             chart,
         )
+
+    def _trial(self, row: ShardRow, settling: Settling) -> Trial | None:
+        """Return how suspects are tried, if there are any; what is handled at most once is no danger to a successor."""
+        consumer, process = self._opened.consumer, self._process
+        if consumer.mode == "at_most_once":
+            return None
+        return trial_of(row, settling, consumer.checkpoint, turn=process.turn, report=process.report)
 
     def _surroundings(self) -> Surroundings:
         opened, process = self._opened, self._process

@@ -38,6 +38,8 @@ class Process:
     stop: asyncio.Event
     grace: timedelta
     on_stuck: Callable[[], None]
+    turn: asyncio.Lock
+    """Held by the one step of suspects that runs in this process (rule 22)."""
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a request to the table returns, however long the table takes to answer.

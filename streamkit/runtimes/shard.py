@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from streamkit.core.balance import Meter
 from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
+from streamkit.core.quarantine import KEPT
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.engine.transacting import Transacting
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
     from streamkit.core.positions import Place, Position
+    from streamkit.core.quarantine import Death
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling, Tally
     from streamkit.core.transactions import Write
     from streamkit.ports import Reader, Transactions
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
+    from streamkit.runtimes.trial import Trial
 
 _LAG_SECONDS = 60.0
 _QUIET_REFRESH_SECONDS = 3600.0
@@ -75,6 +78,8 @@ class Terms:
     tables: Transactions | None
     wave: int | None
     """Most records that are marked and not settled, where nothing is to be handled twice; None where it may be."""
+    trial: Trial | None
+    """How the suspects are tried, where a record may have killed the shard's owners (rule 22)."""
     is_trimmed: Callable[[str], Awaitable[bool]]
     """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
@@ -99,6 +104,9 @@ class ShardRun:
         self._prefers: str | None = None
         self._asked: str | None = None
         self._ended = False
+        self._acquitted = False
+        """Whether no record is suspected any more, so that the shard is to be run as ever."""
+        self._began = lease.row
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
         self._held = 0
@@ -245,7 +253,7 @@ class ShardRun:
         drained = self._draining and not self._marking and self._settling.clear
         return (
             drained
-            or (self._ended and self._settling.clear)
+            or ((self._ended or self._acquitted) and self._settling.clear)
             or (self._settling.halted is not None and self._terms.around.dead_letters is not None)
         )
 
@@ -281,6 +289,9 @@ class ShardRun:
             if read.ended:
                 self._children = read.children or await self._terms.children_of(self.id)
                 self._ended = True
+            elif (trial := self._terms.trial) is not None and (trial.state.over or self._caught_up_at == asked):
+                self._acquitted = True
+            if self._ended or self._acquitted:
                 self._engine.feed(())
                 return
 
@@ -300,6 +311,9 @@ class ShardRun:
         size = sum(len(record.data) for record in records)
         self._terms.tally.received_bytes += size
         self._hold(size)
+        if self._terms.trial is not None:
+            await self._terms.trial.feed(records, self._engine, self._write)
+            return
         wave = self._terms.wave
         share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
         fed = 0
@@ -396,7 +410,8 @@ class ShardRun:
     async def _checkpoint(self) -> None:
         row = self.lease.row
         stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS / 2
-        if not (self._unwritten() or stale or self._settling.parked != row.parked or self._chart.is_news(row.vitals)):
+        news = self._settling.parked != row.parked or self._chart.is_news(row.vitals) or self._deaths() != row.deaths
+        if not (self._unwritten() or stale or news):
             return
         await self._write()
 
@@ -440,7 +455,16 @@ class ShardRun:
             "level": self.level,
             "marked": self._marked,
             "vitals": self._chart.vitals(settling),
+            "deaths": self._deaths(),
+            "quarantine": self._terms.trial.state if self._terms.trial is not None else None,
         }
+
+    def _deaths(self) -> tuple[Death, ...]:
+        """Return the deaths that this shard's records may have to answer for: none before the frontier moved last."""
+        began, moved = self._began, self._settling.frontier != self._began.progress.frontier
+        if self._terms.trial is None and (moved or self._caught_up_at != began.caught_up_at):
+            return ()
+        return self.lease.row.deaths[-KEPT:]
 
     def _written(self, passed: int, began: float) -> None:
         """A checkpoint is durable, for so many records that the frontier has passed, which was begun then."""
@@ -460,6 +484,8 @@ class ShardRun:
 
     async def _finish(self) -> None:
         """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
+        if self._terms.trial is not None:
+            self._terms.trial.stop()
         if self._ended and self._settling.clear:
             last = replace(self.lease.row, caught_up_at=self._caught_up_at)
             children = [heir(child, [last]) for child in self._children]
@@ -469,6 +495,10 @@ class ShardRun:
         halted = self._settling.halted if self._terms.around.dead_letters is not None else None
         if (why := halted or self._asked) is not None:
             await self._write(state="halted", halted=why, owner=None)
+        elif self._acquitted and (trial := self._terms.trial) is not None:
+            self._prefers = self.lease.row.owner
+            await self._write(owner=None, prefers=self._prefers, deaths=(), quarantine=None)
+            trial.end(self.id)
         else:
             await self._write(owner=None, prefers=self._prefers)
         self._report(ShardReleased(shard=self.id, epoch=self.lease.row.epoch, prefers=self._prefers))

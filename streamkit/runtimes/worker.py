@@ -67,6 +67,7 @@ class Worker:
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         timed = options.health is not None or options.emit_every is not None
         self._meters = [Meters(consumer.name, report, timed=timed) for consumer in consumers]
+        turn = asyncio.Lock()
         budget = Budget(sum(consumer.read_ahead_bytes for consumer in consumers))
 
         def process(meters: Meters) -> Process:
@@ -81,6 +82,7 @@ class Worker:
                 stop=self._stop,
                 grace=options.grace,
                 on_stuck=options.on_stuck,
+                turn=turn,
             )
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]

@@ -108,6 +108,11 @@ class Process:
         self.worker.drain("SIGTERM")
 
 
+def running(cluster: Cluster) -> Process:
+    """Return the process whose code this is."""
+    return next(each for each in cluster.processes if each.name == _process.get())
+
+
 @dataclass
 class Cluster:
     """A world, and the workers that share it."""
