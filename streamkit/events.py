@@ -458,6 +458,27 @@ class ShardQuarantined(Event, frozen=True, kw_only=True):
     """Records to try, at most."""
 
 
+class WardDied(Event, frozen=True, kw_only=True):
+    """The process in which suspects are tried died; the worker did not. One of the records under way killed it."""
+
+    name = "ward.died"
+    level = "warning"
+    shard: str
+    how: str
+    """Exit status, or signal."""
+    tried: int
+    """Records that were under way: the suspects now."""
+
+
+class WardMissed(Event, frozen=True, kw_only=True):
+    """No process could be had to try suspects in: they are tried in the worker itself, which may die of them."""
+
+    name = "ward.missed"
+    level = "warning"
+    shard: str
+    why: str
+
+
 class QuarantineEnded(Event, frozen=True, kw_only=True):
     """All that was suspected is settled: the shard is run as ever."""
 

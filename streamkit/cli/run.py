@@ -16,11 +16,13 @@ import click
 from streamkit.cli.loading import config_option, configured, consumers_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamkit.config import Configured
+    from streamkit.consumer import Consumer
     from streamkit.ports import Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.worker import Worker
 
 _INTERRUPTED = 130
@@ -59,7 +61,16 @@ def run(
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         if processes > 1:
             sys.exit(runner.run(_supervise(plan, processes)))
-        runner.run(_run(plan, supervised=supervised))
+        runner.run(_run(plan, _wards(plan, paths, config), supervised=supervised))
+
+
+def _wards(plan: Configured, paths: Sequence[str], config: Path | None) -> Callable[[Consumer], Ward]:
+    """Return what makes a process apart for the suspects of a consumer: one that imports it from the same place."""
+    from streamkit.cli.ward import command
+    from streamkit.runtimes.apart.ward import ProcessWard
+
+    commands = {each.name: command(path, config) for each, path in zip(plan.consumers, paths, strict=True)}
+    return lambda consumer: ProcessWard(commands[consumer.name])
 
 
 async def _supervise(plan: Configured, processes: int) -> int:
@@ -86,7 +97,7 @@ async def _supervise(plan: Configured, processes: int) -> int:
         return await supervisor.run()
 
 
-async def _run(plan: Configured, *, supervised: bool) -> None:
+async def _run(plan: Configured, ward: Callable[[Consumer], Ward | None] = lambda _: None, *, supervised: bool) -> None:
     from streamkit.aws.world import AwsWorld
     from streamkit.clock import SystemChance, SystemClock
     from streamkit.runtimes.worker import Options, Worker
@@ -103,6 +114,7 @@ async def _run(plan: Configured, *, supervised: bool) -> None:
             grace=plan.worker.grace,
             health=plan.worker.health,
             emit_every=plan.worker.metrics_interval if plan.worker.metrics else None,
+            ward=ward,
         ),
     )
     _heed_signals(worker)

@@ -28,7 +28,7 @@ from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.process import Stopping
 from streamkit.runtimes.setup import rules_of
 from streamkit.runtimes.shard import ShardRun, Terms
-from streamkit.runtimes.trial import Trial, trial_of
+from streamkit.runtimes.trial import Means, Trial, trial_of
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Incarnation:
             well=self._is_well,
         )
         self._coordinator = Coordinator(opened, self._heart, process=process, open_run=self._open_run)
+        self._means = Means(
+            turn=process.turn,
+            ward=lambda: None if opened.handling.transactional else process.ward(opened.consumer),
+            clock=process.clock,
+            report=process.report,
+        )
         self._pulse = self._clock.monotonic()
         self._joined = False
 
@@ -222,10 +228,10 @@ class Incarnation:
 
     def _trial(self, row: ShardRow, settling: Settling) -> Trial | None:
         """Return how suspects are tried, if there are any; what is handled at most once is no danger to a successor."""
-        consumer, process = self._opened.consumer, self._process
+        consumer = self._opened.consumer
         if consumer.mode == "at_most_once":
             return None
-        return trial_of(row, settling, consumer.checkpoint, turn=process.turn, report=process.report)
+        return trial_of(row, settling, consumer.checkpoint, self._means)
 
     def _surroundings(self) -> Surroundings:
         opened, process = self._opened, self._process

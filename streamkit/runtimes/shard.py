@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from streamkit.core.balance import Meter
 from streamkit.core.kpl import expand_all
 from streamkit.core.leasing import heir
-from streamkit.core.quarantine import KEPT
 from streamkit.core.schedule import FOREVER
 from streamkit.engine.engine import Engine, Handling, Surroundings
 from streamkit.engine.transacting import Transacting
@@ -97,7 +96,10 @@ class ShardRun:
         self._terms = terms
         self._clock = terms.around.clock
         self._report = terms.around.report
-        self._engine = Engine(terms.handling, settling, terms.around, self._transacting())
+        handling, around = terms.handling, terms.around
+        if terms.trial is not None:
+            handling, around = terms.trial.apart(handling, around)
+        self._engine = Engine(handling, settling, around, self._transacting())
         self._task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._draining = False
@@ -106,6 +108,8 @@ class ShardRun:
         self._ended = False
         self._acquitted = False
         """Whether no record is suspected any more, so that the shard is to be run as ever."""
+        self._fallen = False
+        """Whether that in which suspects are tried is no more, so that the shard is to be taken anew."""
         self._began = lease.row
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
@@ -215,6 +219,7 @@ class ShardRun:
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
+        self._leave_trial()
         if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
@@ -222,7 +227,8 @@ class ShardRun:
         """Work; raises nothing but what is a fault of streamkit."""
         self._task = asyncio.current_task()
         try:
-            await self._work()
+            async with self._terms.trial.opened(self._fall) if self._terms.trial is not None else nullcontext():
+                await self._work()
             if self._engine.fenced:
                 self._report(ShardLost(shard=self.id, epoch=self.lease.row.epoch))
             else:
@@ -246,7 +252,7 @@ class ShardRun:
             await working
         except asyncio.CancelledError:
             me = asyncio.current_task()
-            if not self._draining or me is None or me.cancelling():
+            if not (self._draining or self._fallen) or me is None or me.cancelling():
                 raise
 
     def _over(self) -> bool:
@@ -257,7 +263,19 @@ class ShardRun:
             or (self._settling.halted is not None and self._terms.around.dead_letters is not None)
         )
 
+    def _fall(self) -> None:
+        """Start nothing more, and wait for nothing: what was under way is gone."""
+        self._fallen = True
+        self._engine.stop()
+        if self._working is not None:
+            self._working.cancel()
+
+    def _leave_trial(self) -> None:
+        if self._terms.trial is not None:
+            self._terms.trial.let_go()
+
     def _cut_short(self) -> None:
+        self._leave_trial()
         if self._working is not None:
             self._working.cancel()
 
@@ -464,7 +482,7 @@ class ShardRun:
         began, moved = self._began, self._settling.frontier != self._began.progress.frontier
         if self._terms.trial is None and (moved or self._caught_up_at != began.caught_up_at):
             return ()
-        return self.lease.row.deaths[-KEPT:]
+        return self.lease.row.deaths if self._terms.trial is None else self._terms.trial.deaths
 
     def _written(self, passed: int, began: float) -> None:
         """A checkpoint is durable, for so many records that the frontier has passed, which was begun then."""
@@ -498,7 +516,8 @@ class ShardRun:
         elif self._acquitted and (trial := self._terms.trial) is not None:
             self._prefers = self.lease.row.owner
             await self._write(owner=None, prefers=self._prefers, deaths=(), quarantine=None)
-            trial.end(self.id)
+            trial.end()
         else:
+            self._prefers = self.lease.row.owner if self._fallen and not self._draining else self._prefers
             await self._write(owner=None, prefers=self._prefers)
         self._report(ShardReleased(shard=self.id, epoch=self.lease.row.epoch, prefers=self._prefers))

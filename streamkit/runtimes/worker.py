@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from streamkit.consumer import Consumer
     from streamkit.ports import Chance, Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.health.watching import Health
     from streamkit.runtimes.world import World
     from streamkit.settings import Address
@@ -42,6 +43,8 @@ class Options:
     """How long attempts may take to end after the worker was asked to stop."""
     on_stuck: Callable[[], None] = field(default=lambda: os._exit(70))
     """What ends the process when an attempt cannot be ended (EX_SOFTWARE)."""
+    ward: Callable[[Consumer], Ward | None] = field(default=lambda _: None)
+    """Makes a process apart for records that may have killed others, if the consumer can have one."""
 
 
 class Worker:
@@ -83,6 +86,7 @@ class Worker:
                 grace=options.grace,
                 on_stuck=options.on_stuck,
                 turn=turn,
+                ward=options.ward,
             )
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]

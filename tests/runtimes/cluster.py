@@ -24,6 +24,7 @@ from streamkit.testing import VirtualClock, VirtualLoop, World
 
 if TYPE_CHECKING:
     from streamkit.core.settlement import Tally
+    from streamkit.runtimes.apart.ward import Ward
 
 T = TypeVar("T")
 Start = Literal["TRIM_HORIZON", "LATEST"] | datetime
@@ -119,6 +120,8 @@ class Cluster:
 
     shards: int = 1
     latency: Callable[[], float] = float
+    ward: Callable[[Consumer], Ward | None] = lambda _: None
+    """Makes a process apart for suspects."""
     processes: list[Process] = field(default_factory=list[Process])
     handled: list[Handled] = field(default_factory=list[Handled])
     seen: set[int] = field(default_factory=set[int])
@@ -180,6 +183,7 @@ class Cluster:
                 until_idle=None if until_idle is None else timedelta(seconds=until_idle),
                 grace=timedelta(seconds=grace),
                 on_stuck=lambda: None,
+                ward=self.ward,
             ),
         )
         context = contextvars.copy_context()
