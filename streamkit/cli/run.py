@@ -55,7 +55,7 @@ def run(
     them). Settings come from the code, a TOML file and STREAMKIT_ variables; AWS settings are the SDK's own.
 
     Exit status: 0 after an orderly stop, 2 for something you have to correct, 70 for a handler that could not be
-    stopped, 130 at the second interrupt, 1 for anything else.
+    stopped, 130 at the second interrupt, 1 for anything else, an event loop that stood still included.
     """
     plan = configured(paths, config=config, options=options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -100,6 +100,7 @@ async def _supervise(plan: Configured, processes: int) -> int:
 async def _run(plan: Configured, ward: Callable[[Consumer], Ward | None] = lambda _: None, *, supervised: bool) -> None:
     from streamkit.aws.world import AwsWorld
     from streamkit.clock import SystemChance, SystemClock
+    from streamkit.runtimes.watchdog import limit_of, watched
     from streamkit.runtimes.worker import Options, Worker
 
     clock, chance = SystemClock(), SystemChance()
@@ -120,7 +121,8 @@ async def _run(plan: Configured, ward: Callable[[Consumer], Ward | None] = lambd
     _heed_signals(worker)
     if supervised:
         _heed_supervisor(worker)
-    await worker.run()
+    async with watched(limit_of(plan.consumers)):
+        await worker.run()
 
 
 def _reporter(plan: Configured, clock: Clock) -> Report:
