@@ -150,7 +150,8 @@ class Leases(Protocol):
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token of `wanted` if epoch and owner are still those of `seen`.
 
-        Return the whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
+        Where `wanted` tells of a death more than `seen`, that is added to those the row tells of (rule 22). Return the
+        whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
         """
         ...
 

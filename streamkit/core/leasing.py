@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from streamkit.core.balance import Cause, Level, deal, shares, transfers, weights
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Start
+from streamkit.core.quarantine import Death, Quarantine
 
 SUSPICION = 1.05
 """A worker is suspect once its counter stood still for this many lease durations."""
@@ -97,6 +98,10 @@ class ShardRow(msgspec.Struct, frozen=True):
     generation: int = 0
     """Grows by one when an operator moves the position: within one, the frontier never moves back (rule 16)."""
     vitals: Vitals | None = None
+    deaths: tuple[Death, ...] = ()
+    """Owners that died since the frontier moved last, or the suspects came into quarantine (rule 22)."""
+    quarantine: Quarantine | None = None
+    """How far the suspects have been tried, where a record of the shard is suspected of killing its process."""
     asked: str | None = None
     """Why an operator asked this owner to drain and halt the shard. Written beside the row, by nobody's lease."""
 

@@ -16,22 +16,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from math import ceil
 
 import msgspec
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
+from streamkit.core.quarantine import DEATHS, piece
 from streamkit.core.records import Record
 from streamkit.core.window import pack, unpack
 
 SKEW_SECONDS = 0.5
 """A claim is believed for so much longer: clocks of hosts differ a little. No write depends on it, only repeats do."""
-DEATHS = 2
-"""From so many deliveries on that ended without settling anything, the next ones go in marked steps (rule 22)."""
-STEPS = 16
-"""Into so many steps the suspects are cut: few enough writes, and a sixteenth of them left after each death."""
 MAX_STEP = 64
 """Records of a step: what a mark holds."""
 MAX_FAILURES = 500
@@ -296,13 +292,13 @@ class Step(msgspec.Struct, frozen=True):
 def steps(records: Sequence[Record], settled: Sequence[int], trouble: Trouble) -> list[Step]:
     """Cut a delivery into steps, in stream order: one, unless earlier deliveries died of it (rule 22).
 
-    The suspects go in `STEPS` steps; one that was alone at a death goes alone. `settled` has a flag a record.
+    The suspects go in a few steps; one that was alone at a death goes alone. `settled` has a flag a record.
     """
     if trouble.deaths < DEATHS:
         return [Step(range(len(records)), marked=False)]
     unsettled = {place(record) for record, flag in zip(records, settled, strict=False) if not flag}
     suspects = unsettled.intersection(trouble.suspects) or unsettled
-    size = min(MAX_STEP, max(1, ceil(len(suspects) / STEPS)))
+    size = min(MAX_STEP, piece(len(suspects)))
     found: list[Step] = []
     start, held, kind = 0, 0, False
     for index, record in enumerate(records):
