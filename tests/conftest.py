@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import botocore
 import botocore.session
 import pytest
 from botocore.loaders import create_loader
@@ -21,7 +22,9 @@ END_TO_END = Path(__file__).parent / "e2e"
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-settings.register_profile("streamkit", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.register_profile(
+    "streamkit", max_examples=50, deadline=None, derandomize="CI" in os.environ, print_blob=True
+)
 settings.register_profile("thorough", settings.get_profile("streamkit"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "streamkit"))
 
@@ -49,10 +52,21 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with one certificate: every client loads all it is given, and none is asked for one here."""
+    end = "-----END CERTIFICATE-----\n"
+    certificates = Path(botocore.__file__).with_name("cacert.pem").read_text(encoding="utf-8")
+    file = tmp_path_factory.mktemp("authority") / "one.pem"
+    file.write_text(certificates.partition(end)[0] + end, encoding="utf-8")
+    return file
+
+
 @pytest.fixture(autouse=True, scope="session")
-def no_account() -> Iterator[None]:
+def no_account(one_authority: Path) -> Iterator[None]:
     """Give the SDK, here and in every process a test starts, made-up credentials and nobody's own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(one_authority))
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_REGION", "us-east-1")
