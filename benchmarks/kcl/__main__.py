@@ -119,8 +119,8 @@ joins and the first is killed. CPU and memory are of all processes of a worker; 
 {{table}}
 
 By their defaults the KCL's lease lasts 10 s, as ours does; the second pair has leases of 3 s, and the KCL's other
-timers shortened too. The worker that is killed is the first one, hence the KCL's leader; the death of a follower costs it
-less. What an emulator cannot show: the latency and the quotas of AWS.
+timers shortened too. The worker that is killed is the first one, hence the KCL's leader; the death of a follower costs
+it less. What an emulator cannot show: the latency and the quotas of AWS.
 """
 
 if __name__ == "__main__":
