@@ -14,8 +14,8 @@ from tests.simulation.campaign import look
 from tests.simulation.regressions import REGRESSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-CHUNKS, SEEDS_A_CHUNK = 20, 13
-"""About a minute of one core; a chunk is short enough for the workers of pytest to end together."""
+CHUNKS, SEEDS_A_CHUNK = 12, 13
+"""Half a minute of one core; a chunk is short enough for the workers of pytest to end together."""
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from streamkit.testing.simulation import draw, simulate
 from streamkit.testing.simulation.modes import FROM
 
-CHUNKS, SEEDS_A_CHUNK = 6, 12
+CHUNKS, SEEDS_A_CHUNK = 4, 10
 FOUND = {
     FROM + 248: "a letter whose owner died before a checkpoint passed its record: the successor may handle it",
     FROM + 258: "a drain left waves unmarked and took its shard for ended",
