@@ -213,6 +213,11 @@ class Fleet:
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
+        if entry.behaviour == "killer":
+            await asyncio.sleep(weather.way())
+            process.kill("by a record")
+            self.bereaved(process)
+            await asyncio.sleep(0)
         if weather.sink_down:
             self.history.saw("sink down")
             if self.mix.outage_signal:

@@ -86,6 +86,8 @@ class Mix:
     """A stream that is polled or pushed, or the changes of a table."""
     aftermath: float = 0.0
     """Seconds the fleet stands idle after all is settled: rows of the gone are removed only after an hour."""
+    killers: int = 0
+    """Records that no process survives the handling of."""
 
     @property
     def interval_delta(self) -> timedelta:
@@ -95,7 +97,7 @@ class Mix:
 
 def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
-    return moded(sourced(_drawn(seed)))
+    return _deadly(moded(sourced(_drawn(seed))))
 
 
 def _drawn(seed: int) -> Mix:
@@ -217,3 +219,12 @@ def _lopsided(mix: Mix) -> Mix:
         rates=still,
         aftermath=0.0,
     )
+
+
+def _deadly(mix: Mix) -> Mix:
+    """Draw whether some records kill whoever handles them, and workers are started again each time."""
+    rng = random.Random(f"deadly {mix.seed}")
+    odd = mix.uneven or mix.aftermath or mix.stuck or mix.retention is not None or mix.rates.remakes
+    if odd or mix.kind in ("thread", "at_most_once") or rng.random() >= 0.05:  # noqa: PLR2004 - a few seeds in a hundred
+        return mix
+    return replace(mix, killers=rng.choice((1, 1, 2)))
