@@ -636,6 +636,14 @@ MUTANTS = (
         f"{AUDIT}::test_an_ended_row_that_was_deleted_is_not_read_again",
     ),
     mutant(
+        "heirs of what nobody knows begin as in a first snapshot",
+        "14",
+        "core/leasing.py",
+        "caught_up_at=max(seen, default=None))",
+        "caught_up_at=max(seen, default=None) or None)",
+        "tests/core/test_leasing.py::test_who_goes_on_from_what_nobody_knows_is_not_taken_for_a_first_snapshot",
+    ),
+    mutant(
         "LATEST resolved anew after a crash",
         "15",
         "runtimes/shard.py",

@@ -55,7 +55,7 @@ class Referee:
     def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, site: Site) -> None:
         self.mix = mix
         self.violation: str | None = None
-        self.book = Book(loop.time, retention=mix.retention)
+        self.book = Book(loop.time, site.lineage, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
         self.exact = Exact(self)
         self.roll = Roll(mix, loop.time, history, violated=self.violated)

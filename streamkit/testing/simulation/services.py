@@ -79,8 +79,8 @@ class TableView(MemoryTable):
         before = self.shard_rows.get(held.id)
         if before is not None and before.token == wanted.token:
             self._process.history.saw("sent a transaction again that was applied")
-        if self._is_as_held(held) and not self.items.objections(writes):
-            self._referee.exact.committed(self._process, writes)
+        if before is not None and self._is_as_held(held) and not self.items.objections(writes):
+            self._referee.exact.committed(self._process, before, writes)
         super()._commit(held, wanted, writes)
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
