@@ -1077,7 +1077,7 @@ MUTANTS = (
         "suspects of several shards share the death of a worker",
         "22",
         "runtimes/trial.py",
-        "                async with self._means.turn:\n",
+        "                async with self._means.quarters.turn:\n",
         "                if self._means:\n",
         f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
     ),
