@@ -346,6 +346,17 @@ class LetterTruncated(Event, frozen=True, kw_only=True):
     limit_bytes: int
 
 
+class SuccessesDelayed(Event, frozen=True, kw_only=True):
+    """The queue for successes takes none; their records stay unsettled and it is tried again."""
+
+    name = "successes.delayed"
+    level = "error"
+    shard: str
+    successes: int
+    error: str
+    delay_seconds: float
+
+
 class ReadDelayed(Event, frozen=True, kw_only=True):
     """The stream does not answer, or throttles; reading is tried again from the same position."""
 

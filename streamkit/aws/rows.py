@@ -19,23 +19,19 @@ from __future__ import annotations
 import re
 import zlib
 from datetime import timedelta
-from hashlib import sha256
 from math import ceil
 from typing import cast
 
 import msgspec
 
-from streamkit.aws.attributes import Attributes, Item
-from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
+from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
+from streamkit.core.leasing import USUAL_LEASE, Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
 from streamkit.core.quarantine import Death, Quarantine
 from streamkit.core.replay import Replay
-from streamkit.errors import ConfigurationError
 from streamkit.ports import Registration
 
-VERSION = 1
-"""Of this layout; a row of a later one is refused."""
 META = {"pk": {"S": "meta"}, "sk": {"S": "registration"}}
 MAX_DONE_BYTES = 64 * 1024
 """Of unpacked done bits: half a million records ahead of the frontier."""
@@ -209,11 +205,12 @@ def member_item(member: Member) -> Item:
         "holds": {"L": [{"S": _short(shard)} for shard in member.holds]},
         "started": _moment(member.started),
         "levels": {"B": _levels(member.levels)} if member.levels else None,
+        "lease": _moment(member.lease) if member.lease != USUAL_LEASE else None,
     }
     return _present(item)
 
 
-MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels")
+MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels", "lease")
 """Every attribute of a worker's row that is ours."""
 
 
@@ -230,6 +227,7 @@ def member_row(table: str, item: Item) -> Member:
         holds=tuple(_long(shard) for shard in found.texts("holds")),
         started=found.real("started"),
         levels=tuple(level - 1 if level else None for level in found.binary("levels")) if "levels" in found else (),
+        lease=found.real("lease") if "lease" in found else USUAL_LEASE,
     )
 
 
@@ -264,19 +262,6 @@ def registration_row(table: str, item: Item) -> Registration:
         found.refuse("buckets", "at least 1", buckets)
     replay = found.read("replay", "S", _replay, expected="a replay") if "replay" in found else None
     return Registration(found.text("consumer"), stream, _read_start(found), buckets, replay)
-
-
-def of_this_version(table: str, item: Item) -> Attributes:
-    """Open an item, if it is not of a later layout."""
-    found = Attributes(table, item)
-    version = found.whole("v")
-    if version > VERSION:
-        raise ConfigurationError(
-            f"table {table}: expected rows of layout {VERSION}, got {version}: a newer streamkit wrote it"
-        )
-    if version != VERSION:
-        found.refuse("v", str(VERSION), version)
-    return found
 
 
 def _read_progress(found: Attributes) -> Progress:
@@ -380,11 +365,6 @@ def _levels(levels: tuple[int | None, ...]) -> bytes:
 def _bucket(name: str, partitions: list[str]) -> str:
     """Return the partition key that a name falls to."""
     return partitions[int(digest_of(name)[:8], 16) % len(partitions)]
-
-
-def digest_of(text: str) -> str:
-    """Return 64 hexadecimal digits that stand for a text."""
-    return sha256(text.encode()).hexdigest()
 
 
 def _key(partition: str, sort: str) -> Item:

@@ -13,7 +13,7 @@ Two kinds of knowledge:
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
@@ -131,9 +131,8 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
     def ahead(self, records: Sequence[Record], decoding: int) -> bytearray:
         """Return one flag for each record, set where it is settled; flags for records after the last may follow."""
         flags = bytearray(len(records))
-        places = [_at(record) for record in records] if self.stretches else []
         for stretch in reversed(self.stretches):
-            _mark(flags, places, stretch, decoding)
+            _mark(flags, records, stretch, decoding)
         return flags
 
     def extended(self, begin: Position, progress: Progress, *, at: float = 0.0) -> Stretches:
@@ -390,17 +389,17 @@ def _holds(stretch: Stretch, begin: Position) -> bool:
     return _named(stretch.begin) <= _named(begin) <= _end(stretch.progress.frontier)
 
 
-def _mark(flags: bytearray, places: Sequence[_At], stretch: Stretch, decoding: int) -> None:
+def _mark(flags: bytearray, records: Sequence[Record], stretch: Stretch, decoding: int) -> None:
     """Set the flags of the records that a stretch has settled; add those it knows beyond the last record."""
     progress = stretch.progress
-    low = bisect_left(places, _named(stretch.begin))
-    high = bisect_left(places, (_end(progress.frontier)[0], _end(progress.frontier)[1] + 0.5))
+    low = bisect_left(records, _named(stretch.begin), key=_at)
+    high = bisect_right(records, _end(progress.frontier), key=_at)
     if high > low:
         flags[low:high] = b"\x01" * (high - low)
     if progress.first is None or progress.decoding != decoding:
         return
-    start = bisect_left(places, _named(progress.first))
-    if start < len(places) and places[start] == _named(progress.first):
+    start = bisect_left(records, _named(progress.first), key=_at)
+    if start < len(records) and _at(records[start]) == _named(progress.first):
         merged = _either(flags[start:], unpack(progress.done))
         flags[start:] = merged
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from streamkit.runtimes.heart import Heart
     from streamkit.runtimes.process import Opened, Process
 
-LISTING_SECONDS = 60.0
-"""How often the shards are listed although nothing points to a change."""
 _LISTING_LEAST_SECONDS = 2.0
 """A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
 _TAKES = 16
@@ -51,6 +49,7 @@ class Coordinator:
     ) -> None:
         """`open_run` makes the run of a shard just taken."""
         self._source = opened.ports.source
+        self._allowed = opened.consumer.source.listing
         self._rows = opened.rows
         self._stream = opened.registration.stream
         self._identity = Identity(
@@ -196,7 +195,7 @@ class Coordinator:
         if now < self._listing_due and self._shards and not orphaned and not self._audit.wants_listing():
             return
         self._listed = {each.id: each for each in await self._listing()}
-        self._listing_due = now + LISTING_SECONDS
+        self._listing_due = now + self._allowed.seconds(workers=self.fleet, shards=len(self._listed))
         self._note_absent()
         new = self._audit.rows_to_make(self._listed.values())
         if new:

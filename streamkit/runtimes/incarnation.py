@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.leasing import FENCE, Member
+from streamkit.core.ledger import Tenure
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
@@ -58,7 +59,11 @@ class Incarnation:
         self._lease = opened.consumer.checkpoint.lease.total_seconds()
         self._fence = Fence(lease=self._lease, clock=self._clock)
         self._heart = Heart(
-            Member(worker=f"{process.name}-{process.chance.token()[:12]}", started=self._clock.now().timestamp()),
+            Member(
+                worker=f"{process.name}-{process.chance.token()[:12]}",
+                started=self._clock.now().timestamp(),
+                lease=self._lease,
+            ),
             lease=self._lease,
             clock=self._clock,
             fence=self._fence,
@@ -210,7 +215,7 @@ class Incarnation:
             settling,
             Terms(
                 handling=opened.handling,
-                around=self._surroundings(),
+                around=self._surroundings(Tenure(opened.registration.space, row.epoch)),
                 checkpoint=consumer.checkpoint,
                 budget=process.budget,
                 tally=process.meters.tally,
@@ -234,7 +239,7 @@ class Incarnation:
             return None
         return trial_of(row, settling, consumer.checkpoint, self._means)
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, tenure: Tenure) -> Surroundings:
         opened, process = self._opened, self._process
         wait = HalfJitter(initial=timedelta(seconds=0.5), maximum=timedelta(seconds=30), chance=process.chance)
         return Surroundings(
@@ -242,6 +247,8 @@ class Incarnation:
             report=process.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.rows.ledger,
+            tenure=tenure,
+            successes=opened.ports.successes,
             may_start=self._fence.holds,
             delay=wait.after,
             on_stuck=process.on_stuck,

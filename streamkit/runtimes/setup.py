@@ -76,6 +76,7 @@ def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_a
         max_age=max_age.total_seconds() if max_age else None,
         where=consumer.where,
         dedupe_key=consumer.dedupe_key,
+        on_missing_key=consumer.on_missing_key,
         transactional=consumer.mode == "transactional",
         consumer=consumer.name,
         code_version=consumer.code_version,

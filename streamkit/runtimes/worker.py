@@ -6,9 +6,11 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from streamkit.core.settlement import Tally
 from streamkit.errors import ConfigurationError

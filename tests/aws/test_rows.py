@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamkit.aws.attributes import VERSION
 from streamkit.aws.rows import (
+    MEMBER_ATTRIBUTES,
     META,
     SHARD_ATTRIBUTES,
-    VERSION,
     Layout,
     claim_key,
     member_item,
@@ -166,6 +167,14 @@ def test_any_id_survives_its_short_form(shards: list[str]) -> None:
     """A worker's row is read by everybody all the time: usual ids are told by their number, others as they are."""
     member = Member("worker", holds=tuple(shards))
     assert member_row("table", {**KEY, **member_item(member)}).holds == member.holds
+
+
+def test_a_lease_is_told_where_it_is_not_the_usual_one() -> None:
+    """So that who looks without the code knows how long a worker may stand still; the usual one costs nobody a byte."""
+    slow = Member("worker", lease=60.0)
+    assert member_row("table", {**KEY, **member_item(slow)}).lease == 60.0
+    assert "lease" not in member_item(Member("worker"))
+    assert member_item(slow).keys() <= set(MEMBER_ATTRIBUTES)
 
 
 def test_a_shard_costs_its_worker_a_few_bytes() -> None:
