@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from streamkit.core.quarantine import KEPT, Death, resumed
 from streamkit.events import QuarantineEnded, ShardQuarantined, WardDied, WardMissed
