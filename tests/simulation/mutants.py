@@ -209,6 +209,9 @@ _BROKEN: tuple[Mutant, ...] = (
     ),
     shared("evidence ignored"),
     shared("unavailable costs an attempt"),
+    shared("deaths of owners are not counted"),
+    shared("suspects start before the row tells of them"),
+    shared("suspects of several shards share the death of a worker"),
     mutant(
         "duplicates are handed to the handler",
         "23",
@@ -228,6 +231,9 @@ _MATTERS = {
     "a parent that a stale listing lacks is called finished": "rates.reshards > 2",
     "shards are taken without asking whose they are": "rates.remakes",
     "the positions of an earlier stream are taken for another's": "rates.remakes",
+    "deaths of owners are not counted": "mix.killers",
+    "suspects start before the row tells of them": "mix.killers",
+    "suspects of several shards share the death of a worker": "mix.killers",
 }
 """What a seed's mix must have for those that few seeds can show."""
 
