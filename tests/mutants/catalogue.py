@@ -35,6 +35,7 @@ ONCE = "tests/runtimes/test_at_most_once.py"
 TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
+QUARANTINE = "tests/runtimes/test_quarantine.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1164,5 +1165,53 @@ MUTANTS = (
         "flags = _either(flags, memo.known.ahead(records, decoding))",
         "flags = _either(flags, bytearray())",
         f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "deaths of owners are not counted",
+        "22",
+        "runtimes/coordinator.py",
+        "        if seen.owner not in self._dead:\n",
+        "        if seen.owner not in ():\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "suspects start before the row tells of them",
+        "22",
+        "runtimes/trial.py",
+        "        await write()\n        self._trying = True\n",
+        "        self._trying = True\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "any death is held against the step marked last",
+        "22",
+        "core/quarantine.py",
+        "if death.epoch == kept.epoch and not death.apart]",
+        "if not death.apart]",
+        "tests/core/test_quarantine.py::test_deaths_before_a_step_was_marked_are_not_its_own",
+    ),
+    mutant(
+        "one death condemns",
+        "22",
+        "core/quarantine.py",
+        "STRIKES_APART = 2\n",
+        "STRIKES_APART = 1\n",
+        "tests/core/test_quarantine.py::test_a_record_is_condemned_by_deaths_that_it_was_alone_at",
+    ),
+    mutant(
+        "suspects of several shards share the death of a worker",
+        "22",
+        "runtimes/trial.py",
+        "                async with self._means.quarters.turn:\n",
+        "                if self._means:\n",
+        f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
+    ),
+    mutant(
+        "the end of a ward is nobody's fault",
+        "22",
+        "runtimes/trial.py",
+        "if self._trying and not self._left:",
+        "if self._left:",
+        f"{QUARANTINE}::test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own",
     ),
 )

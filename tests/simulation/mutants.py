@@ -227,6 +227,9 @@ _BROKEN: tuple[Mutant, ...] = (
     ),
     shared("evidence ignored"),
     shared("unavailable costs an attempt"),
+    shared("deaths of owners are not counted"),
+    shared("suspects start before the row tells of them"),
+    shared("suspects of several shards share the death of a worker"),
     mutant(
         "duplicates are handed to the handler",
         "23",
@@ -248,6 +251,9 @@ _MATTERS = {
     "the positions of an earlier stream are taken for another's": "rates.remakes",
     "heirs of what nobody knows begin as in a first snapshot": "mix.retention",
     "a stream enabled again is read beside the one before": "rates.remakes",
+    "deaths of owners are not counted": "mix.killers",
+    "suspects start before the row tells of them": "mix.killers",
+    "suspects of several shards share the death of a worker": "mix.killers",
 }
 """What a seed's mix must have for those that few seeds can show."""
 _FIRST = {
