@@ -64,7 +64,7 @@ class AwsFunctionWorld:
         from streamkit.aws.ledger import TableLedger
 
         keep = max(consumer.checkpoint.memory, timedelta(days=1))
-        return TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep)
+        return TableLedger(dynamodb, consumer.table, clock=self._clock, chance=self._chance, keep=keep)
 
     def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> DeadLetters | None:
         if consumer.dead_letters is None:

@@ -15,6 +15,7 @@ LETTERS = f"{ENGINE}test_dead_letters.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
 EVENTS = "tests/runtimes/test_business_keys.py"
+SIMULATED_KEYS = "tests/simulation/test_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
@@ -327,6 +328,7 @@ MUTANTS = (
         'self._ledger.claim(key, Claimant(f"{record.id} {id(self)}", self._tenure))',
         f"{KEYS}::test_a_claim_outlives_a_crash_between_claim_and_effect",
         f"{KEYS}::test_the_same_event_put_twice_takes_effect_once_whatever_interrupts[record]",
+        f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
         "a dead letter keeps its claim",
@@ -335,6 +337,15 @@ MUTANTS = (
         "                await self._screen.release(letter.record)\n",
         "                await self._screen.release(letter.record) if False else None\n",
         f"{KEYS}::test_a_dead_letter_releases_the_claim",
+    ),
+    mutant(
+        "what is another record's event is handled",
+        "26",
+        "engine/screen.py",
+        '        return holding == "mine"\n',
+        '        return holding != "older"\n',
+        f"{EVENTS}::test_an_event_on_two_shards_takes_effect_by_one_of_its_records",
+        f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
         "claims know nothing of the epoch",

@@ -18,6 +18,7 @@ from streamkit.testing.kinesis import KinesisError
 from streamkit.testing.memory import MemoryStream, MemoryTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.home import HOME
+from streamkit.testing.simulation.keys import event_of
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
@@ -202,6 +203,7 @@ class Fleet:
                 lease=timedelta(seconds=mix.lease),
                 window=mix.window,
             ),
+            dedupe_key=event_of if mix.keyed else None,
             on_dead_letter=mix.on_dead_letter,
             handler_timeout=timedelta(seconds=mix.timeout),
             batch_size=mix.batch_size,
