@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.process import Process
     from streamkit.testing.simulation.referee import Referee
 
-FROM = 3_000_000
+FROM = 5_000_000
 """Seeds from here on have business keys; those below keep their histories."""
 
 
