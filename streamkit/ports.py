@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.successes import Success
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
     from streamkit.events import Event
@@ -149,7 +150,8 @@ class Leases(Protocol):
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token of `wanted` if epoch and owner are still those of `seen`.
 
-        Return the whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
+        Where `wanted` tells of a death more than `seen`, that is added to those the row tells of (rule 22). Return the
+        whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
         """
         ...
 
@@ -232,6 +234,14 @@ class DeadLetters(Protocol):
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        ...
+
+
+class Successes(Protocol):
+    """Where it is told which records were handled."""
+
+    async def send(self, successes: Sequence[Success]) -> None:
+        """Returning means every one is durable. Raises `Untold` with those that are not."""
         ...
 
 
@@ -374,6 +384,7 @@ class FunctionPorts(msgspec.Struct, frozen=True):
     halts: Halts
     dead_letters: DeadLetters | None
     ledger: Ledger | None
+    successes: Successes | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -392,3 +403,4 @@ class Ports(msgspec.Struct, frozen=True):
     source: Source
     registry: Registry
     dead_letters: DeadLetters | None
+    successes: Successes | None = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from streamkit.aws.attributes import Attributes
+from streamkit.aws.attributes import VERSION, Attributes
 from streamkit.aws.backoff import Backoff, persist
 from streamkit.aws.errors import ConditionFailed
-from streamkit.aws.rows import VERSION, claim_key
+from streamkit.aws.rows import claim_key
 from streamkit.core.ledger import Claimant, Holding
 
 if TYPE_CHECKING:

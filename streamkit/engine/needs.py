@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from streamkit.core.ledger import Tenure
 
@@ -13,11 +14,10 @@ if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.core.rules import OnMissingKey
     from streamkit.engine.pace import Pace
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handling:
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
     """The consumer, as the engine needs it. Times in seconds."""
 
     call: Callable[..., Awaitable[object]]
@@ -41,8 +41,7 @@ class Handling:
     """The rate limit, shared by all shards; None is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The ports the engine works through."""
 
     clock: Clock
@@ -55,7 +54,9 @@ class Surroundings:
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    successes: Successes | None = None
+    """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
-    tenure: Tenure = field(default_factory=Tenure)
+    tenure: Tenure = Tenure()
     """Under what right records are run: what claims of business keys are made under."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Move, Plan, ShardRow, plan
+from streamkit.core.quarantine import Death
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError, leaves
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardsOffered, ShardTaken
@@ -62,6 +63,8 @@ class Coordinator:
         self._grace = process.grace.total_seconds()
         self._open_run = open_run
         self._lookout = Lookout(opened.rows, me=heart.member.worker, lease=self._lease, process=process)
+        self._dead: frozenset[str] = frozenset()
+        """The workers that were declared dead, as far as their rows are there."""
         self._runs: dict[str, ShardRun] = {}
         self._listed: dict[str, Shard] = {}
         self._listing_due = 0.0
@@ -125,6 +128,7 @@ class Coordinator:
             self._note_care(members)
             await self._keep_listing()
             members = await self._lookout.with_newcomers(members)
+            self._dead = frozenset(each.worker for each in members if each.state == "dead")
             steps = plan(
                 self._shards,
                 members,
@@ -240,9 +244,15 @@ class Coordinator:
     async def _try_to_take(self, seen: ShardRow) -> ShardRow | WorldError | None:
         """Return the row of a shard that was had, or what is wrong with the table: other takes go on."""
         try:
-            return await take(self._rows.leases, seen, me=self._me, chance=self._chance)
+            return await take(self._rows.leases, seen, me=self._me, chance=self._chance, died=self._death(seen))
         except WorldError as error:
             return error
+
+    def _death(self, seen: ShardRow) -> Death | None:
+        """Return the death of the owner, if it was declared dead: who left or let go has nothing to answer for."""
+        if seen.owner not in self._dead:
+            return None
+        return Death(self._clock.now().timestamp(), f"worker {seen.owner} was declared dead", seen.epoch)
 
     def _offer(self, moves: Sequence[Move]) -> None:
         """Hand shards over: all of the plan at once, and nothing more until they are gone."""

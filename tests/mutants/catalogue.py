@@ -12,6 +12,7 @@ ENGINE = "tests/engine/"
 SETTLING = f"{ENGINE}test_settling_a_shard.py"
 OUTAGE = f"{ENGINE}test_outage.py"
 LETTERS = f"{ENGINE}test_dead_letters.py"
+SUCCESSES = f"{ENGINE}test_successes.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
 EVENTS = "tests/runtimes/test_business_keys.py"
@@ -804,6 +805,15 @@ MUTANTS = (
         f"{STANDING}::test_a_shard_halted_by_a_gap_goes_on_after_resume",
     ),
     mutant(
+        "settled before anybody is told",
+        "16",
+        "engine/engine.py",
+        "told = not done or await announcing.told(",
+        "told = not done or announcing.told(",
+        f"{SUCCESSES}::test_a_queue_that_takes_nothing_stops_progress_and_repeats_no_effect",
+        "tests/runtimes/test_successes.py::test_an_outage_of_its_queue_stops_checkpoints_and_repeats_nothing",
+    ),
+    mutant(
         "a redriven effect is not noted",
         "30",
         "runtimes/redrive.py",
@@ -1125,6 +1135,30 @@ MUTANTS = (
         "        return None if name is None else await self._claims.halted(name)\n",
         "        return None\n",
         "tests/functions/test_answers.py::test_halting_on_a_dead_letter_outlasts_the_invocation",
+    ),
+    mutant(
+        "a function answers that all is settled",
+        "24",
+        "runtimes/function/function.py",
+        "        if first is None:\n",
+        "        if first is None or self._opened.consumer.partial_responses:\n",
+        "tests/functions/test_fuzz.py::test_whatever_is_delivered_is_settled_once_or_comes_again",
+    ),
+    mutant(
+        "a function names the last shard's record",
+        "24",
+        "runtimes/function/function.py",
+        "        return min((place for task in tasks",
+        "        return max((place for task in tasks",
+        "tests/functions/test_fuzz.py::test_whatever_is_delivered_is_settled_once_or_comes_again",
+    ),
+    mutant(
+        "a container keeps its first caller's context",
+        "24",
+        "runtimes/function/container.py",
+        "context=self._surroundings()",
+        "context=self._kept",
+        "tests/functions/test_container.py::test_context_variables_are_those_of_the_caller_and_of_the_lifespan",
     ),
     mutant(
         "what earlier deliveries settled is forgotten",

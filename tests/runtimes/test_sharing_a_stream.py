@@ -534,10 +534,10 @@ def test_a_table_has_a_bucket_for_every_500_shards_of_the_first_listing() -> Non
         await first.task
         registration = cluster.world.table.registration
         assert registration is not None
-        assert registration.buckets == 3
+        assert registration.buckets == 2
         cluster.world.table.registration = replace(registration, buckets=7)
         cluster.start()
         await asyncio.sleep(3)
         assert cluster.world.table.registration.buckets == 7
 
-    simulate(main, shards=1_001)
+    simulate(main, shards=501)
