@@ -36,6 +36,9 @@ ONCE = "tests/runtimes/test_at_most_once.py"
 TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
+ATTEMPTING = "runtimes/function/attempts.py"
+LET_OFF = "place(records[0]) in self._cut"
+"""What that file asks of who was cut off before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1112,20 +1115,21 @@ MUTANTS = (
         "tests/core/test_memory.py::test_digests_are_exact_for_any_company",
         "tests/functions/test_answers.py::test_the_answer_names_the_first_record_that_is_not_settled",
     ),
-    mutant(
-        "the deadline is a verdict",
-        "24",
-        "runtimes/function/attempts.py",
-        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
-        "return _is_alone(subject)",
-        "tests/functions/test_deadlines.py::test_an_attempt_that_the_deadline_cuts_off_once_is_no_failure",
+    Mutant(
+        name="the deadline is a verdict",
+        rule="24",
+        patches=(
+            Patch(file=ATTEMPTING, old="        if not self._cut:\n            return call\n", new=""),
+            Patch(file=ATTEMPTING, old=f" and {LET_OFF}", new=""),
+        ),
+        tests=("tests/functions/test_deadlines.py::test_an_attempt_that_the_deadline_cuts_off_once_is_no_failure",),
     ),
     mutant(
         "who is cut off is let off for ever",
         "24",
-        "runtimes/function/attempts.py",
-        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
-        "return False",
+        ATTEMPTING,
+        LET_OFF,
+        "False",
         "tests/functions/test_deadlines.py::test_a_record_that_takes_all_the_time_again_and_again_is_given_up_alone",
     ),
     mutant(
