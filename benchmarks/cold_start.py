@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     _lay_out()
-    subjects = (BARE, BASE, MODULE, READY, *(THEIRS if _has_powertools() else ()))
+    subjects = (BARE, BASE, MODULE, READY, *(THEIRS if has_powertools() else ()))
     for subject in subjects:  # what has no bytecode yet gets it
         _cpu_milliseconds(subject)
     found: dict[str, list[float]] = {subject.name: [] for subject in subjects}
@@ -117,7 +117,8 @@ def _lay_out() -> None:
         packed.extractall(TASK)
 
 
-def _has_powertools() -> bool:
+def has_powertools() -> bool:
+    """Fetch it unless it is there; say whether it is."""
     if not (PEERS / "aws_lambda_powertools").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PEERS)]
         done = subprocess.run([*command, *POWERTOOLS], check=False, timeout=120)

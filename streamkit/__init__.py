@@ -11,6 +11,7 @@ from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
 
 if TYPE_CHECKING:
     from streamkit.core.changes import Change
+    from streamkit.core.guard import Guard
     from streamkit.engine.transaction import Transaction
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "Consumer",
     "DynamoDBStream",
     "Failed",
+    "Guard",
     "Kinesis",
     "Letter",
     "Outage",
@@ -45,6 +47,10 @@ def __getattr__(name: str) -> object:
         from streamkit.core.changes import Change
 
         return Change
+    if name == "Guard":
+        from streamkit.core.guard import Guard
+
+        return Guard
     if name == "Transaction":
         from streamkit.engine.transaction import Transaction
 

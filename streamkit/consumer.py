@@ -11,11 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpack, get_args, overload
 
-from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
+from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
-from streamkit.core.settlement import OnDeadLetter
+from streamkit.core.rules import OnDeadLetter, OnMissingKey
 from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
 
@@ -59,6 +59,8 @@ class Kinesis:
     changes: bool = field(default=False, kw_only=True)
     fan_out: bool | str = field(default=False, kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=1_000, calls_per_second=1_000.0)
+
     def __post_init__(self) -> None:
         _expect(bool(self.stream), "Kinesis(stream): expected a name or ARN", self.stream)
         _expect_start("Kinesis", self.start)
@@ -80,6 +82,10 @@ class Kinesis:
         plain = not (self.changes and (self.compression or self.kpl_only))
         _expect(plain, "Kinesis(changes=True): expected neither compression nor kpl_only: DynamoDB uses none", self)
 
+    def pushed_as(self, consumer: str) -> str | None:
+        """Return the name of the stream consumer that this consumer's records are pushed to, if they are to be."""
+        return f"streamkit-{consumer}" if self.fan_out is True else self.fan_out or None
+
 
 @dataclass(frozen=True, slots=True)
 class DynamoDBStream:
@@ -96,6 +102,7 @@ class DynamoDBStream:
     role: str | None = field(default=None, kw_only=True)
     poll: timedelta = field(default=timedelta(milliseconds=500), kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=100, calls_per_second=10.0)
     kpl_only: ClassVar[Literal[False]] = False
     compression: ClassVar[None] = None
     changes: ClassVar[Literal[True]] = True
@@ -126,7 +133,7 @@ Source = Kinesis | DynamoDBStream
 
 @dataclass(frozen=True, slots=True)
 class Sqs:
-    """A dead-letter queue, by name, URL or ARN; standard or FIFO."""
+    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO."""
 
     queue: str
 
@@ -143,6 +150,8 @@ class Consumer:
     batches: bool
     source: Source
     dead_letters: Sqs | None = None
+    on_success: Sqs | None = None
+    """Where it is told, at least once and before a checkpoint passes it, that a record was handled."""
     concurrency: int = 64
     retry: Retry = field(default_factory=Retry)
     outage: Outage = field(default_factory=Outage)
@@ -150,6 +159,7 @@ class Consumer:
     mode: Mode = "at_least_once"
     where: Callable[[Record], object] | None = None
     dedupe_key: Callable[[Record], str | None] | None = None
+    on_missing_key: OnMissingKey = "error"
     on_dead_letter: OnDeadLetter = "continue"
     handler_timeout: timedelta = 60 * SECOND
     batch_size: int = 100
@@ -168,7 +178,7 @@ class Consumer:
     signature: Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not (_is_a(self.name, str) and _NAME.fullmatch(self.name)):
             msg = f"consumer name: expected up to 100 letters, digits, '_', '.' or '-', got {self.name!r}"
             raise ConfigurationError(msg)
         for holds, expectation, got in self._expectations():
@@ -189,6 +199,12 @@ class Consumer:
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
+        yield _is_a(self.on_success, Sqs | None), "on_success: expected Sqs(...) or None", self.on_success
+        yield (
+            self.on_success is None or self.mode != "transactional",
+            "on_success: expected none with mode 'transactional': its commit is the checkpoint, so put an item by `tx`",
+            self.on_success,
+        )
         yield 1 <= self.concurrency <= 10_000, "concurrency: expected 1 to 10000", self.concurrency
         yield 1 <= self.batch_size <= 10_000, "batch_size: expected 1 to 10000", self.batch_size
         window = self.checkpoint.window
@@ -217,6 +233,11 @@ class Consumer:
             self.on_dead_letter in ("continue", "park", "halt"),
             ("on_dead_letter: expected 'continue', 'park' or 'halt'"),
             self.on_dead_letter,
+        )
+        yield (
+            self.on_missing_key in get_args(OnMissingKey),
+            "on_missing_key: expected 'error' or 'handle'",
+            self.on_missing_key,
         )
         yield self.on_gap in ("resume", "halt"), "on_gap: expected 'resume' or 'halt'", self.on_gap
         yield self.max_record_bytes >= 1, "max_record_bytes: expected at least 1", self.max_record_bytes
@@ -272,6 +293,7 @@ class Consumer:
 class Settings(TypedDict, total=False):
     """What a consumer may be told besides its name, source and dead letters: the fields of `Consumer`."""
 
+    on_success: Sqs | None
     concurrency: int
     retry: Retry
     outage: Outage
@@ -279,6 +301,7 @@ class Settings(TypedDict, total=False):
     mode: Mode
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     on_dead_letter: OnDeadLetter
     handler_timeout: timedelta
     batch_size: int
@@ -296,35 +319,57 @@ class Settings(TypedDict, total=False):
 class _Decorator:
     """`consumer` and `consumer.batch`."""
 
+    @overload
     def __call__(
         self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
-    ) -> Callable[[Handler], Consumer]:
+    ) -> Callable[[Handler], Consumer]: ...
+
+    @overload
+    def __call__(self, name: Handler) -> Never: ...
+
+    def __call__(self, name: Any, *, source: Any = None, **settings: Any) -> Callable[[Handler], Consumer]:
         """Make a consumer of an `async def` (or plain `def`, run in a thread) over one `Record`.
 
         `name` is the identity of its positions. Raises `ConfigurationError` for anything that is not what it has to be.
         """
-        return lambda handler: _make(
-            settings, name=name, handler=handler, batches=False, source=source, dead_letters=dead_letters
-        )
+        return _declared(name, source, settings, batches=False)
 
+    @overload
     def batch(
         self, name: str, *, source: Source, dead_letters: Sqs | None = None, **settings: Unpack[Settings]
-    ) -> Callable[[Handler], Consumer]:
+    ) -> Callable[[Handler], Consumer]: ...
+
+    @overload
+    def batch(self, name: Handler) -> Never: ...
+
+    def batch(self, name: Any, *, source: Any = None, **settings: Any) -> Callable[[Handler], Consumer]:
         """Make a consumer of a function over one `Batch`, of up to `batch_size` records.
 
         A batch that fails without naming a culprit is halved until the culprit stands alone.
         """
-        return lambda handler: _make(
-            settings, name=name, handler=handler, batches=True, source=source, dead_letters=dead_letters
-        )
+        return _declared(name, source, settings, batches=True)
 
 
 consumer = _Decorator()
 
 
-def _make(settings: Settings, *, name: str, handler: Handler, **fixed: Any) -> Consumer:  # noqa: ANN401 - see caller
-    _expect_known(name, settings, Settings.__annotations__)
-    return Consumer(name=name, handler=handler, **fixed, **settings)
+def _declared(
+    name: Any,  # noqa: ANN401 - see caller
+    source: Any,  # noqa: ANN401
+    settings: dict[str, Any],
+    *,
+    batches: bool,
+) -> Callable[[Handler], Consumer]:
+    """Return what makes a consumer of a handler. Raises `ConfigurationError` where it got the handler already."""
+    if callable(name):
+        decorator, handler = "consumer.batch" if batches else "consumer", getattr(name, "__name__", repr(name))
+        msg = (
+            f"@{decorator} of {handler}: expected a name and a source before the handler, got none: "
+            f'@{decorator}("{handler}", source=Kinesis("..."), dead_letters=Sqs("..."))'
+        )
+        raise ConfigurationError(msg)
+    _expect_known(name, settings, {"dead_letters", *Settings.__annotations__})
+    return lambda handler: Consumer(name=name, handler=handler, batches=batches, source=source, **settings)
 
 
 def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:

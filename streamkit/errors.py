@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
+    from streamkit.core.successes import Success
 
 
 class StreamkitError(Exception):
@@ -112,6 +113,14 @@ class Undelivered(StreamkitError):
     def __init__(self, letters: Sequence[Letter], cause: str) -> None:
         super().__init__(f"{len(letters)} dead letters were not taken by the queue: {cause}")
         self.letters = letters
+
+
+class Untold(StreamkitError):
+    """Some successes are not durable in their queue. `successes` are those to send again; the others are durable."""
+
+    def __init__(self, successes: Sequence[Success], cause: str) -> None:
+        super().__init__(f"{len(successes)} successes were not taken by the queue: {cause}")
+        self.successes = successes
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -24,6 +24,7 @@ from streamkit.events import (
     ShardLost,
     ShardReleased,
     ShardTaken,
+    SuccessesDelayed,
     WorkerFenced,
 )
 
@@ -140,6 +141,7 @@ DELAYED: dict[type[Event], str] = {
     CoordinationDelayed: "table",
     MemoryDelayed: "table",
     LettersDelayed: "queue",
+    SuccessesDelayed: "queue",
 }
 """Events that tell of a service that throttles or does not answer."""
 

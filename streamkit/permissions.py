@@ -11,13 +11,18 @@ from streamkit.consumer import DynamoDBStream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamkit.consumer import Consumer, Source
+    from streamkit.consumer import Consumer, Kinesis, Source
 
 READ_STREAM = (
     "kinesis:DescribeStreamSummary",
     "kinesis:ListShards",
     "kinesis:GetShardIterator",
     "kinesis:GetRecords",
+)
+BE_PUSHED = (
+    "kinesis:DescribeStreamConsumer",
+    "kinesis:RegisterStreamConsumer",
+    "kinesis:SubscribeToShard",
 )
 KNOW_TABLE = ("dynamodb:DescribeTable",)
 READ_CHANGES = ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords")
@@ -31,7 +36,7 @@ KEEP_CHECKPOINTS = (
     "dynamodb:DeleteItem",
 )
 REMEMBER = tuple(action for action in KEEP_CHECKPOINTS if action != "dynamodb:DescribeTable")
-SEND_LETTERS = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
+SEND = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
 MAP_STREAM = (
     "kinesis:DescribeStream",
     "kinesis:DescribeStreamSummary",
@@ -60,7 +65,7 @@ class Statement(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     sid: str
     effect: str = "Allow"
     action: tuple[str, ...]
-    resource: str
+    resource: str | tuple[str, ...]
 
 
 class Policy(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
@@ -79,27 +84,43 @@ def _statements(consumer: Consumer, place: Place) -> Iterator[Statement]:
     if consumer.source.role is not None:
         yield _allowed("AssumeTheRole", ("sts:AssumeRole",), consumer.source.role)
     else:
-        yield from reading(consumer.source, place)
+        yield from reading(consumer, place)
     table = place.arn("dynamodb", f"table/{consumer.table}")
     yield _allowed("KeepCheckpoints", KEEP_CHECKPOINTS, table)
-    if consumer.dead_letters is not None:
-        yield _allowed("SendDeadLetters", SEND_LETTERS, queue_arn(consumer.dead_letters.queue, place))
+    yield from _sending(consumer, place)
 
 
-def reading(source: Source, place: Place) -> Iterator[Statement]:
-    """Give what reading a source takes: of the consumer's own role, or of the one that it assumes."""
-    if not isinstance(source, DynamoDBStream):
-        stream = source.stream if source.stream.startswith("arn:") else place.arn("kinesis", f"stream/{source.stream}")
-        yield _allowed("ReadTheStream", READ_STREAM, stream)
-        return
+def reading(consumer: Consumer, place: Place) -> Iterator[Statement]:
+    """Give what reading its source takes: of the consumer's own role, or of the one that it assumes."""
+    if isinstance(consumer.source, DynamoDBStream):
+        yield from _reading_changes(consumer.source, place)
+    else:
+        yield from _reading_records(consumer.source, consumer.name, place)
+
+
+def _reading_records(source: Kinesis, consumer: str, place: Place) -> Iterator[Statement]:
+    stream = source.stream if source.stream.startswith("arn:") else place.arn("kinesis", f"stream/{source.stream}")
+    yield _allowed("ReadTheStream", READ_STREAM, stream)
+    if source.fan_out:
+        yield _allowed("HaveRecordsPushed", BE_PUSHED, stream, f"{stream}/consumer/{source.pushed_as(consumer)}:*")
+
+
+def _reading_changes(source: DynamoDBStream, place: Place) -> Iterator[Statement]:
     table = source.table if source.table.startswith("arn:") else place.arn("dynamodb", f"table/{source.table}")
     yield _allowed("KnowTheTable", KNOW_TABLE, table)
     yield _allowed("ReadItsStreams", READ_CHANGES, f"{table}/stream/*")
     yield _allowed("FindThem", FIND_STREAMS, f"{table}/stream/*")
 
 
-def _allowed(sid: str, actions: tuple[str, ...], resource: str) -> Statement:
-    return Statement(sid=sid, action=actions, resource=resource)
+def _sending(consumer: Consumer, place: Place) -> Iterator[Statement]:
+    if consumer.dead_letters is not None:
+        yield _allowed("SendDeadLetters", SEND, queue_arn(consumer.dead_letters.queue, place))
+    if consumer.on_success is not None:
+        yield _allowed("TellSuccesses", SEND, queue_arn(consumer.on_success.queue, place))
+
+
+def _allowed(sid: str, actions: tuple[str, ...], *resources: str) -> Statement:
+    return Statement(sid=sid, action=actions, resource=resources if len(resources) > 1 else resources[0])
 
 
 def queue_arn(queue: str, place: Place) -> str:
@@ -128,8 +149,7 @@ def function_policy(consumer: Consumer, place: Place, *, function: str) -> Polic
 
 def _of_a_function(consumer: Consumer, place: Place, function: str) -> Iterator[Statement]:
     yield _allowed("RememberDeliveries", REMEMBER, place.arn("dynamodb", f"table/{consumer.table}"))
-    if consumer.dead_letters is not None:
-        yield _allowed("SendDeadLetters", SEND_LETTERS, queue_arn(consumer.dead_letters.queue, place))
+    yield from _sending(consumer, place)
     yield from _mapped(consumer.source, place)
     yield _allowed("WriteLogs", WRITE_LOGS, place.arn("logs", f"log-group:/aws/lambda/{function}:*"))
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from streamkit.core.leasing import Member, ShardRow
+    from streamkit.core.ledger import Claimant, Holding
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.successes import Success
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
     from streamkit.events import Event
@@ -109,6 +111,11 @@ class Registration(msgspec.Struct, frozen=True):
     replay: Replay | None = None
     """Whose rows these are, if not the consumer's own."""
 
+    @property
+    def space(self) -> str:
+        """Name whose epochs the rows count: the consumer's workers', or those of one replay."""
+        return self.replay.space if self.replay else ""
+
 
 class Registry(Protocol):
     """The table's own identity row."""
@@ -143,7 +150,8 @@ class Leases(Protocol):
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token of `wanted` if epoch and owner are still those of `seen`.
 
-        Return the whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
+        Where `wanted` tells of a death more than `seen`, that is added to those the row tells of (rule 22). Return the
+        whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
         """
         ...
 
@@ -229,15 +237,29 @@ class DeadLetters(Protocol):
         ...
 
 
+class Successes(Protocol):
+    """Where it is told which records were handled."""
+
+    async def send(self, successes: Sequence[Success]) -> None:
+        """Returning means every one is durable. Raises `Untold` with those that are not."""
+        ...
+
+
 class Ledger(Protocol):
     """Memory of business keys (rule 26)."""
 
-    async def claim(self, key: str, *, claimant: str) -> bool:
-        """Return whether the key is this claimant's, durably: new, expired, or claimed by it before."""
+    async def claim(self, key: str, by: Claimant) -> Holding:
+        """Claim the key; say whose it is. "mine" is durable: it was new, expired, released, or this record's before.
+
+        Sent again, or late, it does no harm: what was decided under a newer tenure of the record stands.
+        """
         ...
 
-    async def release(self, key: str, *, claimant: str) -> None:
-        """Forget the claim, if it is this claimant's."""
+    async def release(self, key: str, by: Claimant) -> None:
+        """Let other records have the key, if the claim is this record's and of no newer tenure.
+
+        Returning means that the claim cannot come back under this tenure, whatever of it is still under way.
+        """
         ...
 
 
@@ -362,6 +384,7 @@ class FunctionPorts(msgspec.Struct, frozen=True):
     halts: Halts
     dead_letters: DeadLetters | None
     ledger: Ledger | None
+    successes: Successes | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -380,3 +403,4 @@ class Ports(msgspec.Struct, frozen=True):
     source: Source
     registry: Registry
     dead_letters: DeadLetters | None
+    successes: Successes | None = None

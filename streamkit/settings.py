@@ -307,6 +307,7 @@ CONSUMER_SETTINGS = (
     Setting("fan_out", FanOut(), "Whether records are pushed, and under which name: docs/fan-out.md.", "source"),
     Setting("poll", Duration(200 * _MILLISECOND, 60 * SECOND), "Pace of reading an idle shard.", "source"),
     Setting("dead_letters", Queue(), "Where records go that cannot be handled."),
+    Setting("on_success", Queue(), "Where it is told which records were handled: docs/successes.md."),
     Setting("concurrency", Whole(1, 10_000), "Most handlers at work at once in one shard."),
     Setting("rate", Rate(), "Most records a second that handlers are started for, in one process."),
     Setting("batch_size", Whole(1, 10_000), "Most records of a batch."),

@@ -346,13 +346,40 @@ def test_no_value_is_more_than_refused(value: object) -> None:
             assert str(error).startswith(f"here: expected {setting.kind.expected}, got ")  # noqa: PT017 - either way is fine
 
 
+SAID_OTHERWISE = {
+    "stream": "in the code",
+    "poll": "250ms; 500ms of a table",
+    "outage.limit": "6h, or a quarter of the retention",
+    "checkpoint.table": "`streamkit-<name>`",
+    "code_version": "none",
+    "log_format": "json; console on a terminal",
+}
+"""Defaults that are no value of their own."""
+DEFAULTS = {"": consumer("any", source=Kinesis("any"))(handle), "source": Kinesis("any")}
+
+
+def default(setting: Setting) -> str:
+    """What holds where nothing is said: as the code has it."""
+    if setting.name in SAID_OTHERWISE:
+        return SAID_OTHERWISE[setting.name]
+    of_a_consumer = setting in CONSUMER_SETTINGS
+    owner = DEFAULTS.get(setting.part) or getattr(DEFAULTS[""], setting.part) if of_a_consumer else WorkerSettings()
+    value = getattr(owner, setting.field)
+    if isinstance(value, timedelta):
+        return said(value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return said_size(value) if isinstance(setting.kind, Size) else str(value)
+
+
 def row(setting: Setting) -> str:
     """The line of the page that describes a setting."""
-    return f"| `{setting.name}` | `{setting.variable}` | {setting.kind.expected} | {setting.meaning} |"
+    said_of = (f"`{setting.name}`", f"`{setting.variable}`", setting.kind.expected, default(setting), setting.meaning)
+    return f"| {' | '.join(said_of)} |"
 
 
 def test_the_page_lists_every_setting_as_it_is() -> None:
-    """docs/configuration.md has a line for each, and no line for any other."""
+    """docs/configuration.md has a line for each, with its default, and no line for any other."""
     lines = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if "| `STREAMKIT_" in line]
     assert rows == [row(setting) for setting in (*CONSUMER_SETTINGS, *WORKER_SETTINGS)]

@@ -187,6 +187,28 @@ def test_a_wrong_setting_says_what_was_expected_and_what_came(settings: dict[str
     assert "\n" not in str(caught.value)
 
 
+async def orders(record: Record) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("declare", "expected"),
+    [
+        (
+            lambda: consumer(orders),
+            r'@consumer of orders: expected a name and a source .* @consumer\("orders", source=',
+        ),
+        (lambda: consumer.batch(orders), r'@consumer.batch of orders: .*: @consumer.batch\("orders", source='),
+        (lambda: consumer(name=7, source=Kinesis("s"))(orders), "consumer name: expected .*, got 7"),  # type: ignore[call-overload] # wrong
+        (lambda: consumer("orders")(orders), "source: expected Kinesis.*, got None"),  # type: ignore[call-overload] # wrong
+    ],
+)
+def test_a_consumer_without_name_or_source_says_how_to_write_it(declare: Callable[[], object], expected: str) -> None:
+    """Also for who forgot the parentheses."""
+    with pytest.raises(ConfigurationError, match=expected):
+        declare()
+
+
 def test_a_batch_larger_than_the_window_is_refused() -> None:
     """It would never be full. One record at a time needs no batch."""
     small = Checkpoint(window=50)

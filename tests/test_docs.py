@@ -42,6 +42,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_every_page_can_be_found(page: Path) -> None:
+    """The README leads to it."""
+    assert f"(docs/{page.name})" in README
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_into_a_page_lead_to_a_heading(page: Path) -> None:
+    """Of the page that is named, or of the same one."""
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    lost = [(file, name) for file, name in links if name not in anchors(page.parent / file if file else page)]
+    assert lost == []
+
+
 @pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", CONSUMERS, flags=re.DOTALL))
 def test_the_examples_of_consumers_are_consumers(example: str) -> None:
     """Each makes one, which says that streamkit takes every setting it shows."""

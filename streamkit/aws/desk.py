@@ -16,7 +16,7 @@ from streamkit.aws.mailbox import SqsMailbox
 from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
-from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
 from streamkit.core.overview import Look
 from streamkit.errors import ConfigurationError, Denied, Missing
@@ -25,6 +25,7 @@ from streamkit.ports import Registration
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from streamkit.consumer import Consumer
     from streamkit.core.memory import Halt
     from streamkit.ports import Chance, Clock, Report
 
@@ -83,6 +84,19 @@ async def letters(queue: str, *, chance: Chance, report: Report) -> AsyncGenerat
         call = await aws.call("sqs", region=arn_region(queue))
         found = SqsDeadLetters(call, queue=queue, chance=chance, report=report)
         yield Letters(SqsMailbox(call, (await found.open()).url, chance=chance), found)
+
+
+@asynccontextmanager
+async def successes(consumer: Consumer, *, chance: Chance, report: Report) -> AsyncGenerator[SqsSuccesses | None]:
+    """Open the queue for a consumer's successes, if it has one. Raises as `letters` does."""
+    if consumer.on_success is None:
+        yield None
+        return
+    queue = consumer.on_success.queue
+    async with Aws(settings=PATIENT, report=report) as aws:
+        found = SqsSuccesses(await aws.call("sqs", region=arn_region(queue)), queue=queue, chance=chance)
+        await found.open()
+        yield found
 
 
 async def halts(subject: Subject, *, report: Report) -> Sequence[Halt]:

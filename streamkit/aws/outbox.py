@@ -1,4 +1,4 @@
-"""What goes into the next batch for a queue, and what became of the letters: decisions only, no I/O."""
+"""What goes into the next batch for a queue, and what became of the messages: decisions only, no I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from streamkit.core.envelope import Envelope
-from streamkit.core.letters import Letter
 
 BATCH = 10
 """Most messages of one SendMessageBatch."""
@@ -35,22 +34,20 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """Letters on their way to one queue. Those of one FIFO group go one after the other."""
+    """Messages on their way to one queue, by their numbers. Those of one FIFO group go one after the other."""
 
-    def __init__(self, letters: Sequence[Letter], envelopes: Sequence[Envelope], queue: Queue) -> None:
-        self._letters = letters
+    def __init__(self, envelopes: Sequence[Envelope], queue: Queue) -> None:
         self._envelopes = envelopes
         self._queue = queue
-        self._waiting = list(range(len(letters)))
+        self._waiting = list(range(len(envelopes)))
         self._refused: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"<Outbox, {len(self._waiting)} of {len(self._letters)} waiting, {len(self._refused)} refused>"
+        return f"<Outbox, {len(self._waiting)} of {len(self._envelopes)} waiting, {len(self._refused)} refused>"
 
-    def undelivered(self) -> list[Letter]:
-        """Return the letters that are not known to be durable, in their order."""
-        lost = self._refused.union(self._waiting)
-        return [letter for index, letter in enumerate(self._letters) if index in lost]
+    def undelivered(self) -> list[int]:
+        """Return which are not known to be durable, in their order."""
+        return sorted(self._refused.union(self._waiting))
 
     def batch(self) -> list[dict[str, Any]]:
         """Return the entries of the next batch, empty if nothing waits."""
@@ -70,7 +67,7 @@ class Outbox:
     def settle(self, entries: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> str | None:
         """Take note of the answer to a batch; return the cause if some of it has to be sent again, else None.
 
-        A letter that the queue calls the sender's fault is not sent again, and nothing of its group after it.
+        A message that the queue calls the sender's fault is not sent again, and nothing of its group after it.
         """
         taken = {int(entry["Id"]) for entry in answer.get("Successful", ())}
         failed = answer.get("Failed", ())

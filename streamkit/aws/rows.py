@@ -25,9 +25,10 @@ from typing import cast
 import msgspec
 
 from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
-from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
+from streamkit.core.leasing import USUAL_LEASE, Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
+from streamkit.core.quarantine import Death, Quarantine
 from streamkit.core.replay import Replay
 from streamkit.ports import Registration
 
@@ -118,6 +119,8 @@ def shard_item(row: ShardRow) -> Item:
         "marked": _position(row.marked),
         "generation": _number(row.generation) if row.generation else None,
         "vitals": row.vitals and {"S": msgspec.json.encode(row.vitals).decode()},
+        "deaths": _list(tuple(msgspec.json.encode(death).decode() for death in row.deaths)),
+        "quarantine": row.quarantine and {"S": msgspec.json.encode(row.quarantine).decode()},
     }
     return _present(item)
 
@@ -154,6 +157,8 @@ SHARD_ATTRIBUTES = (
     "marked",
     "generation",
     "vitals",
+    "deaths",
+    "quarantine",
 )
 """Every attribute of a shard's row that is ours; others on the item are left alone."""
 
@@ -183,6 +188,10 @@ def shard_row(table: str, item: Item) -> ShardRow:
         marked=_read_position(found, "marked"),
         generation=found.whole("generation") if "generation" in found else 0,
         vitals=_read_vitals(found),
+        deaths=_read_deaths(found),
+        quarantine=found.read("quarantine", "S", _quarantine, expected="a quarantine")
+        if "quarantine" in found
+        else None,
         asked=_read_asked(found),
     )
 
@@ -196,11 +205,12 @@ def member_item(member: Member) -> Item:
         "holds": {"L": [{"S": _short(shard)} for shard in member.holds]},
         "started": _moment(member.started),
         "levels": {"B": _levels(member.levels)} if member.levels else None,
+        "lease": _moment(member.lease) if member.lease != USUAL_LEASE else None,
     }
     return _present(item)
 
 
-MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels")
+MEMBER_ATTRIBUTES = ("v", "counter", "state", "holds", "started", "levels", "lease")
 """Every attribute of a worker's row that is ours."""
 
 
@@ -217,6 +227,7 @@ def member_row(table: str, item: Item) -> Member:
         holds=tuple(_long(shard) for shard in found.texts("holds")),
         started=found.real("started"),
         levels=tuple(level - 1 if level else None for level in found.binary("levels")) if "levels" in found else (),
+        lease=found.real("lease") if "lease" in found else USUAL_LEASE,
     )
 
 
@@ -273,6 +284,18 @@ def _read_vitals(found: Attributes) -> Vitals | None:
         return msgspec.json.decode(found.text_or_none("vitals") or "null", type=Vitals | None)
     except msgspec.MsgspecError:
         return None
+
+
+def _read_deaths(found: Attributes) -> tuple[Death, ...]:
+    """Read the deaths of owners: each is added to the list as a text of its own."""
+    try:
+        return tuple(msgspec.json.decode(text, type=Death) for text in found.texts("deaths"))
+    except msgspec.MsgspecError:
+        found.refuse("deaths", "a list of deaths", found.texts("deaths"))
+
+
+def _quarantine(text: str) -> Quarantine:
+    return msgspec.json.decode(text, type=Quarantine)
 
 
 def _read_asked(found: Attributes) -> str | None:

@@ -1,4 +1,4 @@
-"""Dead letters on SQS: returning means durable; what is not durable comes back by name.
+"""Messages to SQS, dead letters and successes: returning means durable; what is not durable comes back by name.
 
 Limits: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
@@ -9,12 +9,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from streamkit.aws.backoff import PASSING, Backoff
 from streamkit.aws.call import Call
 from streamkit.aws.outbox import BATCH_BYTES, Outbox, Queue
 from streamkit.core.envelope import Envelope, envelope
 from streamkit.core.letters import Letter
-from streamkit.errors import ConfigurationError, Denied, Missing, Undelivered, WorldError
+from streamkit.core.successes import Success
+from streamkit.core.successes import envelope as told
+from streamkit.errors import ConfigurationError, Denied, Missing, Undelivered, Untold, WorldError
 from streamkit.events import LetterTruncated
 from streamkit.ports import Chance
 
@@ -23,18 +27,27 @@ if TYPE_CHECKING:
 
 PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=5)
 ARN_PARTS = 6
+LETTERS, SUCCESSES = "dead-letter queue", "queue for successes"
 LEAST_BYTES = 16 * 1024
 """The smallest limit of a queue that leaves room for the facts of a dead letter."""
 
 
-class SqsDeadLetters:
-    """A queue by name, URL or ARN, FIFO or standard: `DeadLetters`."""
+class Loss(msgspec.Struct, frozen=True):
+    """Messages that are not durable."""
 
-    def __init__(self, call: Call, *, queue: str, chance: Chance, report: Report, backoff: Backoff = PATIENCE) -> None:
+    numbers: tuple[int, ...]
+    cause: str
+    error: WorldError | None = None
+
+
+class SqsQueue:
+    """A queue by name, URL or ARN, FIFO or standard, to send to. `role` is what errors call it."""
+
+    def __init__(self, call: Call, *, queue: str, chance: Chance, role: str, backoff: Backoff = PATIENCE) -> None:
         self._call = call
+        self._role = role
         self._address = queue
         self._chance = chance
-        self._report = report
         self._backoff = backoff
         self._queue: Queue | None = None
         self._opening = asyncio.Lock()
@@ -49,13 +62,12 @@ class SqsDeadLetters:
                 self._queue = await self._look_up()
             return self._queue
 
-    async def send(self, letters: Sequence[Letter]) -> None:
-        """Returning means every letter is durable. Raises `Undelivered` with those that are not.
+    async def _post(self, envelopes: Sequence[Envelope], queue: Queue) -> Loss | None:
+        """Send messages; return those that are not durable, if any.
 
         What the queue refuses in passing is sent again a few times, with jittered back-off.
         """
-        queue = await self.open()
-        outbox = Outbox(letters, [self._envelope(letter, queue) for letter in letters], queue)
+        outbox = Outbox(envelopes, queue)
         cause, failures = "the queue calls them the sender's fault", 0
         while entries := outbox.batch():
             before = len(outbox.undelivered())
@@ -65,7 +77,7 @@ class SqsDeadLetters:
             except PASSING as error:
                 passing = str(error)
             except WorldError as error:
-                raise Undelivered(outbox.undelivered(), str(error)) from error
+                return Loss(tuple(outbox.undelivered()), str(error), error)
             if passing is None:
                 continue
             cause = passing
@@ -73,8 +85,52 @@ class SqsDeadLetters:
             if failures == self._backoff.tries:
                 break
             await asyncio.sleep(self._backoff.delay(failures, self._chance))
-        if lost := outbox.undelivered():
-            raise Undelivered(lost, cause)
+        lost = tuple(outbox.undelivered())
+        return Loss(lost, cause) if lost else None
+
+    async def _look_up(self) -> Queue:
+        """Find the queue and read its limit."""
+        try:
+            url = await self._url()
+            answer = await self._call("GetQueueAttributes", QueueUrl=url, AttributeNames=["MaximumMessageSize"])
+        except (Missing, Denied) as error:
+            raise type(error)(f"{self._role} {self._address}: {error}") from error
+        limit = int(answer.get("Attributes", {}).get("MaximumMessageSize", BATCH_BYTES))
+        if limit < LEAST_BYTES:
+            raise ConfigurationError(
+                f"queue {self._address}: expected a MaximumMessageSize of at least {LEAST_BYTES}, got {limit}"
+            )
+        return Queue(url, limit)
+
+    async def _url(self) -> str:
+        """Return the URL behind a name, an ARN or a URL."""
+        address = self._address
+        if address.startswith(("https://", "http://")):
+            return address
+        owner = {}
+        if address.startswith("arn:"):
+            parts = address.split(":")
+            if len(parts) != ARN_PARTS or parts[2] != "sqs":
+                raise ConfigurationError(
+                    f"expected a queue like 'arn:aws:sqs:us-east-1:123456789012:flights-dlq', got {address!r}"
+                )
+            address, owner = parts[5], {"QueueOwnerAWSAccountId": parts[4]}
+        url: str = (await self._call("GetQueueUrl", QueueName=address, **owner))["QueueUrl"]
+        return url
+
+
+class SqsDeadLetters(SqsQueue):
+    """`DeadLetters` on SQS."""
+
+    def __init__(self, call: Call, *, queue: str, chance: Chance, report: Report) -> None:
+        super().__init__(call, queue=queue, chance=chance, role=LETTERS)
+        self._report = report
+
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        queue = await self.open()
+        if loss := await self._post([self._envelope(letter, queue) for letter in letters], queue):
+            raise Undelivered([letters[number] for number in loss.numbers], loss.cause) from loss.error
 
     async def waiting(self) -> int:
         """Return about how many letters are in the queue, those somebody is just looking at included."""
@@ -103,32 +159,16 @@ class SqsDeadLetters:
             )
         return put
 
-    async def _look_up(self) -> Queue:
-        """Find the queue and read its limit."""
-        try:
-            url = await self._url()
-            answer = await self._call("GetQueueAttributes", QueueUrl=url, AttributeNames=["MaximumMessageSize"])
-        except (Missing, Denied) as error:
-            raise type(error)(f"dead-letter queue {self._address}: {error}") from error
-        limit = int(answer.get("Attributes", {}).get("MaximumMessageSize", BATCH_BYTES))
-        if limit < LEAST_BYTES:
-            raise ConfigurationError(
-                f"queue {self._address}: expected a MaximumMessageSize of at least {LEAST_BYTES}, got {limit}"
-            )
-        return Queue(url, limit)
 
-    async def _url(self) -> str:
-        """Return the URL behind a name, an ARN or a URL."""
-        address = self._address
-        if address.startswith(("https://", "http://")):
-            return address
-        owner = {}
-        if address.startswith("arn:"):
-            parts = address.split(":")
-            if len(parts) != ARN_PARTS or parts[2] != "sqs":
-                raise ConfigurationError(
-                    f"expected a queue like 'arn:aws:sqs:us-east-1:123456789012:flights-dlq', got {address!r}"
-                )
-            address, owner = parts[5], {"QueueOwnerAWSAccountId": parts[4]}
-        url: str = (await self._call("GetQueueUrl", QueueName=address, **owner))["QueueUrl"]
-        return url
+class SqsSuccesses(SqsQueue):
+    """`Successes` on SQS. What does not fit into a message is told without its payload."""
+
+    def __init__(self, call: Call, *, queue: str, chance: Chance) -> None:
+        super().__init__(call, queue=queue, chance=chance, role=SUCCESSES)
+
+    async def send(self, successes: Sequence[Success]) -> None:
+        """Returning means every one is durable. Raises `Untold` with those that are not."""
+        queue = await self.open()
+        envelopes = [told(success, limit_bytes=queue.limit_bytes) for success in successes]
+        if loss := await self._post(envelopes, queue):
+            raise Untold([successes[number] for number in loss.numbers], loss.cause) from loss.error

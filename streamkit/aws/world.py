@@ -17,7 +17,7 @@ from streamkit.aws.ledger import TableLedger
 from streamkit.aws.pace import Pacing
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
-from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
 from streamkit.aws.transaction import DynamoDBTables
 from streamkit.consumer import DynamoDBStream, Kinesis
@@ -49,7 +49,7 @@ class AwsWorld:
 
     @asynccontextmanager
     async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports]:
-        """Open source, table and queue, having seen that table and queue are there and of the right shape."""
+        """Open source, table and queue, having seen that table and queues are there and of the right shape."""
         async with Aws(settings=self._settings, report=report, clock=self._clock) as aws:
             dynamodb = await aws.call("dynamodb")
             await schema.check(dynamodb, consumer.table)
@@ -58,6 +58,7 @@ class AwsWorld:
                 source=await self.source(consumer, aws, report),
                 registry=TableRegistry(dynamodb, consumer.table),
                 dead_letters=letters,
+                successes=await self._successes(consumer, aws),
             )
 
     @asynccontextmanager
@@ -81,7 +82,8 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        return await self._records(named(source, consumer.name), consumer.max_record_bytes, aws, report)
+        source = dataclasses.replace(source, fan_out=source.pushed_as(consumer.name) or False)
+        return await self._records(source, consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
         region = arn_region(source.table)
@@ -126,6 +128,14 @@ class AwsWorld:
         await letters.open()
         return letters
 
+    async def _successes(self, consumer: Consumer, aws: Aws) -> SqsSuccesses | None:
+        if consumer.on_success is None:
+            return None
+        queue = consumer.on_success.queue
+        successes = SqsSuccesses(await aws.call("sqs", region=arn_region(queue)), queue=queue, chance=self._chance)
+        await successes.open()
+        return successes
+
     def _pacing(self, pacing: Pacing, poll: timedelta) -> Pacing:
         idle, share = poll.total_seconds(), self._share or 1.0
         return replace(
@@ -135,8 +145,3 @@ class AwsWorld:
             idle_seconds=idle,
             idle_limit_seconds=2 * idle,
         )
-
-
-def named(source: Kinesis, consumer: str) -> Kinesis:
-    """Return the source with the name that records are pushed under, if they are to be."""
-    return dataclasses.replace(source, fan_out=f"streamkit-{consumer}") if source.fan_out is True else source

@@ -67,11 +67,12 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks. They may hold data of yours.")
 @click.version_option(streamkit.__version__, message="%(prog)s %(version)s")
 def commands(*, debug: bool) -> None:
-    """Consume Kinesis Data Streams: nothing lost, order kept, one bad record costs one dead letter.
+    """Consume Kinesis and DynamoDB Streams: nothing lost, order kept, one bad record costs one dead letter.
 
     \b
     streamkit init consumers.flights:flights      make the checkpoint table
     streamkit run consumers.flights:flights       consume until told to stop
+    streamkit status consumers.flights:flights    is all well?
     """
     del debug
 

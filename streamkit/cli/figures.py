@@ -55,6 +55,11 @@ def count(number: float | None) -> str:
     return f"{number:.0f}" if number == round(number) or number >= 100 else f"{number:.1f}"
 
 
+def many(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 letter, 1,200 letters."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def short(shard: str) -> str:
     """Return a Kinesis shard's number, which `--shard` takes too; another id as it is, less what all begin with."""
     name = shard.removeprefix("shardId-")

@@ -28,8 +28,8 @@ def iam(  # noqa: PLR0913 - the command line's own options
 ) -> None:
     """Print the IAM policy that a worker of the consumer needs, or its function, and nothing more.
 
-    It reads its stream, keeps one table and sends to one queue. Nothing is asked of AWS. What the handler itself
-    does is for you to add; what `init` and operators need besides is in docs/permissions.md.
+    It reads its stream, keeps one table and sends to its queues. Nothing is asked of AWS. What the handler itself does
+    is for you to add, a transactional one's own tables too; what `init` and operators need is in docs/permissions.md.
 
     \b
     streamkit iam consumers.flights:flights --region eu-west-1 --account 123456789012
@@ -39,7 +39,7 @@ def iam(  # noqa: PLR0913 - the command line's own options
     place = Place(region, account, partition)
     if function is not None and assumed:
         raise click.UsageError("expected --assumed or --function, got both: a function's mapping assumes no role.")
-    made = Policy(statement=tuple(reading(consumer.source, place))) if assumed else policy(consumer, place)
+    made = Policy(statement=tuple(reading(consumer, place))) if assumed else policy(consumer, place)
     if function is not None:
         made = function_policy(consumer, place, function=function)
     click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())

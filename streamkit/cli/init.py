@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @consumers_argument
-@click.option("--queue", is_flag=True, help="Make the dead-letter queue too, encrypted, its letters kept for 14 days.")
+@click.option("--queue", is_flag=True, help="Make its queues too, encrypted, what is in them kept for 14 days.")
 @config_option
 def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
     """Make a consumer's checkpoint table.
 
-    Its stream and dead-letter queue are looked at first, so that a wrong name leaves nothing half-made.
+    Its stream and queues are looked at first, so that a wrong name leaves nothing half-made.
 
     \b
     streamkit init consumers.flights:flights --queue
@@ -49,7 +49,10 @@ async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
     patient = AwsSettings(lease_answer_seconds=15.0)  # no lease depends on these answers
     async with Aws(settings=patient, report=tell) as aws:
         click.echo(await _stream(consumer, aws, clock, chance))
-        click.echo(await _queue(consumer, aws, chance, make=make_queue))
+        if consumer.dead_letters is None:
+            click.echo("dead-letter queue: none set; a record that cannot be handled stops its shard")
+        for role, queue in _queues(consumer):
+            click.echo(await _queue(role, queue, aws, chance, make=make_queue))
         for line in await _table(consumer, aws, clock):
             click.echo(line)
 
@@ -69,23 +72,28 @@ async def _stream(consumer: Consumer, aws: Aws, clock: Clock, chance: Chance) ->
     return f"stream {stream.name}: found, keeps records for {hours} hours"
 
 
-async def _queue(consumer: Consumer, aws: Aws, chance: Chance, *, make: bool) -> str:
+def _queues(consumer: Consumer) -> list[tuple[str, str]]:
+    """Return the consumer's queues: what each is, and its address."""
+    from streamkit.aws.sqs import LETTERS, SUCCESSES
+
+    declared = ((LETTERS, consumer.dead_letters), (SUCCESSES, consumer.on_success))
+    return [(role, each.queue) for role, each in declared if each is not None]
+
+
+async def _queue(role: str, name: str, aws: Aws, chance: Chance, *, make: bool) -> str:
     from streamkit.aws import queues
     from streamkit.aws.shapes import arn_region
-    from streamkit.aws.sqs import SqsDeadLetters
+    from streamkit.aws.sqs import SqsQueue
 
-    if consumer.dead_letters is None:
-        return "dead-letter queue: none set; a record that cannot be handled stops its shard"
-    name = consumer.dead_letters.queue
     call = await aws.call("sqs", region=arn_region(name))
     try:
-        await SqsDeadLetters(call, queue=name, chance=chance, report=lambda _: None).open()
+        await SqsQueue(call, queue=name, chance=chance, role=role).open()
     except Missing as missing:
         if not make:
             raise Missing(f"{missing}, or say `streamkit init --queue`") from missing
         await queues.create(call, name)
-        return f"dead-letter queue {name}: made, encrypted, keeps letters for 14 days"
-    return f"dead-letter queue {name}: found"
+        return f"{role} {name}: made, encrypted, keeps messages for 14 days"
+    return f"{role} {name}: found"
 
 
 async def _table(consumer: Consumer, aws: Aws, clock: Clock) -> list[str]:

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 def local(*, port: int, host: str, limits: bool, roll_seconds: float, seed: int, while_stdin_open: bool) -> None:
     """Serve Kinesis, DynamoDB and its streams, SQS and S3 on one address of this machine, until interrupted.
 
-    Prints, as lines for a shell, the variables that lead every AWS SDK and the AWS command line there.
+    Prints, as lines for a shell, the variables that lead every AWS SDK and the AWS command line there. Nothing is kept
+    when it ends.
+
+    \b
+    streamkit local
+    streamkit local --port 0 --limits
     """
     from streamkit.testing.endpoint import Endpoint
     from streamkit.testing.endpoint.moto import MISSING, is_installed

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streamkit.aws.desk import Desk
-    from streamkit.cli.subjects import Watched
+    from streamkit.aws.desk import Desk, Subject
     from streamkit.ports import Report as Heard
 
 NEEDS_A_LOOK = 1
@@ -66,7 +65,7 @@ def status(  # noqa: PLR0913 - click's options
     """Show how consumers are doing.
 
     Reads the checkpoint table and counts the letters in the queue; workers are not asked. A worker lives if its
-    counter moves while this watches: up to 3 seconds with the usual lease of 10, less if all are seen sooner.
+    counter moves while this watches: up to 0.3 of its lease (10 seconds, usually), less if all are seen sooner.
 
     \b
     streamkit status consumers.flights:flights
@@ -93,12 +92,12 @@ def _colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") or not sys.stdout.isatty() else None
 
 
-async def _reports(subjects: list[Watched], patience: float | None, *, report: Heard) -> list[Report]:
+async def _reports(subjects: Sequence[Subject], patience: float | None, *, report: Heard) -> list[Report]:
     """Watch all of them at once."""
     found: dict[int, Report] = {}
 
-    async def one(place: int, each: Watched) -> None:
-        found[place] = await observed(each, _BEAT * each.lease_seconds if patience is None else patience, report)
+    async def one(place: int, each: Subject) -> None:
+        found[place] = await observed(each, patience, report)
 
     async with asyncio.TaskGroup() as group:
         for place, each in enumerate(subjects):
@@ -106,19 +105,18 @@ async def _reports(subjects: list[Watched], patience: float | None, *, report: H
     return [found[place] for place in sorted(found)]
 
 
-async def observed(watch: Watched, patience: float, report: Heard) -> Report:
+async def observed(subject: Subject, patience: float | None, report: Heard) -> Report:
     """Watch one until all its workers were seen to beat, or patience is at its end."""
     try:
-        return await _observed(watch, patience, report)
+        return await _observed(subject, patience, report)
     except Unregistered:
-        return await _function_alone(watch, report)
+        return await _function_alone(subject, report)
 
 
-async def _function_alone(watch: Watched, report: Heard) -> Report:
+async def _function_alone(subject: Subject, report: Heard) -> Report:
     """Return where a function stands still that no worker was before. Raises `Unregistered` if it does nowhere."""
     from streamkit.aws.desk import halts
 
-    subject = watch.subject
     found = await halts(subject, report=report)
     if not found:
         raise Unregistered(
@@ -143,13 +141,14 @@ def with_halts(report: Report, found: Sequence[Halt]) -> Report:
     return msgspec.structs.replace(report, overview=overview, halts=tuple(found))
 
 
-async def _observed(watch: Watched, patience: float, report: Heard) -> Report:
+async def _observed(subject: Subject, patience: float | None, report: Heard) -> Report:
     from streamkit.aws.desk import desk
     from streamkit.clock import SystemChance, SystemClock
 
-    async with desk(watch.subject, clock=SystemClock(), chance=SystemChance(), report=report) as at:
+    async with desk(subject, clock=SystemClock(), chance=SystemChance(), report=report) as at:
         observer, look = Observer(), await at.look()
         observer.note(look)
+        patience = _BEAT * observer.lease(look) if patience is None else patience
         until = look.monotonic + patience
         while look.monotonic < until and not observer.has_seen_all(look):
             await asyncio.sleep(min(_PAUSE_SECONDS, patience))

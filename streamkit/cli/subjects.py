@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from streamkit.aws.desk import Subject
 from streamkit.cli.figures import short
 from streamkit.cli.loading import configured
-from streamkit.core.policy import Checkpoint
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 
@@ -36,28 +34,17 @@ def hear(event: Event) -> None:
         click.echo(f"endpoint of {event.service}: {event.url}", err=True)
 
 
-class Watched(msgspec.Struct, frozen=True):
-    """A subject, and how long its workers may be silent."""
-
-    subject: Subject
-    lease_seconds: float
-
-
-def watched(paths: Sequence[str], tables: Sequence[str], config: Path | None) -> list[Watched]:
+def watched(paths: Sequence[str], tables: Sequence[str], config: Path | None) -> list[Subject]:
     """Return what the command is about. Raises `ConfigurationError`; click's error if nothing was named."""
     if not paths and not tables:
         raise click.UsageError("Name a consumer (MODULE:CONSUMER) or a table (--table NAME).")
     consumers = configured(paths, config=config).consumers if paths else ()
-    lease = Checkpoint().lease.total_seconds()
     return [
         *(
-            Watched(
-                Subject(each.table, each.name, None if each.dead_letters is None else each.dead_letters.queue),
-                each.checkpoint.lease.total_seconds(),
-            )
+            Subject(each.table, each.name, None if each.dead_letters is None else each.dead_letters.queue)
             for each in consumers
         ),
-        *(Watched(Subject(each), lease) for each in tables),
+        *(Subject(each) for each in tables),
     ]
 
 

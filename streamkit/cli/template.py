@@ -174,7 +174,9 @@ def _document(consumer: Consumer) -> Json:
     return {"Version": made.version, "Statement": statements}
 
 
-def _filled_in(arn: str) -> Json | str:
+def _filled_in(arn: str | tuple[str, ...]) -> object:
+    if isinstance(arn, tuple):
+        return [_filled_in(each) for each in arn]
     return {"Fn::Sub": arn} if "${" in arn else arn
 
 

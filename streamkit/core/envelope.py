@@ -130,8 +130,8 @@ def envelope(letter: Letter, *, limit_bytes: int) -> Envelope:
         body = _body(document)
         if len(body) <= limit_bytes:
             replayed = "\nreplayed" if letter.record.replayed else ""
-            deduplication_id = _digest(f"{letter.consumer}\n{letter.record.id}{replayed}")
-            return Envelope(body, document.payload is None, deduplication_id, _group_id(letter.record.key))
+            deduplication_id = sha256(f"{letter.consumer}\n{letter.record.id}{replayed}")
+            return Envelope(body, document.payload is None, deduplication_id, group_id(letter.record.key))
     raise ValueError(f"expected room for the facts of a dead letter, got a limit of {limit_bytes} bytes")
 
 
@@ -149,15 +149,15 @@ def _document(letter: Letter) -> Document:
         sequence_number=record.sequence_number,
         subsequence=record.subsequence,
         last=record.last,
-        key=_unicode(record.key),
+        key=spelt_out(record.key),
         arrived=record.arrived,
         condition=verdict.condition,
-        reason=_unicode(verdict.reason),
+        reason=spelt_out(verdict.reason),
         attempts=verdict.attempts,
         condemned=letter.condemned,
         exception_type=None if cause is None else cause.type,
-        exception_message=None if cause is None else _unicode(cause.message),
-        traceback=None if cause is None else _unicode(cause.traceback),
+        exception_message=None if cause is None else spelt_out(cause.message),
+        traceback=None if cause is None else spelt_out(cause.traceback),
         defect=record.defect,
         attempt=record.attempt,
         redriven=record.redriven,
@@ -169,7 +169,7 @@ def _document(letter: Letter) -> Document:
     )
 
 
-def _unicode(text: str) -> str:
+def spelt_out(text: str) -> str:
     """Return the text with lone surrogates spelt out: JSON cannot carry them, exceptions may quote them."""
     return text.encode(errors="backslashreplace").decode()
 
@@ -185,7 +185,7 @@ def _as_lambda(document: Document) -> dict[str, object]:
     aged = document.condition == "RecordAgeExceeded"
     context: dict[str, object] = {
         "requestContext": {
-            "requestId": _digest(document.id),
+            "requestId": sha256(document.id),
             "functionArn": document.consumer,
             "condition": "RecordAgeExceeded" if aged else "RetryAttemptsExhausted",
             "approximateInvokeCount": document.attempts,
@@ -218,13 +218,14 @@ def _iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _digest(text: str) -> str:
+def sha256(text: str) -> str:
+    """Return the digest of a text, in 64 hexadecimal digits."""
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
-def _group_id(key: str) -> str:
+def group_id(key: str) -> str:
     """Return the key where SQS takes it as it is, and otherwise its digest."""
-    return key if _GROUP.fullmatch(key) else f"sha256-{_digest(key)}"
+    return key if _GROUP.fullmatch(key) else f"sha256-{sha256(key)}"
 
 
 # --------------------------------------------------------------------------------------------- making it fit

@@ -14,11 +14,14 @@ from msgspec.structs import replace
 from streamkit.core.balance import Cause, Level, deal, shares, transfers, weights
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Start
+from streamkit.core.quarantine import Death, Quarantine
 
 SUSPICION = 1.05
 """A worker is suspect once its counter stood still for this many lease durations."""
 FENCE = 0.9
 """No handler starts later than this many lease durations after the last confirmed heartbeat was sent (rule 3)."""
+USUAL_LEASE = 10.0
+"""Seconds of a lease, unless a consumer has another."""
 KEPT_SECONDS = 3600.0
 """The row of a worker that died or left is kept for so long: nobody then still acts on what it said before."""
 
@@ -95,6 +98,10 @@ class ShardRow(msgspec.Struct, frozen=True):
     generation: int = 0
     """Grows by one when an operator moves the position: within one, the frontier never moves back (rule 16)."""
     vitals: Vitals | None = None
+    deaths: tuple[Death, ...] = ()
+    """Owners that died since the frontier moved last, or the suspects came into quarantine (rule 22)."""
+    quarantine: Quarantine | None = None
+    """How far the suspects have been tried, where a record of the shard is suspected of killing its process."""
     asked: str | None = None
     """Why an operator asked this owner to drain and halt the shard. Written beside the row, by nobody's lease."""
 
@@ -133,6 +140,8 @@ class Member(msgspec.Struct, frozen=True):
     """For people: seconds since the epoch."""
     levels: tuple[Level | None, ...] = ()
     """How many records a second each of them brings (`core.balance`), in the same order; None: not known yet."""
+    lease: float = USUAL_LEASE
+    """For people, who look without the consumer's code: seconds it may stand still."""
 
     def beaten(self, held: Sequence[tuple[str, Level | None]]) -> Member:
         """Return the next heartbeat: with the counter one on, and what it runs now, by id, with the levels."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from streamkit.core.leasing import Member, ShardRow, Vitals, startable
+from streamkit.core.leasing import USUAL_LEASE, Member, ShardRow, Vitals, startable
 
 State = Literal["reading", "held up", "paused", "halted", "silent", "free", "waiting", "ended"]
 """Of a shard:
@@ -112,6 +112,10 @@ class Observer:
     def has_seen_all(self, look: Look) -> bool:
         """Say whether every worker that is alive by its row was seen to beat."""
         return all(self._seen[each.worker][2] for each in look.members if each.state == "alive")
+
+    def lease(self, look: Look) -> float:
+        """Return the longest lease of those that are alive by their rows, in seconds: how long one may stand still."""
+        return max((each.lease for each in look.members if each.state == "alive"), default=USUAL_LEASE)
 
     def overview(self, look: Look, *, patience: float) -> Overview:
         """Say how things stand. A worker is silent whose counter stood still for `patience` seconds of watching."""
@@ -228,7 +232,9 @@ def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], lette
     silent = [each for each in workers if each.pulse == "silent" and not each.shards]
     lines += [f"{each.worker} is silent for {each.beat_seconds:.0f} s" for each in silent]
     if letters:
-        lines.append(f"about {letters:,} dead letters wait in the queue")
+        lines.append(
+            f"about {letters:,} dead letters wait in the queue" if letters > 1 else "a dead letter waits in the queue"
+        )
     return tuple(lines)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamkit.core.policy import Outage, Retry
 
 OnDeadLetter = Literal["continue", "park", "halt"]
+OnMissingKey = Literal["error", "handle"]
 
 
 class Outcome(Enum):

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from streamkit.core.claims import claims, pairs
 from streamkit.core.lanes import Stretch
 from streamkit.core.records import Batch
 from streamkit.core.rules import Outcome
 from streamkit.core.schedule import FOREVER, Attempt
+from streamkit.engine.announcing import Announcing
 from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
 from streamkit.engine.pace import Turn
-from streamkit.engine.screen import Screen
-from streamkit.engine.watch import Watch, watching
+from streamkit.engine.screen import Screen, Superseded
+from streamkit.engine.watch import UnderWay, Watch, watching
 from streamkit.signals import Failed
 
 if TYPE_CHECKING:
@@ -55,13 +57,17 @@ class Engine:
         self._transacting = transacting
         self._settling = settling
         self._around = around
-        self._screen = Screen(handling, around.ledger)
+        self._screen = Screen(handling, around.ledger, around.tenure)
         self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
         self._turn = Turn(handling.pace) if handling.pace else None
-        self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or transacting)
+        told = around.successes
+        self._announcing = Announcing(handling, around, told, settling.shard, self._may_start) if told else None
+        waits = transacting or told
+        self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or waits)
         self._runners = 0
+        self._watches = set[Watch]()
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
         self._burying = False
@@ -72,6 +78,11 @@ class Engine:
         """Whether it stopped because nothing may start any more."""
         self.settled = asyncio.Event()
         """Set whenever a record was settled; whoever waits clears it."""
+
+    @property
+    def under_way(self) -> list[UnderWay]:
+        """The calls of the handler that have not returned."""
+        return [each for watch in self._watches if (each := watch.under_way) is not None]
 
     def feed(self, records: Iterable[Record]) -> None:
         """Take records in. The caller minds the bound (`Settling.pending`)."""
@@ -91,7 +102,7 @@ class Engine:
         Cancelling it cancels the attempts under way; their records stay unsettled.
         """
         async with asyncio.TaskGroup() as group:
-            committing = group.create_task(self._transacting.run()) if self._transacting else None
+            sides = [group.create_task(each.run()) for each in (self._transacting, self._announcing) if each]
             try:
                 while not self._over(until):
                     self._changed.clear()
@@ -100,8 +111,8 @@ class Engine:
                     await self._wait(until)
             finally:
                 self.stop()  # a thread outlives its cancellation: what runs in it ends, and nothing follows
-                if committing is not None:
-                    committing.cancel()
+                for side in sides:
+                    side.cancel()
 
     def _over(self, until: Callable[[], bool]) -> bool:
         resting = self._runners == 0 and not self._burying
@@ -147,6 +158,7 @@ class Engine:
         """Make attempts, one after the other, until there is none to take."""
         watch, clock = watching(self._handling, self._around, self._settling.shard), self._around.clock
         turn, began = 0, clock.monotonic()
+        self._watches.add(watch)
         try:
             while attempt is not None:
                 await self._attempt(attempt, watch)
@@ -158,6 +170,7 @@ class Engine:
                 attempt = self._next()
         finally:
             watch.close()
+            self._watches.discard(watch)
             self._runners -= 1
             self._changed.set()
 
@@ -195,15 +208,20 @@ class Engine:
     def _may_start(self) -> bool:
         """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
         if not self._around.may_start():
-            self.fenced = True
-            self.stop()
+            self._fence()
         return not self.fenced
+
+    def _fence(self) -> None:
+        self.fenced = True
+        self.stop()
 
     # Attempts
 
     async def _attempt(self, attempt: Attempt | Stretch, watch: Watch) -> None:
         settling, troubled = self._settling, self._settling.troubled
         live, error = await self._call(attempt, watch)
+        if live is not None and self._announcing is not None:
+            live = await self._announced(self._alone(live), error, self._announcing)
         if live is not None and error is None:
             settling.succeeded(live, self._around.clock.monotonic())
         elif live is not None and error is not None:
@@ -242,6 +260,17 @@ class Engine:
         watch.end()
         return live, None
 
+    async def _announced(self, live: Attempt, error: Exception | None, announcing: Announcing) -> Attempt | None:
+        """Tell of the records that succeeded before they are settled; return None if nothing may be told any more."""
+        done = live.ordinals if error is None else claims(live, error)[0]
+        told = False
+        try:
+            told = not done or await announcing.told([record for ordinal, record in pairs(live) if ordinal in done])
+        finally:
+            if not told:
+                self._settling.abandoned(live)
+        return live if told else None
+
     async def _handled(self, live: Attempt, watch: Watch) -> Attempt | None:
         """Call the handler; return what is to be settled now: nothing, if that was done with the commit."""
         subject = self._subject(live)
@@ -253,7 +282,11 @@ class Engine:
 
     async def _screened(self, attempt: Attempt) -> Attempt | None:
         """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""
-        dropped = await self._screen.dropped(attempt) if self._screens else None
+        try:
+            dropped = await self._screen.dropped(attempt) if self._screens else None
+        except Superseded:
+            dropped = None
+            self._fence()
         live = self._settling.reduce(attempt, dropped) if dropped else attempt
         if dropped and self._turn is not None:
             self._turn.give_back(len(dropped))

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamkit.core.ledger import Tenure
+
 if TYPE_CHECKING:
     from streamkit.core.records import Record
+    from streamkit.core.rules import OnMissingKey
     from streamkit.engine.pace import Pace
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
 
 
 class Handling(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +32,7 @@ class Handling(msgspec.Struct, frozen=True, kw_only=True):
     max_age: float | None
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     transactional: bool
     consumer: str
     code_version: str
@@ -50,5 +54,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to wait after the n-th refusal of the dead-letter queue."""
     on_stuck: Callable[[], None]
     """Called when an attempt neither ends nor can be stopped."""
+    successes: Successes | None = None
+    """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
+    tenure: Tenure = Tenure()
+    """Under what right records are run: what claims of business keys are made under."""

@@ -10,9 +10,8 @@ record's id. A crash between an effect and its row in the ledger repeats that ef
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import dataclasses
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
 from streamkit.core.settlement import Outcome, Settling, Tally, digest
-from streamkit.core.sorting import Wanted, runnable
+from streamkit.core.sorting import runnable
 from streamkit.engine.engine import Engine, Surroundings
 from streamkit.engine.handling import Threads
 from streamkit.engine.retry import FullJitter, HalfJitter, insist
@@ -29,6 +28,7 @@ from streamkit.errors import ConfigurationError
 from streamkit.events import ShardPaused
 from streamkit.runtimes.grip import Grip
 from streamkit.runtimes.once import Once
+from streamkit.runtimes.redrive_terms import Result
 from streamkit.runtimes.setup import handling_of, rules_of
 from streamkit.runtimes.stack import Stack
 
@@ -40,76 +40,11 @@ if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.engine.engine import Handling
     from streamkit.events import Event
-    from streamkit.ports import Chance, Clock, Ledger, Mailbox, Redriven, Report
+    from streamkit.runtimes.redrive_terms import Options, Tools
 
-MAX_LETTERS = 10_000
-"""Gathered at once, unless said otherwise: they are in memory, payloads and all."""
 _ROUNDS = 10_000
 _AT_ONCE = 16
 _THREADS = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a redrive runs."""
-
-    wanted: Wanted = field(default_factory=Wanted)
-    most: int = MAX_LETTERS
-    rate: float | None = None
-    """Records a second; None is as fast as they go."""
-    patience: timedelta = timedelta(seconds=30)
-    """How long everything may fail before it is given up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What a redrive works with."""
-
-    mailbox: Mailbox
-    redriven: Redriven
-    ledger: Ledger | None
-    clock: Clock
-    chance: Chance
-    report: Report
-    on_stuck: Callable[[], None]
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of the letters."""
-
-    handled: int = 0
-    filtered: int = 0
-    dropped: int = 0
-    """Whose effect has been: redriven before, or the same event under another record."""
-    stayed: Counter[str] = field(default_factory=Counter[str])
-    """Letters that are in the queue as they were, by the reason they failed for now."""
-    left: int = 0
-    """Letters that were not wanted, not this consumer's, or not readable."""
-    stopped: str | None = None
-    """Why it ended before its time."""
-    remaining: frozenset[str] = frozenset()
-    """Digests of the keys that have letters in the queue, as far as it was seen."""
-    complete: bool = False
-    """Whether the whole queue was seen, and read."""
-
-    def __add__(self, later: Result) -> Result:
-        """Return what became of the letters of both runs; what stays is what stayed last."""
-        return Result(
-            handled=self.handled + later.handled,
-            filtered=self.filtered + later.filtered,
-            dropped=self.dropped + later.dropped,
-            stayed=later.stayed,
-            left=later.left,
-            stopped=later.stopped,
-            remaining=later.remaining,
-            complete=later.complete,
-        )
-
-    @property
-    def settled(self) -> int:
-        """Letters that left the queue."""
-        return self.handled + self.filtered + self.dropped
 
 
 class Redrive:
@@ -224,6 +159,7 @@ class Redrive:
     async def _settle(self, letters: Sequence[Letter], handling: Handling) -> None:
         """Settle the letters of one shard, in order."""
         settling = self._settling(letters)
+        handling = dataclasses.replace(handling, stream_arn=letters[0].stream_arn)
         self._engine = engine = Engine(handling, settling, self._surroundings())
         ended, fed = asyncio.Event(), asyncio.Event()
 
@@ -267,6 +203,7 @@ class Redrive:
             report=self._hear,
             dead_letters=_Staying(self._stay),
             ledger=self._once,
+            successes=tools.successes,
             may_start=self._grip.holds,
             delay=wait.after,
             on_stuck=tools.on_stuck,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from streamkit.consumer import Consumer
     from streamkit.ports import Chance, Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.health.watching import Health
     from streamkit.runtimes.world import World
     from streamkit.settings import Address
@@ -44,6 +45,8 @@ class Options:
     """How long attempts may take to end after the worker was asked to stop."""
     on_stuck: Callable[[], None] = field(default=lambda: os._exit(70))
     """What ends the process when an attempt cannot be ended (EX_SOFTWARE)."""
+    ward: Callable[[Consumer], Ward | None] = field(default=lambda _: None)
+    """Makes a process apart for records that may have killed others, if the consumer can have one."""
 
 
 class Worker:
@@ -69,6 +72,7 @@ class Worker:
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         timed = options.health is not None or options.emit_every is not None
         self._meters = [Meters(consumer.name, report, timed=timed) for consumer in consumers]
+        turn = asyncio.Lock()
         budget = Budget(sum(consumer.read_ahead_bytes for consumer in consumers))
 
         def process(meters: Meters) -> Process:
@@ -83,6 +87,8 @@ class Worker:
                 stop=self._stop,
                 grace=options.grace,
                 on_stuck=options.on_stuck,
+                turn=turn,
+                ward=options.ward,
             )
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]

@@ -1,24 +1,27 @@
 """The other side of a stream and of a queue, through the API of whatever serves it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamkit.aws.call import Call
 from streamkit.core.envelope import read
+from streamkit.core.letters import Letter
+from streamkit.core.successes import Success
 from streamkit.errors import Missing
-from streamkit.testing.contracts import QueueDriver, StreamDriver
+from streamkit.testing.contracts import QueueDriver, StreamDriver, SuccessesDriver
 
 POLLS = 300
 """Questions after which a stream that does not become what it should is called broken."""
 
 
 class RefusingQueue:
-    """Calls the real queue, which refuses some of the letters sent next, and shows what is in it."""
+    """Calls the real queue, which refuses some of the messages sent next, and shows what is in it."""
 
-    def __init__(self, call: Call, url: str) -> None:
+    def __init__(self, call: Call, url: str, *, read: Callable[[str], Letter | Success] = read) -> None:
         self.call = call
         self.url = url
+        self.read = read
         self.refusing = 0
         self.seen: list[tuple[str, bytes]] = []
 
@@ -41,7 +44,7 @@ class RefusingQueue:
         """Take everything out of the queue; remember what came out before."""
         while messages := await self._receive():
             for message in messages:
-                record = read(message["Body"]).record
+                record = self.read(message["Body"]).record
                 self.seen.append((record.id, record.data))
                 await self.call("DeleteMessage", QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
         return self.seen
@@ -114,4 +117,4 @@ class KinesisProducer:
         return str(answer["StreamDescriptionSummary"]["StreamStatus"])
 
 
-_: tuple[type[QueueDriver], type[StreamDriver]] = (RefusingQueue, KinesisProducer)
+_: tuple[type[QueueDriver], type[SuccessesDriver], type[StreamDriver]] = (RefusingQueue, RefusingQueue, KinesisProducer)

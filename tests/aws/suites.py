@@ -16,10 +16,11 @@ from streamkit.aws.memory import TableMemory
 from streamkit.aws.pace import Pacing
 from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
-from streamkit.aws.sqs import SqsDeadLetters
+from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
 from streamkit.aws.transaction import DynamoDBTables
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.core import successes
 from streamkit.testing import ManualClock, Recorder
 from streamkit.testing.contracts import (
     DeadLettersContract,
@@ -34,6 +35,7 @@ from streamkit.testing.contracts import (
     RegistryContract,
     RequestsContract,
     SourceContract,
+    SuccessesContract,
     TransactionsContract,
 )
 from tests.aws.drivers import KinesisProducer, RefusingQueue
@@ -217,6 +219,21 @@ class TestFifoQueue(DeadLettersContract):
     def dead_letters(self, queue: RefusingQueue, recorder: Recorder) -> SqsDeadLetters:
         """The port over it, by URL."""
         return SqsDeadLetters(queue, queue=queue.url, chance=SystemChance(), report=recorder)
+
+
+class TestSuccesses(SuccessesContract):
+    """Successes on a standard queue."""
+
+    @pytest.fixture
+    async def queue(self, aws: Aws, name: str) -> RefusingQueue:
+        """A new queue."""
+        call = await aws.call("sqs")
+        return RefusingQueue(call, (await call("CreateQueue", QueueName=name))["QueueUrl"], read=successes.read)
+
+    @pytest.fixture
+    def successes(self, queue: RefusingQueue) -> SqsSuccesses:
+        """The port over it."""
+        return SqsSuccesses(queue, queue=queue.url.rpartition("/")[2], chance=SystemChance())
 
 
 class TestSource(SourceContract):

@@ -13,6 +13,7 @@ from tests.aws.suites import (
     TestRequests,
     TestSource,
     TestStandardQueue,
+    TestSuccesses,
     TestTransactions,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "TestRequests",
     "TestSource",
     "TestStandardQueue",
+    "TestSuccesses",
     "TestTransactions",
 ]

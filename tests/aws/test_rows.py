@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from streamkit.aws.attributes import VERSION
 from streamkit.aws.rows import (
+    MEMBER_ATTRIBUTES,
     META,
     SHARD_ATTRIBUTES,
     Layout,
@@ -26,6 +27,7 @@ from streamkit.aws.rows import (
 from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
+from streamkit.core.quarantine import Death, Quarantine
 from streamkit.errors import ConfigurationError, CorruptRow
 from streamkit.ports import Registration
 
@@ -45,6 +47,16 @@ progresses = st.builds(Progress, frontier=st.none() | positions, decoding=counts
     done=st.binary(min_size=1, max_size=2000),
     decoding=counts,
 )
+deaths = st.builds(Death, moments, ids, counts, st.booleans())
+quarantines = st.builds(
+    Quarantine,
+    left=counts,
+    size=counts,
+    step=st.none() | positions,
+    tried=counts,
+    epoch=counts,
+    strikes=st.lists(deaths, max_size=3).map(tuple),
+)
 shard_rows = st.builds(
     ShardRow,
     shard=st.builds(Shard, ids, st.lists(ids, max_size=2).map(tuple), st.none() | hash_ranges),
@@ -62,6 +74,8 @@ shard_rows = st.builds(
     caught_up_at=st.none() | moments,
     level=st.none() | st.integers(0, 100),
     generation=counts,
+    deaths=st.lists(deaths, max_size=3).map(tuple),
+    quarantine=st.none() | quarantines,
     vitals=st.none()
     | st.builds(Vitals, at=moments, settled=counts, oldest=st.none() | moments, paused=st.none() | ids),
 )
@@ -153,6 +167,14 @@ def test_any_id_survives_its_short_form(shards: list[str]) -> None:
     """A worker's row is read by everybody all the time: usual ids are told by their number, others as they are."""
     member = Member("worker", holds=tuple(shards))
     assert member_row("table", {**KEY, **member_item(member)}).holds == member.holds
+
+
+def test_a_lease_is_told_where_it_is_not_the_usual_one() -> None:
+    """So that who looks without the code knows how long a worker may stand still; the usual one costs nobody a byte."""
+    slow = Member("worker", lease=60.0)
+    assert member_row("table", {**KEY, **member_item(slow)}).lease == 60.0
+    assert "lease" not in member_item(Member("worker"))
+    assert member_item(slow).keys() <= set(MEMBER_ATTRIBUTES)
 
 
 def test_a_shard_costs_its_worker_a_few_bytes() -> None:

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import pytest
 
 import streamkit
-from streamkit.cli import COMMANDS, commands
+from streamkit.cli import COMMANDS
 from streamkit.cli.failing import failed
 from streamkit.errors import ConfigurationError, Missing, Unanswered
 
@@ -38,17 +37,6 @@ def test_help_and_version_load_no_sdk(option: str) -> None:
 def test_the_version_is_the_packages(call: Call) -> None:
     """One line."""
     assert call("--version").out == f"streamkit {streamkit.__version__}\n"
-
-
-@pytest.mark.parametrize("name", ["run", "init", "resume", "events"])
-def test_the_help_of_a_command_says_what_it_does_with_an_example(call: Call, name: str) -> None:
-    """A sentence first, and a line somebody can copy."""
-    shown = call(name, "--help")
-    command = commands.get_command(click.Context(commands), name)
-    assert command is not None
-    assert shown.status == 0
-    assert (command.help or "").strip()[0].isupper()
-    assert f"streamkit {name}" in shown.out.partition("Usage:")[2].partition("\n")[2]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The demo's verdict can be lost: whatever is tampered with, it says so."""
 
 import gzip
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 import streamkit
+from streamkit.cli.demo import demo
 from streamkit.cli.demo.checkout import Checkout
 from streamkit.cli.demo.evidence import Evidence, Row
 from streamkit.cli.demo.producer import damaged
@@ -113,6 +115,22 @@ def test_the_demo_runs_in_a_checkout_only(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(streamkit, "__file__", str(tmp_path / "streamkit" / "__init__.py"))
     with pytest.raises(ConfigurationError, match="expected a checkout of the repository"):
         Checkout.find()
+
+
+@pytest.mark.parametrize(("status", "kept"), [(0, False), (1, True)])
+def test_logs_are_kept_where_the_demo_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, *, kept: bool
+) -> None:
+    """Somebody will look into them; else nothing is left behind."""
+
+    async def played(*, flights: int | None, logs: Path) -> int:
+        (logs / "worker 1.log").write_text(f"{flights} flights", encoding="utf-8")
+        return status
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("streamkit.cli.demo.play.play", played)
+    assert demo.main(["--flights", "400"], standalone_mode=False) == status
+    assert bool(list(tmp_path.iterdir())) is kept
 
 
 def test_the_data_are_a_week_of_flights() -> None:

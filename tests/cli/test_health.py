@@ -27,13 +27,24 @@ QUICK = (
 )
 HANDLER = "__import__('time').sleep(4) if record.text() == 'spin' else await asyncio.sleep(0)"
 
+LINGERING = """
+import asyncio, contextlib, os
+
+@contextlib.asynccontextmanager
+async def until_told():
+    yield
+    while not os.path.exists("leave"):
+        await asyncio.sleep(0.05)
+"""
+"""A lifespan that keeps a worker draining for as long as a test looks at it."""
+
 
 @pytest.fixture
-def ready(run: Callable[..., Any], stage: Callable[..., str]) -> Callable[[str], str]:
+def ready(run: Callable[..., Any], stage: Callable[..., str]) -> Callable[..., str]:
     """Make stream, queue and table; return the path of the consumer."""
 
-    def make(word: str) -> str:
-        path = stage(word, handler=HANDLER, settings=QUICK)
+    def make(word: str, settings: str = "") -> str:
+        path = stage(word, handler=HANDLER, settings=QUICK + settings)
         assert run("init", path, "--queue").status == 0
         return path
 
@@ -72,9 +83,12 @@ def samples(place: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(streamkit_\S+) (\S+)$", text, flags=re.MULTILINE)}
 
 
-def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(program: Program, ready: Any, client: Any) -> None:
+def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(
+    program: Program, ready: Any, client: Any, project: Path
+) -> None:
     """Alive from the start, ready once it holds what it should; a stuck handler ends both, and a drain readiness."""
-    path = ready("healthy")
+    (project / "lingering.py").write_text(LINGERING, encoding="utf-8")
+    path = ready("healthy", ", lifespan=__import__('lingering').until_told")
     with program("run", path, "--health", "0", "--log-format", "json", "--grace", "3") as child:
         place = address(child)
         assert place.startswith("127.0.0.1:")
@@ -96,9 +110,9 @@ def test_a_worker_says_that_it_lives_is_ready_and_what_it_did(program: Program, 
         until(lambda: asked(place, "/readyz")[0] == 200)
         assert asked(place, "/livez")[0] == 200
 
-        client("kinesis").put_record(StreamName="healthy", Data=b"spin", PartitionKey="x")
         child.send_signal(signal.SIGTERM)
         until(lambda: asked(place, "/readyz") == (503, "healthy: it drains\n"))
+        (project / "leave").touch()
         child.communicate(timeout=60)
     assert child.returncode == 0
 

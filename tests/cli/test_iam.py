@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamkit import Consumer, DynamoDBStream, Kinesis, Record, Sqs, consumer
@@ -33,23 +34,36 @@ def listed(action: str | list[str]) -> list[str]:
     return [action] if isinstance(action, str) else action
 
 
-def flat(statements: Any) -> list[tuple[str, list[str], str]]:
+def flat(statements: Any) -> list[tuple[str, list[str], list[str]]]:
     """What is allowed, on what."""
-    return [(each["Sid"], listed(each["Action"]), each["Resource"]) for each in statements]
+    return [(each["Sid"], listed(each["Action"]), listed(each["Resource"])) for each in statements]
 
 
-def allowed(subject: Consumer) -> list[tuple[str, list[str], str]]:
+def allowed(subject: Consumer) -> list[tuple[str, list[str], list[str]]]:
     """What a consumer's policy allows, on what."""
-    return [(each.sid, list(each.action), each.resource) for each in policy(subject, PLACE).statement]
+    return flat(json.loads(msgspec.json.encode(policy(subject, PLACE)))["Statement"])
 
 
 def test_the_page_shows_what_is_printed() -> None:
-    """For a stream, and for the changes of a table."""
-    stream, changes = map(
-        json.loads, re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    )
+    """For a stream, with what enhanced fan-out takes besides, and for the changes of a table."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## The worker")[2].partition("\n## ")[0]
+    stream, pushed, changes = map(json.loads, re.findall(r"```json\n(.*?)```", section, flags=re.DOTALL))
     assert allowed(made(Kinesis("flights"))) == flat(stream["Statement"])
+    assert allowed(made(Kinesis("flights", fan_out=True)))[1:2] == flat([pushed])
     assert allowed(made(DynamoDBStream("flights")))[:-2] == flat(changes)
+
+
+def test_a_destination_for_successes_is_sent_to_as_the_dead_letter_queue_is() -> None:
+    """And its queue is its own."""
+    *_, letters, told = allowed(made(Kinesis("flights")).using(on_success=Sqs("done")))
+    assert told == ("TellSuccesses", letters[1], [PLACE.arn("sqs", "done")])
+
+
+def test_a_stream_consumer_is_named_as_it_is_declared() -> None:
+    """Any time it was registered: its ARN ends in that moment."""
+    arn = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"
+    _, _, resources = allowed(made(Kinesis(arn, fan_out="mine")))[1]
+    assert resources == [arn, f"{arn}/consumer/mine:*"]
 
 
 def test_the_command_prints_a_policy(call: Call) -> None:
@@ -80,5 +94,5 @@ def test_another_accounts_stream_is_read_by_its_role() -> None:
     """The worker may assume it, and not read; without a queue none may be sent to."""
     arn, role = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs", "arn:aws:iam::210987654321:role/reader"
     subject = made(Kinesis(arn, role=role), queue=None)
-    assert allowed(subject)[0] == ("AssumeTheRole", ["sts:AssumeRole"], role)
+    assert allowed(subject)[0] == ("AssumeTheRole", ["sts:AssumeRole"], [role])
     assert [sid for sid, _, _ in allowed(subject)] == ["AssumeTheRole", "KeepCheckpoints"]

@@ -51,7 +51,7 @@ def test_queue_and_table_are_made_once(operate: Run, client: Client, stage: Stag
     assert (first.status, first.err) == (0, "")
     assert said(first)[:3] == [
         "stream parcels: found, keeps records for 24 hours",
-        "dead-letter queue parcels-dlq: made, encrypted, keeps letters for 14 days",
+        "dead-letter queue parcels-dlq: made, encrypted, keeps messages for 14 days",
         "table streamkit-parcels: made",
     ]
     assert second.status == 0

@@ -16,9 +16,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from streamkit.aws.desk import Subject
 from streamkit.cli.status import Report
-from streamkit.cli.subjects import Watched
 from streamkit.cli.top.course import LENGTH, Course, in_order, sparkline
 from streamkit.cli.top.live import Top, pressed
 from streamkit.cli.top.screen import Looking, screen
@@ -100,7 +98,7 @@ def test_keys_choose_sort_and_show_and_several_may_come_at_once() -> None:
     assert pressed(looking, "up", lines=3).at == 0
     assert pressed(replace(looking, at=2), "down", lines=3).at == 2
     assert pressed(replace(looking, at=2), "sort", lines=3) == Looking(sort="lag")
-    top = Top(Watched(Subject("t"), 10.0), sort="shard")
+    top = Top(sort="shard")
     top.report = Report(consumer="orders", stream="orders", table="t", overview=view())
     top.press("\x1b[B\x1bOBx\r")
     assert top.looking == Looking(at=2, detail=True)

@@ -18,6 +18,7 @@ from streamkit.ports import (
     Redriven,
     Registry,
     Source,
+    Successes,
     Transactions,
 )
 from streamkit.testing import (
@@ -32,6 +33,7 @@ from streamkit.testing import (
     MemoryRedriven,
     MemorySource,
     MemoryStream,
+    MemorySuccesses,
     MemoryTable,
     letter,
     record,
@@ -51,6 +53,8 @@ from streamkit.testing.contracts import (
     RequestsContract,
     SourceContract,
     StreamDriver,
+    SuccessesContract,
+    SuccessesDriver,
     TransactionsContract,
 )
 
@@ -208,6 +212,35 @@ class TestDeadLetters(DeadLettersContract, RefusalsContract):
     def queue(self, dead_letters: MemoryDeadLetters) -> QueueDriver:
         """The other side of it."""
         return MemoryQueue(dead_letters)
+
+
+class ToldQueue:
+    """Looks into the queue for successes and lets it refuse."""
+
+    def __init__(self, successes: MemorySuccesses) -> None:
+        self.successes = successes
+
+    async def delivered(self) -> list[tuple[str, bytes]]:
+        """Look into the queue."""
+        return [(success.record.id, success.record.data) for success in self.successes.successes]
+
+    def refuse(self, letters: int) -> None:
+        """Let it refuse."""
+        self.successes.refuse(letters)
+
+
+class TestSuccesses(SuccessesContract):
+    """Successes."""
+
+    @pytest.fixture
+    def successes(self) -> Successes:
+        """An empty queue."""
+        return MemorySuccesses()
+
+    @pytest.fixture
+    def queue(self, successes: MemorySuccesses) -> SuccessesDriver:
+        """The other side of it."""
+        return ToldQueue(successes)
 
 
 class MemoryProducer:

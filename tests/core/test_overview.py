@@ -52,6 +52,14 @@ def test_a_shard_at_its_tip_has_no_lag_however_long_ago_its_last_record_was() ->
     assert (worker.pulse, worker.shards, worker.rate, worker.up_seconds) == ("beating", 1, 9.5, 60.0)
 
 
+def test_patience_is_measured_by_the_lease_that_the_workers_tell() -> None:
+    """Of those alive, the longest: who looks may not have the consumer's code."""
+    members = (ALIVE, Member("slow", lease=60.0), Member("gone", state="left", lease=900.0))
+    assert Observer().lease(Look((), members, 0.0, NOW)) == 60.0
+    assert Observer().lease(Look((), (ALIVE,), 0.0, NOW)) == 10.0
+    assert Observer().lease(Look((), (), 0.0, NOW)) == 10.0
+
+
 def test_lag_is_the_age_of_the_oldest_record_that_is_not_settled() -> None:
     """Behind it, at most as old as what arrived after the frontier."""
     [shard] = seen(vitals(oldest=NOW - 12, waiting=40, behind=3.0)).shards

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,7 +16,7 @@ from streamkit.aws.rows import member_row
 from streamkit.core.envelope import read
 from streamkit.core.leasing import Member
 from tests.e2e.load import Load, Pace, Payload
-from tests.e2e.process import Process, Tail
+from tests.e2e.process import Process, Start, Tail, anew
 from tests.e2e.verdict import Effect, Evidence, Place, Take
 from tests.e2e.waiting import eventually
 
@@ -38,7 +36,6 @@ async def records(record: Record) -> None:
     os.write(EFFECTS, json.dumps(line).encode() + b"\\n")
 """
 PATH = "staged:records"
-PROGRAM = (sys.executable, "-m", "streamkit")
 
 
 class Stage:
@@ -48,7 +45,9 @@ class Stage:
     endpoint, whatever the environment says.
     """
 
-    def __init__(self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int) -> None:
+    def __init__(
+        self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int, start: Start = anew
+    ) -> None:
         self.name = name
         self.processes: list[Process] = []
         """Every worker, in the order of their starts."""
@@ -56,6 +55,7 @@ class Stage:
         self._folder = folder
         self._variables = variables
         self._shards = shards
+        self._start = start
         self._stack = ExitStack()
         self._effects = Tail(folder / "effects")
         self._read: list[Effect] = []
@@ -101,14 +101,8 @@ class Stage:
         log = self._folder / f"{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKIT_")}
         ours = {f"STREAMKIT_{name}": value for name, value in settings.items()}
-        with log.open("wb") as sink:
-            child = subprocess.Popen(
-                [*PROGRAM, *arguments],
-                cwd=self._folder,
-                env={**inherited, **self._variables, **ours},
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-            )
+        environment = {**inherited, **self._variables, **ours}
+        child = self._start(*arguments, folder=self._folder, environment=environment, log=log)
         self._stack.enter_context(child)
         self._stack.callback(child.kill)
         return Process(child, log)

@@ -28,8 +28,12 @@ def demo(*options: str, directory: Path) -> Generator[tuple[subprocess.Popen[str
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background ignores it
     )
     command = [sys.executable, "-c", f"{heeding}; from streamkit.cli import main; main()", "demo", *options]
+    (directory / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(directory / "tmp")}
     with output.open("w") as file:
-        process = subprocess.Popen(command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
+        )
     try:
         with output.open() as reader:
             yield process, reader
@@ -59,6 +63,7 @@ def test_the_demo_kills_a_worker_and_conserves_every_record(tmp_path: Path) -> N
         status = process.wait(SECONDS)
         output = reader.read()
     assert status == 0, output
+    assert list((tmp_path / "tmp").iterdir()) == []
     last = LAST.fullmatch(output.splitlines()[-1])
     assert last, output
     put, handled, duplicates, dead = map(int, last.groups())

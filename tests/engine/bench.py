@@ -32,13 +32,22 @@ from streamkit import (
     consumer,
 )
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Tenure
 from streamkit.core.positions import Position
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
 from streamkit.engine.handling import Threads
 from streamkit.runtimes.setup import handling_of, rules_of
-from streamkit.testing import MemoryDeadLetters, MemoryLedger, Recorder, SeededChance, VirtualClock, VirtualLoop
+from streamkit.testing import (
+    MemoryDeadLetters,
+    MemoryLedger,
+    MemorySuccesses,
+    Recorder,
+    SeededChance,
+    VirtualClock,
+    VirtualLoop,
+)
 
 Kind = Literal["record", "quick", "thread", "bisect", "naming", "partial"]
 KINDS: tuple[Kind, ...] = ("record", "quick", "thread", "bisect", "naming", "partial")
@@ -124,6 +133,8 @@ class Bench:
     """How many of the last records come one a second, not at once."""
     progress: Progress = field(default_factory=Progress)
     parked: tuple[str, ...] = ()
+    epoch: int = 0
+    """Owners so far."""
     runs: dict[int, int] = field(default_factory=dict[int, int])
     effects: list[int] = field(default_factory=list[int])
     settled: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
@@ -142,6 +153,8 @@ class Bench:
     """How many plain functions may run at a time."""
     observe: Callable[[float, int], None] | None = None
     """Told how long calls of the handler took."""
+    tells: bool = False
+    """Whether the consumer has a destination for successes."""
     skips: bool = True
     """Whether a batch handler leaves out what follows a failure under its key."""
 
@@ -152,6 +165,7 @@ class Bench:
         self.clock = VirtualClock()
         self.chance = SeededChance()
         self.letters = MemoryDeadLetters()
+        self.successes = MemorySuccesses()
         self.ledger = MemoryLedger(self.clock)
         self.report = Recorder()
         self.tally = Tally()
@@ -178,6 +192,7 @@ class Bench:
     async def live(self, interruption: Interruption | None = None, *, budget: float = 1e6) -> None:
         """One owner's life: from the durable progress on, to the end or the interruption; then compare."""
         self.settling = self._settling()
+        self.epoch += 1
         began = self.loop.time()
         fence_at = interruption.at if interruption and interruption.how == "fence" else float("inf")
         self.engine = Engine(
@@ -188,10 +203,12 @@ class Bench:
                 report=self.report,
                 dead_letters=self.letters if self.consumer.dead_letters else None,
                 ledger=self.ledger,
+                successes=self.successes if self.tells else None,
                 may_start=lambda: self.loop.time() - began < fence_at and self.may_start(),
                 delay=lambda refusals: min(30.0, 2.0**refusals),
                 on_stuck=lambda: self.stuck.append(self.loop.time()),
                 observe=self.observe,
+                tenure=Tenure(epoch=self.epoch),
             ),
         )
         unread = self.unread()
@@ -242,6 +259,8 @@ class Bench:
         else:
             assert index not in self.settled, f"record {index} was settled twice"
             self.settled[index] = outcome
+            if self.tells and outcome is Outcome.HANDLED:
+                assert index in self.told, f"record {index} is settled and nobody was told"
 
     def unread(self) -> list[Record]:
         """Return what a reader would return from the frontier on; of an aggregate it reads the whole again."""
@@ -437,6 +456,11 @@ class Bench:
     def dead(self) -> list[int]:
         """Which records have letters, in the order of sending."""
         return [self.index(letter.record) for letter in self.letters.letters]
+
+    @property
+    def told(self) -> list[int]:
+        """Which records were told to be handled, in the order of sending, repeats included."""
+        return [self.index(success.record) for success in self.successes.successes]
 
     def out_of_order(self) -> list[tuple[int, int]]:
         """Return pairs of one key whose first effects came the wrong way round, those given up on aside."""

@@ -17,21 +17,23 @@ settings = st.fixed_dictionaries({}, optional={"concurrency": st.integers(1, 4),
 @given(
     fates=anything,
     attempts=st.integers(1, 3),
-    size=st.integers(1, 6),
-    concurrency=st.integers(1, 4),
+    width=st.integers(1, 6),
+    tells=st.booleans(),
     ends=st.lists(interruptions, max_size=3),
 )
 def test_every_record_is_handled_or_dead_lettered_in_order_and_only_poison_is_condemned(
-    kind: Kind, fates: list[Fate], attempts: int, size: int, concurrency: int, ends: list[Interruption]
+    kind: Kind, fates: list[Fate], attempts: int, width: int, ends: list[Interruption], *, tells: bool
 ) -> None:
     """Nothing lost, nothing run that a checkpoint covers, first effects in order per key, at every interruption.
 
     Frontier and done set are compared with the truth at the end of every owner's life (`Bench.check`).
     """
-    shape = {"concurrency": concurrency} if kind in SINGLE else {"batch_size": size}
+    shape = {"concurrency": width} if kind in SINGLE else {"batch_size": width}
+    repeats = {"crash", "cancel", "fence"} if tells else {"crash"}
+    """Ends after which something handled may not have been told of, and is handled again."""
 
     async def main() -> None:
-        bench = Bench(fates, kind, attempts=attempts, settings=shape)
+        bench = Bench(fates, kind, attempts=attempts, settings=shape, tells=tells)
         for end in ends:
             await bench.live(end)
         await bench.live()
@@ -42,7 +44,7 @@ def test_every_record_is_handled_or_dead_lettered_in_order_and_only_poison_is_co
         assert set(bench.dead) <= deadly
         assert everything - set(bench.effects) <= deadly
         assert bench.out_of_order() == []
-        if not any(end.how == "crash" for end in ends):
+        if not any(end.how in repeats for end in ends):
             assert len(bench.effects) + len(bench.dead) == len(fates), "an effect or a letter was repeated"
 
     run_virtual(main)

@@ -15,6 +15,7 @@ from tests.aws.suites import (
     TestRequests,
     TestSource,
     TestStandardQueue,
+    TestSuccesses,
     TestTransactions,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "TestRequests",
     "TestSource",
     "TestStandardQueue",
+    "TestSuccesses",
     "TestTransactions",
 ]
 

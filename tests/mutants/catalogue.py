@@ -12,8 +12,10 @@ ENGINE = "tests/engine/"
 SETTLING = f"{ENGINE}test_settling_a_shard.py"
 OUTAGE = f"{ENGINE}test_outage.py"
 LETTERS = f"{ENGINE}test_dead_letters.py"
+SUCCESSES = f"{ENGINE}test_successes.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
+EVENTS = "tests/runtimes/test_business_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
@@ -322,8 +324,8 @@ MUTANTS = (
         "dedupe marked before the handler",
         "26",
         "engine/screen.py",
-        "mine = await self._ledger.claim(key, claimant=record.id)",
-        'mine = await self._ledger.claim(key, claimant=f"{record.id} {id(self)}")',
+        "self._ledger.claim(key, Claimant(record.id, self._tenure))",
+        'self._ledger.claim(key, Claimant(f"{record.id} {id(self)}", self._tenure))',
         f"{KEYS}::test_a_claim_outlives_a_crash_between_claim_and_effect",
         f"{KEYS}::test_the_same_event_put_twice_takes_effect_once_whatever_interrupts[record]",
     ),
@@ -334,6 +336,72 @@ MUTANTS = (
         "                await self._screen.release(letter.record)\n",
         "                await self._screen.release(letter.record) if False else None\n",
         f"{KEYS}::test_a_dead_letter_releases_the_claim",
+    ),
+    mutant(
+        "claims know nothing of the epoch",
+        "26",
+        "runtimes/incarnation.py",
+        "Tenure(opened.registration.space, row.epoch)",
+        "Tenure(opened.registration.space, 0)",
+        f"{EVENTS}::test_a_claim_is_made_under_the_epoch_of_the_shard",
+    ),
+    mutant(
+        "deliveries claim under one tenure",
+        "26",
+        "runtimes/function/claims.py",
+        "self.epoch = int(since * 1000)",
+        "self.epoch = 0",
+        "tests/functions/test_business_keys.py::test_what_an_invocation_had_claimed_when_it_was_killed_runs_again",
+    ),
+    mutant(
+        "who lost the shard takes its record for a duplicate",
+        "26",
+        "engine/screen.py",
+        'if holding == "newer":',
+        'if holding == "older":',
+        f"{KEYS}::test_an_owner_whose_record_runs_under_a_newer_tenure_starts_nothing_more",
+    ),
+    mutant(
+        "a late release frees the key of a handled record",
+        "26",
+        "aws/ledger.py",
+        '_YIELDS = "#claimant = :me AND #space = :space AND #epoch <= :epoch"',
+        '_YIELDS = "#claimant = :me AND (#space = :space OR #epoch > :epoch OR #epoch <= :epoch)"',
+        "tests/aws/test_ledger.py::test_the_conditions_are_those_of_a_claim",
+    ),
+    mutant(
+        "a claim that was late outlives its release",
+        "26",
+        "core/ledger.py",
+        'return "mine" if mine.epoch == there.epoch and not self.released else "newer"',
+        'return "mine" if mine.epoch == there.epoch else "newer"',
+        "tests/aws/test_ledger.py::test_the_conditions_are_those_of_a_claim",
+    ),
+    mutant(
+        "a claim is forgotten before the stream forgets the record",
+        "26",
+        "aws/world.py",
+        "keep = max(registration.stream.retention, _KEEP_CLAIMS_AT_LEAST)",
+        "keep = _KEEP_CLAIMS_AT_LEAST",
+        "tests/aws/test_ledger.py::test_a_claim_outlives_the_retention",
+    ),
+    mutant(
+        "a missing key is no error",
+        "26",
+        "engine/screen.py",
+        '    if on_missing_key == "handle":\n',
+        '    if on_missing_key != "halt":\n',
+        f"{KEYS}::test_a_missing_key_is_poison",
+        f"{REDRIVE}::test_a_missing_key_is_poison_in_a_redrive_too",
+    ),
+    mutant(
+        "positions at the sink sort as text",
+        "26",
+        "core/guard.py",
+        'f"{len(number):03d}:{number}:{record.subsequence:06d}"',
+        'f"{number}:{record.subsequence:06d}"',
+        "tests/core/test_guard.py::test_positions_sort_as_their_records_stand_in_the_stream",
+        "tests/core/test_guard.py::test_the_newest_of_what_was_written_stays",
     ),
     # Leases
     mutant(
@@ -660,6 +728,22 @@ MUTANTS = (
         "isinstance(error, dict) or (",
         f"{HANDLERS}::test_a_ledger_that_is_down_is_never_held_against_a_record",
     ),
+    mutant(
+        "every worker lists as if it were alone",
+        "9",
+        "runtimes/coordinator.py",
+        "self._allowed.seconds(workers=self.fleet, ",
+        "self._allowed.seconds(workers=1, ",
+        f"{SHARING}::test_a_fleet_shares_what_the_service_allows_for_listings",
+    ),
+    mutant(
+        "a listing cut short begins anew",
+        "9",
+        "aws/change_source.py",
+        "self._unfinished[arn] = begun, pages, after",
+        'self._unfinished[arn + "?"] = begun, pages, after',
+        "tests/aws/test_change_reader.py::test_a_listing_that_is_cut_short_goes_on_where_it_was",
+    ),
     # Degraded services
     mutant(
         "records run ahead without bound",
@@ -708,6 +792,15 @@ MUTANTS = (
         "halted=None, caught_up_at=seen,",
         "halted=None,",
         f"{STANDING}::test_a_shard_halted_by_a_gap_goes_on_after_resume",
+    ),
+    mutant(
+        "settled before anybody is told",
+        "16",
+        "engine/engine.py",
+        "told = not done or await announcing.told(",
+        "told = not done or announcing.told(",
+        f"{SUCCESSES}::test_a_queue_that_takes_nothing_stops_progress_and_repeats_no_effect",
+        "tests/runtimes/test_successes.py::test_an_outage_of_its_queue_stops_checkpoints_and_repeats_nothing",
     ),
     mutant(
         "a redriven effect is not noted",

@@ -13,11 +13,21 @@ from typing import Any
 import pytest
 
 from streamkit import Kinesis, Poison, Record, Retry, Sqs, consumer
+from streamkit.core.ledger import Claimant
 from streamkit.core.letters import Condition, Letter
 from streamkit.core.sorting import Wanted, handle
 from streamkit.errors import ConfigurationError, Unanswered
-from streamkit.runtimes.redrive import Options, Redrive, Result, Tools
-from streamkit.testing import MemoryLedger, MemoryMailbox, MemoryRedriven, SeededChance, VirtualClock, run_virtual
+from streamkit.runtimes.redrive import Redrive
+from streamkit.runtimes.redrive_terms import Options, Result, Tools
+from streamkit.testing import (
+    MemoryLedger,
+    MemoryMailbox,
+    MemoryRedriven,
+    MemorySuccesses,
+    SeededChance,
+    VirtualClock,
+    run_virtual,
+)
 from streamkit.testing.builders import letter, record
 
 Handler = Callable[[Record], Awaitable[None]]
@@ -32,6 +42,7 @@ class Scene:
         self.mailbox = MemoryMailbox(self.clock)
         self.redriven = MemoryRedriven(self.clock)
         self.ledger = MemoryLedger(self.clock)
+        self.successes = MemorySuccesses()
         self.effects: list[Record] = []
         self.handler: Handler | None = None
         self._settings: dict[str, Any] = {"retry": Retry(attempts=2, initial=timedelta(seconds=1)), **settings}
@@ -72,12 +83,38 @@ class Scene:
             chance=SeededChance(seed=next(_SEEDS)),
             report=lambda _: None,
             on_stuck=lambda: None,
+            successes=self.successes,
         )
         return Redrive(made, tools, Options(**options))
 
     async def run(self, **options: Any) -> Result:
         """Run to the end; nothing is held afterwards."""
         return await self.redrive(**options).run()
+
+
+def test_a_letter_that_takes_effect_is_told_of_before_it_is_deleted() -> None:
+    """To the consumer's destination for successes, as redriven; one that fails again is not."""
+
+    async def main() -> None:
+        scene = Scene(on_success=Sqs("done"))
+        letters = scene.put(1, 2, 3)
+
+        async def handler(each: Record) -> None:
+            if each.json() == 2:
+                raise Poison("two")
+
+        scene.handler = handler
+        scene.successes.outage = True
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scene.run())
+            await asyncio.sleep(20)
+            assert len(scene.mailbox.bodies) == 3
+            scene.successes.outage = False
+        told = [success.record for success in scene.successes.successes]
+        assert [(each.json(), each.redriven) for each in told] == [(1, True), (3, True)]
+        assert [success.stream_arn for success in scene.successes.successes] == [letters[0].stream_arn] * 2
+
+    run_virtual(main)
 
 
 def test_letters_are_handled_in_stream_order_flagged_and_deleted() -> None:
@@ -335,10 +372,24 @@ def test_a_business_key_counts_in_a_redrive() -> None:
     async def main() -> None:
         scene = Scene(dedupe_key=lambda each: each.text())
         scene.put(1, 2)
-        await scene.ledger.claim("1", claimant="another record")
+        await scene.ledger.claim("1", Claimant("another record"))
         result = await scene.run()
         assert (scene.values, result.handled, result.dropped) == ([2], 1, 1)
         assert scene.mailbox.bodies == {}
+
+    run_virtual(main)
+
+
+def test_a_missing_key_is_poison_in_a_redrive_too() -> None:
+    """As in the worker: its letter stays, and nothing is claimed under an empty name."""
+
+    async def main() -> None:
+        scene = Scene(dedupe_key=lambda each: each.text() if each.text() != "1" else "")
+        scene.put(1, 2)
+        result = await scene.run()
+        assert (scene.values, result.handled) == ([2], 1)
+        assert len(scene.mailbox.bodies) == 1
+        assert list(scene.ledger.held) == ["2"]
 
     run_virtual(main)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
+from pathlib import Path
 
 import click
 
+_FAILED = 1
 _TERMINATED = 143
 
 
@@ -17,7 +21,11 @@ def demo(*, flights: int | None, changes: bool) -> int:
 
     Starts an embedded world of Kinesis, DynamoDB and SQS on a free port of this machine, and needs no account. The
     producer repeats batches and corrupts payloads on purpose. All figures shown are read from the tables, the queue,
-    the stream and the file; exit status 1 says that they do not add up.
+    the stream and the file; exit status 1 says that they do not add up, and where the logs of the workers are.
+
+    \b
+    streamkit demo
+    streamkit demo --changes --flights 1000
 
     With --changes, four writers insert, update and delete flights in a table while workers keep statistics by route
     and day from its stream; three of them are killed, and the view has to equal the table at the end.
@@ -27,7 +35,12 @@ def demo(*, flights: int | None, changes: bool) -> int:
     from streamkit.cli.demo.changes import play_changes
     from streamkit.cli.demo.play import play
 
+    logs, status = Path(tempfile.mkdtemp(prefix="streamkit-demo-")), _TERMINATED
     try:
-        return asyncio.run(play_changes(flights=flights) if changes else play(flights=flights))
+        status = asyncio.run((play_changes if changes else play)(flights=flights, logs=logs))
     except asyncio.CancelledError:
-        return _TERMINATED
+        pass
+    finally:
+        if status != _FAILED:
+            shutil.rmtree(logs, ignore_errors=True)
+    return status

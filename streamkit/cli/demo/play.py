@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -47,11 +46,10 @@ class Scene(msgspec.Struct, frozen=True):
     logs: Path
 
 
-async def play(*, flights: int | None) -> int:
-    """Play it, show it, and return the exit status."""
+async def play(*, flights: int | None, logs: Path) -> int:
+    """Play it, show it, and return the exit status. `logs` is a folder for those of the processes."""
     screen, clock, checkout = Screen(), SystemClock(), Checkout.find()
     began = clock.monotonic()
-    logs = Path(tempfile.mkdtemp(prefix="streamkit-demo-"))
     _heed_sigterm()
     screen.title("streamkit demo: a week of departures, two workers, one of them killed half-way")
     try:
@@ -165,7 +163,7 @@ def _watch(scene: Scene, workers: Workers, advance: Advance) -> Watch:
 
 def _tell(verdict: Verdict, screen: Screen, logs: Path, elapsed_seconds: float) -> int:
     screen.verdict(verdict)
-    screen.note("took", f"{elapsed_seconds:.0f} s; logs of the workers: {logs}")
+    screen.note("took", f"{elapsed_seconds:.0f} s" + ("" if verdict.holds else f"; logs of the workers: {logs}"))
     screen.objections(verdict)
     screen.blank()
     screen.last(verdict)

@@ -13,7 +13,7 @@ from streamkit.clock import SystemClock
 from streamkit.core.letters import Condition
 from streamkit.core.sorting import Wanted
 from streamkit.errors import ConfigurationError
-from streamkit.runtimes.redrive import MAX_LETTERS
+from streamkit.runtimes.redrive_terms import MAX_LETTERS
 from streamkit.settings import YEAR, Duration
 
 if TYPE_CHECKING:

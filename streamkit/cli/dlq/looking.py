@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from streamkit.cli.dlq.choosing import filters, limit_option, queue_option, the_queue, told, told_all, wanted
-from streamkit.cli.figures import columns, short, span
+from streamkit.cli.figures import columns, many, short, span
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
@@ -113,8 +113,10 @@ def show(names: tuple[str, ...], queue: str | None, config: Path | None, limit: 
     streamkit dlq show --queue flights-dlq 3f9a51 --raw > payload.bin
     """
     *path, letter = names if 1 <= len(names) <= 2 else [*names, ""]  # noqa: PLR2004 - the consumer is optional
-    if not letter or len(path) > 1:
-        raise click.UsageError("Name one letter by its handle, after the consumer or with --queue NAME.")
+    if not letter or len(path) > 1 or (not path and queue is None):
+        raise click.UsageError(
+            "Name one letter by its handle (`streamkit dlq list` shows them), after the consumer or with --queue NAME."
+        )
     name = the_queue(path[0] if path else None, queue, config)
     found = asyncio.run(seen(name, Wanted(letter=letter), most=limit))
     one = _the_one(found, letter)
@@ -141,7 +143,7 @@ def _the_one(found: Seen, named: str) -> Letter:
 
 def _page(found: Seen) -> list[str]:
     letters, stack = found.letters, found.stack
-    lines = [f"{click.style(found.queue, bold=True)}  about {found.about:,} letters, {len(letters):,} shown here"]
+    lines = [f"{click.style(found.queue, bold=True)}  about {many(found.about, 'letter')}, {len(letters):,} shown here"]
     if not stack.complete:
         lines.append(f"only {len(stack):,} were looked at (--limit)")
     if stack.unreadable:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamkit.cli.dlq.choosing import filters, limit_option, queue_option, the_queue, told, told_all, wanted
+from streamkit.cli.figures import many
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
@@ -51,7 +52,7 @@ def purge(path: str | None, queue: str | None, config: Path | None, limit: int, 
     if keep is not None and keep.exists():
         raise ConfigurationError(f"--keep: expected a file that is not there yet, got {keep}")
     deleted = asyncio.run(_purge(name, want, most=limit, keep=keep, ask=not options["yes"], dry=options["dry_run"]))
-    click.echo(f"queue {name}: {deleted:,} letters deleted")
+    click.echo(f"queue {name}: {many(deleted, 'letter')} deleted")
 
 
 async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: bool, dry: bool) -> int:
@@ -81,7 +82,7 @@ async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: 
 
 async def _agreed(name: str, found: list[Letter], *, ask: bool, dry: bool) -> bool:
     """Ask a person, in a thread: letters are kept out of sight meanwhile."""
-    click.echo(f"queue {name}: {len(found):,} letters to delete")
+    click.echo(f"queue {name}: {many(len(found), 'letter')} to delete")
     if dry or not ask:
         return not dry
     return await asyncio.to_thread(click.confirm, "Delete them for good?")

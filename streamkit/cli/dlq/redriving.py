@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from streamkit.cli.dlq.choosing import filters, limit_option, queue_of, the_consumer, wanted
-from streamkit.cli.figures import columns
+from streamkit.cli.figures import columns, many
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from streamkit.aws.desk import Desk
     from streamkit.aws.mailbox import SqsMailbox
+    from streamkit.aws.sqs import SqsSuccesses
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
     from streamkit.ports import Report
-    from streamkit.runtimes.redrive import Options, Redrive, Result
+    from streamkit.runtimes.redrive import Redrive
+    from streamkit.runtimes.redrive_terms import Options, Result, Tools
 
 _STUCK = 70
 _STAYED = 1
@@ -64,7 +66,7 @@ def redrive(path: str, config: Path | None, limit: int, rate: float | None, **op
     """
     from datetime import timedelta
 
-    from streamkit.runtimes.redrive import Options
+    from streamkit.runtimes.redrive_terms import Options
 
     consumer = the_consumer(path, config)
     plan = Options(wanted=wanted(options), most=limit, rate=rate, patience=timedelta(seconds=30))
@@ -76,22 +78,25 @@ def redrive(path: str, config: Path | None, limit: int, rate: float | None, **op
 
 
 async def _redrive(consumer: Consumer, plan: Options, report: Report, *, dry: bool) -> int:
-    from streamkit.aws.desk import Subject, desk, letters
+    from streamkit.aws.desk import Subject, desk, letters, successes
+    from streamkit.runtimes.redrive import Redrive
 
     queue, chance = queue_of(consumer), SystemChance()
     subject = Subject(consumer.table, consumer.name, queue)
     async with (
         desk(subject, clock=SystemClock(), chance=chance, report=report) as at,
         letters(queue, chance=chance, report=report) as opened,
+        successes(consumer, chance=chance, report=report) as told,
     ):
-        run = _run(consumer, plan, at, opened.mailbox, report)
+        tools = _tools(at, opened.mailbox, told, report)
+        run = Redrive(consumer, tools, plan)
         if dry:
             return _show_plan(await run.preview(), queue)
         _heed_signals(run)
         result = await _with_progress(run)
         hidden = await opened.queue.hidden()
         if consumer.on_dead_letter == "park" and result.complete and not (hidden or result.stopped):
-            result = await _unpark(consumer, at, result, _run(consumer, plan, at, opened.mailbox, report))
+            result = await _unpark(consumer, at, result, Redrive(consumer, tools, plan))
     return _show(result, queue, hidden=hidden)
 
 
@@ -116,10 +121,10 @@ async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) 
     return result + last
 
 
-def _run(consumer: Consumer, plan: Options, at: Desk, mailbox: SqsMailbox, report: Report) -> Redrive:
-    from streamkit.runtimes.redrive import Redrive, Tools
+def _tools(at: Desk, mailbox: SqsMailbox, told: SqsSuccesses | None, report: Report) -> Tools:
+    from streamkit.runtimes.redrive_terms import Tools
 
-    tools = Tools(
+    return Tools(
         mailbox=mailbox,
         redriven=at.redriven,
         ledger=at.ledger,
@@ -127,8 +132,8 @@ def _run(consumer: Consumer, plan: Options, at: Desk, mailbox: SqsMailbox, repor
         chance=SystemChance(),
         report=report,
         on_stuck=lambda: os._exit(_STUCK),
+        successes=told,
     )
-    return Redrive(consumer, tools, plan)
 
 
 def _heed_signals(run: Redrive) -> None:
@@ -157,7 +162,8 @@ async def _with_progress(run: Redrive) -> Result:
 
 
 def _show_plan(found: Sequence[Letter], queue: str) -> int:
-    click.echo(f"queue {queue}: {len(found):,} letters would run, of {len({each.record.key for each in found}):,} keys")
+    keys = len({each.record.key for each in found})
+    click.echo(f"queue {queue}: {many(len(found), 'letter')} would run, of {many(keys, 'key')}")
     for number, condition, reason in counted(found):
         click.echo(f"{number:>8,}  {condition}: {reason}")
     return 0

@@ -24,9 +24,8 @@ from streamkit.errors import Throttled, Unanswered
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from streamkit.aws.desk import Desk
+    from streamkit.aws.desk import Desk, Subject
     from streamkit.cli.status import Report
-    from streamkit.cli.subjects import Watched
     from streamkit.events import Event
 
 _PATIENCE = 0.5
@@ -39,7 +38,7 @@ _QUIT = frozenset({"q", "\x03", "\x04"})
 class Top:
     """What is shown, and how."""
 
-    def __init__(self, watch: Watched, *, sort: str) -> None:
+    def __init__(self, *, sort: str) -> None:
         self.looking = Looking(sort=sort)
         self.left = asyncio.Event()
         self.changed = asyncio.Event()
@@ -47,7 +46,6 @@ class Top:
         self.report: Report | None = None
         self.course = Course()
         self._observer = Observer()
-        self._patience = _PATIENCE * watch.lease_seconds
 
     async def look(self, at: Desk) -> None:
         """Look once. A table that does not answer is said so, and looked at again."""
@@ -58,7 +56,7 @@ class Top:
         else:
             self.trouble = None
             self._observer.note(look)
-            self.report = reported(at, self._observer.overview(look, patience=self._patience))
+            self.report = reported(at, self._observer.overview(look, patience=_PATIENCE * self._observer.lease(look)))
             self.course.note(self.report.overview)
         self.changed.set()
 
@@ -88,7 +86,7 @@ def pressed(looking: Looking, key: str, *, lines: int) -> Looking:
             return replace(looking, detail=not looking.detail)
 
 
-async def watch(subject: Watched, *, every: float, sort: str) -> None:
+async def watch(subject: Subject, *, every: float, sort: str) -> None:
     """Show it until a person leaves."""
     from streamkit.aws.desk import desk
     from streamkit.clock import SystemChance, SystemClock
@@ -96,8 +94,8 @@ async def watch(subject: Watched, *, every: float, sort: str) -> None:
     def ignore(_: Event) -> None:
         """The screen is full."""
 
-    top, console = Top(subject, sort=sort), Console(no_color=bool(os.environ.get("NO_COLOR")) or None)
-    async with desk(subject.subject, clock=SystemClock(), chance=SystemChance(), report=ignore) as at:
+    top, console = Top(sort=sort), Console(no_color=bool(os.environ.get("NO_COLOR")) or None)
+    async with desk(subject, clock=SystemClock(), chance=SystemChance(), report=ignore) as at:
         await top.look(at)
         with _keyboard(top), Live(console=console, screen=True, auto_refresh=False) as live:
             async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Tenure
 from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
@@ -337,13 +338,19 @@ class Delivery:
 
     def _new_attempts(self) -> Attempts:
         opened = self._opened
-        return Attempts(self._deadline, opened.clock, opened.report, cut=self._known.trouble.cut)
+        return Attempts(
+            self._deadline,
+            opened.clock,
+            opened.report,
+            cut=self._known.trouble.cut,
+            under_way=lambda: self._engine.under_way,
+        )
 
     def _handling(self) -> Handling:
         """Return how the handler is called: who has no time-out of its own before the deadline is cut off by it."""
         handling, deadline = self._opened.handling, self._deadline
         ends = handling.timeout if handling.timeout < self._left(deadline.stop) else self._left(deadline.end) + 1.0
-        return replace(handling, call=self._attempts.noted(handling.call), timeout=ends, stream_arn=self._part.arn)
+        return replace(handling, call=self._attempts.limited(handling.call), timeout=ends, stream_arn=self._part.arn)
 
     def _surroundings(self) -> Surroundings:
         opened = self._opened
@@ -352,6 +359,8 @@ class Delivery:
             report=opened.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.ports.ledger,
+            tenure=Tenure("functions", self._claims.epoch),
+            successes=opened.ports.successes,
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,

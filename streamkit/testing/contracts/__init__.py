@@ -24,6 +24,7 @@ _SUITES = (
     "registry",
     "requests",
     "source",
+    "successes",
     "transactions",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
@@ -44,6 +45,7 @@ from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContra
 from streamkit.testing.contracts.registry import RegistryContract
 from streamkit.testing.contracts.requests import RequestsContract
 from streamkit.testing.contracts.source import SourceContract, StreamDriver
+from streamkit.testing.contracts.successes import SuccessesContract, SuccessesDriver
 from streamkit.testing.contracts.transactions import TransactionsContract
 
 __all__ = [
@@ -64,6 +66,8 @@ __all__ = [
     "RollingDriver",
     "SourceContract",
     "StreamDriver",
+    "SuccessesContract",
+    "SuccessesDriver",
     "TableDriver",
     "TransactionsContract",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from streamkit.errors import Undelivered
+from streamkit.errors import Undelivered, Untold
 from streamkit.ports import FunctionPorts
 from streamkit.testing.memory import MemoryDeliveries
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
+    from streamkit.core.successes import Success
     from streamkit.ports import Report
     from streamkit.testing.mapping.wire import Wire
-    from streamkit.testing.memory import MemoryDeadLetters, World
+    from streamkit.testing.memory import MemoryDeadLetters, MemorySuccesses, World
     from streamkit.testing.memory.deliveries import Request
 
 T = TypeVar("T")
@@ -35,7 +36,13 @@ class Services:
         world, wire = self._world, self._wire
         letters = Outbox(world.letters, wire) if consumer.dead_letters else None
         memory = Deliveries(world.deliveries, wire)
-        yield FunctionPorts(memory=memory, halts=world.halts, dead_letters=letters, ledger=world.ledger)
+        yield FunctionPorts(
+            memory=memory,
+            halts=world.halts,
+            dead_letters=letters,
+            ledger=world.ledger,
+            successes=Told(world.successes, wire) if consumer.on_success else None,
+        )
 
 
 class Deliveries(MemoryDeliveries):
@@ -74,5 +81,24 @@ class Outbox:
             if self._behind.outage:
                 raise Undelivered(letters, "the queue is down")
             self._behind.letters.extend(letters)
+
+        await self._wire.ask("send", taken)
+
+
+class Told:
+    """A queue for successes in memory, over the wire."""
+
+    def __init__(self, behind: MemorySuccesses, wire: Wire) -> None:
+        self._behind = behind
+        self._wire = wire
+
+    async def send(self, successes: Sequence[Success]) -> None:
+        """Keep them. Raises `Untold`, `Throttled`, `Unanswered`."""
+
+        def taken() -> None:
+            self._behind.requests += 1
+            if self._behind.outage:
+                raise Untold(successes, "the queue is down")
+            self._behind.successes.extend(successes)
 
         await self._wire.ask("send", taken)

@@ -7,7 +7,7 @@ from streamkit.core.items import Items
 from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
-from streamkit.testing.memory.letters import MemoryDeadLetters
+from streamkit.testing.memory.letters import MemoryDeadLetters, MemorySuccesses
 from streamkit.testing.memory.mailbox import MemoryMailbox, MemoryRedriven
 from streamkit.testing.memory.recorder import Recorder
 from streamkit.testing.memory.stream import MemorySource, MemoryStream
@@ -24,6 +24,7 @@ __all__ = [
     "MemoryRedriven",
     "MemorySource",
     "MemoryStream",
+    "MemorySuccesses",
     "MemoryTable",
     "Recorder",
     "Trouble",

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from streamkit.aws.change_source import ChangeSettings, ChangeSource
 from streamkit.aws.kinesis import KinesisSource
-from streamkit.aws.world import named
 from streamkit.consumer import DynamoDBStream
 from streamkit.errors import Missing
 from streamkit.ports import FunctionPorts, Ports, Rows
@@ -22,7 +21,7 @@ from streamkit.testing.kinesis.service import call_of
 from streamkit.testing.memory.deliveries import MemoryDeliveries
 from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
-from streamkit.testing.memory.letters import MemoryDeadLetters
+from streamkit.testing.memory.letters import MemoryDeadLetters, MemorySuccesses
 from streamkit.testing.memory.recorder import Recorder
 from streamkit.testing.memory.stream import MemorySource, MemoryStream
 from streamkit.testing.memory.table import MemoryTable
@@ -70,6 +69,7 @@ class World:
         self.replays: dict[str, MemoryTable] = {}
         """The rows of replays, by their space."""
         self.letters = MemoryDeadLetters()
+        self.successes = MemorySuccesses()
         self.ledger = MemoryLedger(self.clock)
         self.deliveries = MemoryDeliveries(latency=latency)
         self.halts = MemoryHalts()
@@ -95,6 +95,7 @@ class World:
             source=self._source(consumer, report),
             registry=self.table,
             dead_letters=self.letters if consumer.dead_letters else None,
+            successes=self.successes if consumer.on_success else None,
         )
 
     def _source(self, consumer: Consumer, report: Report) -> Source:
@@ -113,7 +114,7 @@ class World:
             chance=self.chance,
             report=report,
             compression=declared.compression,
-            fan_out=str(named(declared, consumer).fan_out),
+            fan_out=declared.pushed_as(consumer),
         )
 
     def _changes(self, declared: DynamoDBStream, report: Report) -> ChangeSource:
@@ -141,8 +142,13 @@ class World:
     @asynccontextmanager
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts, None]:
         """Open what a function asks for (`runtimes.function.function.FunctionWorld`)."""
-        letters = self.letters if consumer.dead_letters else None
-        yield FunctionPorts(memory=self.deliveries, halts=self.halts, dead_letters=letters, ledger=self.ledger)
+        yield FunctionPorts(
+            memory=self.deliveries,
+            halts=self.halts,
+            dead_letters=self.letters if consumer.dead_letters else None,
+            ledger=self.ledger,
+            successes=self.successes if consumer.on_success else None,
+        )
 
     def __repr__(self) -> str:
         return f"<World of {self.stream!r}, {self.table!r}, {self.letters!r}>"
