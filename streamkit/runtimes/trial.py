@@ -6,9 +6,11 @@ They are handled in a ward, a process of their own, where there is one. Else in 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from streamkit.core.quarantine import KEPT, Death, resumed
 from streamkit.events import QuarantineEnded, ShardQuarantined, WardDied, WardMissed
