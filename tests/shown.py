@@ -44,6 +44,8 @@ def _complaint(words: list[str]) -> str | None:
             return _no_targets(targets)
         case ["python" | ".venv/bin/python", *rest]:
             return _no_python(rest)
+        case ["aws", "s3", "cp", _, target] if target.startswith("s3://"):
+            return None  # no operation of the service's, but a command of the tool's own
         case ["aws", service, operation, *rest]:
             return _no_request(service, operation, rest)
         case _ if words[0] in PLAIN:
