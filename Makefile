@@ -61,6 +61,14 @@ bench-peers: .cache/bench-peers/.made  ## the peers that `make bench` measures, 
 	  echo 'without peers: their rows will say so' >&2
 	@touch $@
 
+bench-kcl: $(VENV)/.dev .cache/bench-kcl/.made  ## the real KCL beside streamkit at the same work, into docs/kcl.md; needs Java
+	$(BIN)/python -m benchmarks.kcl
+
+.cache/bench-kcl/.made: benchmarks/kcl/peers.txt | $(BIN)/python
+	@$(BIN)/python -m venv .cache/bench-kcl
+	@command -v java >/dev/null || exit 0; \
+	  .cache/bench-kcl/bin/python -m pip install --quiet --requirement benchmarks/kcl/peers.txt && touch $@
+
 fleet: $(VENV)/.dev  ## deploys, crashes, pauses, restarts and reshards of real processes, measured, into docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet
 

@@ -6,12 +6,13 @@ from streamkit.consumer import Consumer, DynamoDBStream, Kinesis, Sqs, consumer
 from streamkit.core.letters import Letter
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
-from streamkit.engine.transaction import Transaction
 from streamkit.errors import ConfigurationError, StreamkitError
 from streamkit.signals import Failed, Partial, Poison, Unavailable, Undecodable
 
 if TYPE_CHECKING:
     from streamkit.core.changes import Change
+    from streamkit.core.guard import Guard
+    from streamkit.engine.transaction import Transaction
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "Consumer",
     "DynamoDBStream",
     "Failed",
+    "Guard",
     "Kinesis",
     "Letter",
     "Outage",
@@ -40,9 +42,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load what only consumers of changes name: a cold start of the others pays for none of it."""
+    """Load what few consumers name: a cold start of the others pays for none of it."""
     if name == "Change":
         from streamkit.core.changes import Change
 
         return Change
+    if name == "Guard":
+        from streamkit.core.guard import Guard
+
+        return Guard
+    if name == "Transaction":
+        from streamkit.engine.transaction import Transaction
+
+        return Transaction
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

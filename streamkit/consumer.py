@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpack, get_args, overload
 
-from streamkit.core.policy import SECOND, Checkpoint, Outage, Retry
+from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
-from streamkit.core.settlement import OnDeadLetter
+from streamkit.core.rules import OnDeadLetter, OnMissingKey
 from streamkit.engine.handling import Signature
 from streamkit.errors import ConfigurationError
 
@@ -60,6 +59,8 @@ class Kinesis:
     changes: bool = field(default=False, kw_only=True)
     fan_out: bool | str = field(default=False, kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=1_000, calls_per_second=1_000.0)
+
     def __post_init__(self) -> None:
         _expect(bool(self.stream), "Kinesis(stream): expected a name or ARN", self.stream)
         _expect_start("Kinesis", self.start)
@@ -101,6 +102,7 @@ class DynamoDBStream:
     role: str | None = field(default=None, kw_only=True)
     poll: timedelta = field(default=timedelta(milliseconds=500), kw_only=True)
 
+    listing: ClassVar[Listing] = Listing(shards=100, calls_per_second=10.0)
     kpl_only: ClassVar[Literal[False]] = False
     compression: ClassVar[None] = None
     changes: ClassVar[Literal[True]] = True
@@ -157,6 +159,7 @@ class Consumer:
     mode: Mode = "at_least_once"
     where: Callable[[Record], object] | None = None
     dedupe_key: Callable[[Record], str | None] | None = None
+    on_missing_key: OnMissingKey = "error"
     on_dead_letter: OnDeadLetter = "continue"
     handler_timeout: timedelta = 60 * SECOND
     batch_size: int = 100
@@ -231,6 +234,11 @@ class Consumer:
             ("on_dead_letter: expected 'continue', 'park' or 'halt'"),
             self.on_dead_letter,
         )
+        yield (
+            self.on_missing_key in get_args(OnMissingKey),
+            "on_missing_key: expected 'error' or 'handle'",
+            self.on_missing_key,
+        )
         yield self.on_gap in ("resume", "halt"), "on_gap: expected 'resume' or 'halt'", self.on_gap
         yield self.max_record_bytes >= 1, "max_record_bytes: expected at least 1", self.max_record_bytes
         yield (
@@ -293,6 +301,7 @@ class Settings(TypedDict, total=False):
     mode: Mode
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     on_dead_letter: OnDeadLetter
     handler_timeout: timedelta
     batch_size: int
@@ -365,6 +374,8 @@ def _declared(
 
 def _expect_known(name: str, settings: Iterable[str], known: Iterable[str]) -> None:
     for unknown in sorted({*settings} - {*known}):
+        from difflib import get_close_matches  # noqa: PLC0415 - no cold start pays for it
+
         likely = "".join(f" (did you mean {each!r}?)" for each in get_close_matches(unknown, known, n=1))
         msg = f"consumer {name}: expected settings among {sorted(known)}, got {unknown!r}{likely}"
         raise ConfigurationError(msg)

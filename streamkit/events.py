@@ -454,6 +454,49 @@ class DeliveryDied(Event, frozen=True, kw_only=True):
     """Records that were under way; 0 if it may have been any."""
 
 
+class ShardQuarantined(Event, frozen=True, kw_only=True):
+    """Owners of the shard died one after the other without progress: one of its records may have killed them.
+
+    They are tried in steps, so that it is found. It is dead-lettered alone, as `ProcessDied`.
+    """
+
+    name = "shard.quarantined"
+    level = "warning"
+    shard: str
+    deaths: int
+    """In a row, as far as the row tells."""
+    suspects: int
+    """Records to try, at most."""
+
+
+class WardDied(Event, frozen=True, kw_only=True):
+    """The process in which suspects are tried died; the worker did not. One of the records under way killed it."""
+
+    name = "ward.died"
+    level = "warning"
+    shard: str
+    how: str
+    """Exit status, or signal."""
+    tried: int
+    """Records that were under way: the suspects now."""
+
+
+class WardMissed(Event, frozen=True, kw_only=True):
+    """No process could be had to try suspects in: they are tried in the worker itself, which may die of them."""
+
+    name = "ward.missed"
+    level = "warning"
+    shard: str
+    why: str
+
+
+class QuarantineEnded(Event, frozen=True, kw_only=True):
+    """All that was suspected is settled: the shard is run as ever."""
+
+    name = "quarantine.ended"
+    shard: str
+
+
 class MemoryDelayed(Event, frozen=True, kw_only=True):
     """The table does not answer a function; the same request is sent again while there is time."""
 

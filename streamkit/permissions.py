@@ -11,7 +11,7 @@ from streamkit.consumer import DynamoDBStream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamkit.consumer import Consumer, Kinesis
+    from streamkit.consumer import Consumer, Kinesis, Source
 
 READ_STREAM = (
     "kinesis:DescribeStreamSummary",
@@ -35,7 +35,16 @@ KEEP_CHECKPOINTS = (
     "dynamodb:UpdateItem",
     "dynamodb:DeleteItem",
 )
+REMEMBER = tuple(action for action in KEEP_CHECKPOINTS if action != "dynamodb:DescribeTable")
 SEND = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
+MAP_STREAM = (
+    "kinesis:DescribeStream",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:ListShards",
+)
+WRITE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -78,10 +87,7 @@ def _statements(consumer: Consumer, place: Place) -> Iterator[Statement]:
         yield from reading(consumer, place)
     table = place.arn("dynamodb", f"table/{consumer.table}")
     yield _allowed("KeepCheckpoints", KEEP_CHECKPOINTS, table)
-    if consumer.dead_letters is not None:
-        yield _allowed("SendDeadLetters", SEND, _queue(consumer.dead_letters.queue, place))
-    if consumer.on_success is not None:
-        yield _allowed("TellSuccesses", SEND, _queue(consumer.on_success.queue, place))
+    yield from _sending(consumer, place)
 
 
 def reading(consumer: Consumer, place: Place) -> Iterator[Statement]:
@@ -106,11 +112,18 @@ def _reading_changes(source: DynamoDBStream, place: Place) -> Iterator[Statement
     yield _allowed("FindThem", FIND_STREAMS, f"{table}/stream/*")
 
 
+def _sending(consumer: Consumer, place: Place) -> Iterator[Statement]:
+    if consumer.dead_letters is not None:
+        yield _allowed("SendDeadLetters", SEND, queue_arn(consumer.dead_letters.queue, place))
+    if consumer.on_success is not None:
+        yield _allowed("TellSuccesses", SEND, queue_arn(consumer.on_success.queue, place))
+
+
 def _allowed(sid: str, actions: tuple[str, ...], *resources: str) -> Statement:
     return Statement(sid=sid, action=actions, resource=resources if len(resources) > 1 else resources[0])
 
 
-def _queue(queue: str, place: Place) -> str:
+def queue_arn(queue: str, place: Place) -> str:
     """Return the ARN of a queue that is named by ARN, URL or name."""
     if queue.startswith("arn:"):
         return queue
@@ -120,3 +133,32 @@ def _queue(queue: str, place: Place) -> str:
     labels = host.split(".")
     region = labels[1] if labels[0] == "sqs" and len(labels) > 1 else place.region
     return Place(region, account, place.partition).arn("sqs", name)
+
+
+# --------------------------------------------------------------------------------------------- as a function
+
+
+def function_policy(consumer: Consumer, place: Place, *, function: str) -> Policy:
+    """Return what the role of a function of this consumer is to be allowed: its mapping reads in the role's name.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html,
+    https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+    """
+    return Policy(statement=tuple(_of_a_function(consumer, place, function)))
+
+
+def _of_a_function(consumer: Consumer, place: Place, function: str) -> Iterator[Statement]:
+    yield _allowed("RememberDeliveries", REMEMBER, place.arn("dynamodb", f"table/{consumer.table}"))
+    yield from _sending(consumer, place)
+    yield from _mapped(consumer.source, place)
+    yield _allowed("WriteLogs", WRITE_LOGS, place.arn("logs", f"log-group:/aws/lambda/{function}:*"))
+
+
+def _mapped(source: Source, place: Place) -> Iterator[Statement]:
+    name, named = source.stream, source.stream.startswith("arn:")
+    if isinstance(source, DynamoDBStream):
+        table = name if named else place.arn("dynamodb", f"table/{name}")
+        yield _allowed("LetTheMappingRead", READ_CHANGES, f"{table}/stream/*")
+        yield _allowed("LetItFindThem", FIND_STREAMS, f"{table}/stream/*")
+        return
+    yield _allowed("LetTheMappingRead", MAP_STREAM, name if named else place.arn("kinesis", f"stream/{name}"))

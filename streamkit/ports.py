@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from streamkit.core.leasing import Member, ShardRow
+    from streamkit.core.ledger import Claimant, Holding
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
@@ -110,6 +111,11 @@ class Registration(msgspec.Struct, frozen=True):
     replay: Replay | None = None
     """Whose rows these are, if not the consumer's own."""
 
+    @property
+    def space(self) -> str:
+        """Name whose epochs the rows count: the consumer's workers', or those of one replay."""
+        return self.replay.space if self.replay else ""
+
 
 class Registry(Protocol):
     """The table's own identity row."""
@@ -144,7 +150,8 @@ class Leases(Protocol):
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token of `wanted` if epoch and owner are still those of `seen`.
 
-        Return the whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
+        Where `wanted` tells of a death more than `seen`, that is added to those the row tells of (rule 22). Return the
+        whole row as it is from that moment: frontier and all, whatever was written since `seen` was read.
         """
         ...
 
@@ -241,12 +248,18 @@ class Successes(Protocol):
 class Ledger(Protocol):
     """Memory of business keys (rule 26)."""
 
-    async def claim(self, key: str, *, claimant: str) -> bool:
-        """Return whether the key is this claimant's, durably: new, expired, or claimed by it before."""
+    async def claim(self, key: str, by: Claimant) -> Holding:
+        """Claim the key; say whose it is. "mine" is durable: it was new, expired, released, or this record's before.
+
+        Sent again, or late, it does no harm: what was decided under a newer tenure of the record stands.
+        """
         ...
 
-    async def release(self, key: str, *, claimant: str) -> None:
-        """Forget the claim, if it is this claimant's."""
+    async def release(self, key: str, by: Claimant) -> None:
+        """Let other records have the key, if the claim is this record's and of no newer tenure.
+
+        Returning means that the claim cannot come back under this tenure, whatever of it is still under way.
+        """
         ...
 
 

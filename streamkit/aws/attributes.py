@@ -6,15 +6,18 @@ An attribute is a value with its type's letter, as in DynamoDB's API: {"S": "ope
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeVar
 
-from streamkit.errors import CorruptRow
+from streamkit.errors import ConfigurationError, CorruptRow
 
 T = TypeVar("T")
 Item = dict[str, Any]
 Kind = Literal["S", "N", "B", "L", "BOOL"]
 
+VERSION = 1
+"""Of the layout of all rows; one of a later layout is refused."""
 MAX_DIGITS = 18
 """Of a whole number in a row: none of them gets anywhere near."""
 _WORDS = {"S": "a string", "N": "a number", "B": "binary", "L": "a list", "BOOL": "true or false"}
@@ -95,6 +98,24 @@ class Attributes:
         if not (isinstance(attribute, dict) and attribute.keys() == {kind}):
             self.refuse(name, _WORDS[kind], attribute)
         return attribute[kind]
+
+
+def of_this_version(table: str, item: Item) -> Attributes:
+    """Open an item, if it is not of a later layout."""
+    found = Attributes(table, item)
+    version = found.whole("v")
+    if version > VERSION:
+        raise ConfigurationError(
+            f"table {table}: expected rows of layout {VERSION}, got {version}: a newer streamkit wrote it"
+        )
+    if version != VERSION:
+        found.refuse("v", str(VERSION), version)
+    return found
+
+
+def digest_of(text: str) -> str:
+    """Return 64 hexadecimal digits that stand for a text."""
+    return sha256(text.encode()).hexdigest()
 
 
 def _finite(digits: str) -> float:

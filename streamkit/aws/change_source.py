@@ -34,6 +34,8 @@ RETENTION: Final = timedelta(hours=24)
 MAX_PAGES: Final = 1_000
 """Of one listing: at 100 shards a page, shards that live for 4 hours and records that live for 24, of more than any
 table has."""
+_LONGEST_LISTING_SECONDS: Final = 300.0
+"""How long a listing may go on over several attempts."""
 _SKEW: Final = timedelta(seconds=2)
 """By how much the label of a stream may be older than its table."""
 
@@ -73,6 +75,8 @@ class ChangeSource:
         self._dynamodb = dynamodb
         self._arns: dict[str, str] = {}
         """Of the stream that each listed shard belongs to."""
+        self._unfinished: dict[str, tuple[float, tuple[Sequence[Mapping[str, Any]], ...], str | None]] = {}
+        """Listings that were cut short: when they began, what they found, and where to go on; by stream."""
         self._made: datetime | None = None
         """When the table was made that this is about."""
         self._label: str | None = None
@@ -154,18 +158,30 @@ class ChangeSource:
         raise Rejected(f"expected at most {MAX_PAGES} pages of streams of table {self.name}, got more")
 
     async def _listing(self, arn: str) -> list[Shard]:
-        """Return all shards of one stream; none if it has just gone."""
-        found: list[Shard] = []
-        question: dict[str, Any] = {"StreamArn": arn, "Limit": self.settings.page}
+        """Return all shards of one stream; none if it has just gone.
+
+        One that was cut short goes on at the page where it was: whoever has little time lists a large table, too.
+        """
+        now = self.clock.monotonic()
+        begun, pages, after = self._unfinished.pop(arn, (now, (), None))
+        if now - begun > _LONGEST_LISTING_SECONDS:
+            begun, pages, after = now, (), None
         for _ in range(MAX_PAGES):
+            question = {"ExclusiveStartShardId": after} if after else {}
             try:
-                answer = (await self._ask(self.call, "DescribeStream", **question))["StreamDescription"]
+                answer = await self._ask(
+                    self.call, "DescribeStream", StreamArn=arn, Limit=self.settings.page, **question
+                )
             except Missing:
+                self._unfinished.pop(arn, None)
                 return []
-            found += map(_shard, answer.get("Shards", ()))
-            if not answer.get("LastEvaluatedShardId"):
-                return found
-            question["ExclusiveStartShardId"] = answer["LastEvaluatedShardId"]
+            description = answer["StreamDescription"]
+            pages, after = (*pages, description.get("Shards", ())), description.get("LastEvaluatedShardId")
+            if not after:
+                self._unfinished.pop(arn, None)
+                return [_shard(each) for page in pages for each in page]
+            self._unfinished[arn] = begun, pages, after
+        self._unfinished.pop(arn, None)
         raise Rejected(f"expected at most {MAX_PAGES} pages of shards of {arn}, got more")
 
     def _note(self, label: str | None) -> None:

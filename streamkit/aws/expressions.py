@@ -33,6 +33,15 @@ def assign(item: Item, owned: Iterable[str]) -> Expression:
     return _expression(text, [*present, *absent], {f":{name}": item[name] for name in present})
 
 
+def appended(update: Expression, name: str, entries: list[Any]) -> Expression:
+    """Return an update that only sets, with these added to a list as well, which it makes if there is none."""
+    return Expression(
+        f"{update.text}, #{name} = list_append(if_not_exists(#{name}, :no_{name}), :more_{name})",
+        {**update.names, f"#{name}": name},
+        {**update.values, f":no_{name}": {"L": []}, f":more_{name}": {"L": entries}},
+    )
+
+
 def fill(item: Item) -> Expression:
     """Set each attribute that is not there yet: makes a row, or changes nothing."""
     text = "SET " + ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in item)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from streamkit.aws.call import Call
+    from streamkit.aws.lean import LeanCall
+    from streamkit.aws.signing import Credentials
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
     from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Report, Successes
@@ -35,6 +37,8 @@ Service = Literal["dynamodb", "sqs"]
 
 _AT_ONCE = 8
 """Threads: requests under way at once."""
+_COLD_REQUESTS = 4
+"""More than the first invocation makes of a clean batch."""
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS: dict[Service, float] = {"dynamodb": 2.0, "sqs": 5.0}
 """Longest wait for an answer: there has to be time for another try within an invocation."""
@@ -51,8 +55,9 @@ class AwsFunctionWorld:
     async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
         """Open table and queue. Nothing is asked of them before the first delivery: a cold start costs no request."""
         with ThreadPoolExecutor(_AT_ONCE, "streamkit-aws") as threads, ExitStack() as stack:
-            sdk = stack.enter_context(closing(_Sdk(threads, report)))
-            dynamodb, keep = sdk.call("dynamodb"), consumer.checkpoint.memory
+            sdk = stack.enter_context(closing(Sdk(threads, report)))
+            dynamodb = stack.enter_context(closing(sdk.thrifty("dynamodb", clock=self._clock)))
+            keep = consumer.checkpoint.memory
             yield FunctionPorts(
                 memory=TableMemory(dynamodb, consumer.table, consumer=consumer.name, keep=keep),
                 halts=TableHalts(dynamodb, consumer.table, consumer=consumer.name),
@@ -67,12 +72,12 @@ class AwsFunctionWorld:
         keep = max(consumer.checkpoint.memory, timedelta(days=1))
         return TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep)
 
-    def _successes(self, queue: str, sdk: _Sdk) -> Successes:
+    def _successes(self, queue: str, sdk: Sdk) -> Successes:
         from streamkit.aws.sqs import SqsSuccesses
 
         return SqsSuccesses(sdk.call("sqs", region=arn_region(queue)), queue=queue, chance=self._chance)
 
-    def _letters(self, consumer: Consumer, sdk: _Sdk, report: Report) -> DeadLetters | None:
+    def _letters(self, consumer: Consumer, sdk: Sdk, report: Report) -> DeadLetters | None:
         if consumer.dead_letters is None:
             return None
         queue = consumer.dead_letters.queue
@@ -86,13 +91,15 @@ class AwsFunctionWorld:
         return _LateLetters(opened)
 
 
-class _Sdk:
+class Sdk:
     """Clients of one event loop."""
 
     def __init__(self, threads: ThreadPoolExecutor, report: Report) -> None:
         import boto3
+        from botocore.session import Session
 
-        self._session: Any = boto3.Session()
+        self._core: Any = Session()
+        self._session: Any = boto3.Session(botocore_session=self._core)
         self._threads = threads
         self._report = report
         self._clients: list[Any] = []
@@ -102,7 +109,7 @@ class _Sdk:
         for client in self._clients:
             client.close()
 
-    def call(self, service: Service, *, region: str | None = None) -> Call:
+    def call(self, service: Service, *, region: str | None = None) -> _ThreadedCall:
         """Make a client. Every request is sent once: whoever asks decides about asking again."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
@@ -124,6 +131,66 @@ class _Sdk:
             self._report(EndpointOverridden(service=service, url=url))
         return _ThreadedCall(client, service, self._threads)
 
+    def thrifty(self, service: Service, *, clock: Clock) -> Thrifty:
+        """Make a client that does without the SDK what it does often."""
+        call = self.call(service)
+        return Thrifty(call, lambda: self._lean(call, clock))
+
+    def _lean(self, call: _ThreadedCall, clock: Clock) -> LeanCall:
+        from streamkit.aws.lean import LeanCall, LeanSettings
+
+        settings = LeanSettings(
+            connections=_AT_ONCE,
+            connect_seconds=_CONNECT_SECONDS,
+            answer_seconds=_ANSWER_SECONDS[call.service],
+            trust=self._core.get_config_variable("ca_bundle") or True,
+        )
+        credentials = _Credentials(self._session.get_credentials(), self._threads)
+        return LeanCall(call, call.client, credentials, clock=clock, settings=settings)
+
+
+class Thrifty:
+    """A `Call` through the SDK for the first invocation, which is slow enough, and then without it.
+
+    To load the code and to trust certificates takes 30 ms; each request saves about one.
+    """
+
+    def __init__(self, sdk: Call, lean: Callable[[], LeanCall]) -> None:
+        self._sdk = sdk
+        self._make = lean
+        self._lean: LeanCall | None = None
+        self._asked = 0
+
+    async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
+        """Send one request."""
+        self._asked += 1
+        if self._lean is None and self._asked > _COLD_REQUESTS:
+            self._lean = self._make()
+        return await (self._lean or self._sdk)(operation, **parameters)
+
+    def close(self) -> None:
+        """Close the connections at rest."""
+        if self._lean is not None:
+            self._lean.close()
+
+    def __repr__(self) -> str:
+        return repr(self._lean or self._sdk)
+
+
+class _Credentials:
+    """The SDK's credentials, which take their time only where they have to be fetched anew."""
+
+    def __init__(self, credentials: Any, threads: ThreadPoolExecutor) -> None:
+        self._credentials = credentials
+        self._threads = threads
+
+    async def get_frozen_credentials(self) -> Credentials:
+        """Return them as they are now."""
+        frozen: Callable[[], Credentials] = self._credentials.get_frozen_credentials
+        if getattr(self._credentials, "refresh_needed", bool)():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, frozen)
+        return frozen()
+
 
 class _ThreadedCall:
     """A `Call` that an SDK client carries out in a thread."""
@@ -131,8 +198,8 @@ class _ThreadedCall:
     def __init__(self, client: Any, service: Service, threads: ThreadPoolExecutor) -> None:
         from botocore import xform_name
 
-        self._client = client
-        self._service: Service = service
+        self.client = client
+        self.service: Service = service
         self._threads = threads
         self._named = xform_name
 
@@ -145,13 +212,13 @@ class _ThreadedCall:
         from botocore.parsers import ResponseParserError
 
         try:
-            answer: dict[str, Any] = getattr(self._client, self._named(operation))(**parameters)
+            answer: dict[str, Any] = getattr(self.client, self._named(operation))(**parameters)
         except (ClientError, BotoCoreError, ResponseParserError) as error:
-            raise meaning(error, Request.of(self._service, operation, parameters)) from error
+            raise meaning(error, Request.of(self.service, operation, parameters)) from error
         return answer
 
     def __repr__(self) -> str:
-        return f"<calls {self._service} at {self._client.meta.endpoint_url}>"
+        return f"<calls {self.service} at {self.client.meta.endpoint_url}>"
 
 
 class _LateLetters:

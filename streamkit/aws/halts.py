@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamkit.aws.attributes import Attributes, Item
-from streamkit.aws.rows import VERSION, of_this_version
+from streamkit.aws.attributes import VERSION, Attributes, Item, of_this_version
 from streamkit.core.memory import Halt
 
 if TYPE_CHECKING:

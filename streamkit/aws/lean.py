@@ -1,20 +1,21 @@
-"""GetRecords at a fraction of the SDK's price: the request that the SDK sends, sent again with another iterator.
+"""Requests made over and over, at a fraction of the SDK's price: the SDK's own, sent again with another body.
 
     first call --> the SDK --> its request, as it signed it --> `Pattern`
     next calls --> Pattern: other body, date and signature --> a connection of our own
     an answer that is an error, a connection that fails, five minutes --> the SDK again
 
-Whoever reads a shard asks the same thing over and over. Endpoint, headers, region and the way to sign are the SDK's
-doing, found in the request it made; credentials are the SDK's, asked for each call; errors are parsed by its parser.
-Nothing is assumed: unless our signature of the SDK's request equals the SDK's own, and wherever a proxy, a client
-certificate or another protocol is in use, all calls stay with the SDK. What hooks into the SDK sees its calls only.
+Whoever reads a shard asks the same thing again and again, and so does a function for each batch. Endpoint, headers,
+region and the way to sign are the SDK's doing, found in the request it made; credentials are the SDK's, asked for each
+call; errors are parsed by its parser. Nothing is assumed: unless our signature of the SDK's request equals the SDK's
+own, and wherever a proxy, a client certificate or another protocol is in use, all calls stay with the SDK. What hooks
+into the SDK sees its calls only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ import msgspec
 
 from streamkit.aws.backoff import PASSING
 from streamkit.aws.decode import MULTIPLE_CHOICES, decode_changes, decode_records
-from streamkit.aws.errors import Request, meaning
+from streamkit.aws.errors import ConditionFailed, Request, meaning
 from streamkit.aws.signing import Credentials, Signer
 from streamkit.aws.wire import Answer, Unconnected, Unusual, Wires
 
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
     from streamkit.aws.call import Call
     from streamkit.ports import Clock
 
-OPERATION = "GetRecords"
+Decode = Callable[[dict[str, Any], dict[str, Any]], None]
+OFTEN: Mapping[str, Mapping[str, Decode | None]] = {
+    "kinesis": {"GetRecords": decode_records},
+    "dynamodbstreams": {"GetRecords": decode_changes},
+    "dynamodb": {"PutItem": None, "UpdateItem": None},
+}
+"""By service the operations worth it, and what decodes their answers; None is the SDK's parser."""
 FRESH_SECONDS = 300.0
 """So long a pattern is used before the SDK is asked for another."""
 _TRIES = 3
 """Failures in a row before all calls stay with the SDK."""
 _JSON = "application/x-amz-json-1."
-_SERVICES = {"kinesis": ("kinesis", decode_records), "dynamodbstreams": ("dynamodb-streams", decode_changes)}
-"""How the SDK's events name a service, and what decodes its answers."""
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -67,7 +72,7 @@ class LeanSettings(msgspec.Struct, frozen=True):
 
 
 class LeanCall:
-    """A `Call` that learns from the SDK's client how to ask for records, and asks by itself from then on."""
+    """A `Call` that learns from the SDK's client how to ask, and asks by itself what is asked often."""
 
     def __init__(
         self,
@@ -85,32 +90,36 @@ class LeanCall:
         self._clock = clock
         self._settings = settings
         self._service: str = client.meta.service_model.service_name
-        event, self._decode = _SERVICES[self._service]
-        client.meta.events.register(f"before-send.{event}.{OPERATION}", self._look)
-        self._seen: Any = None
-        self._pattern: Pattern | None = None
+        self._operations = OFTEN[self._service]
+        for operation in self._operations:
+            event = client.meta.service_model.service_id.hyphenize()
+            client.meta.events.register(f"before-send.{event}.{operation}", self._look)
+        self._seen = dict[str, Any]()
+        self._patterns = dict[str, Pattern]()
         self._place: tuple[str, int, bool] | None = None
         self._wires: Wires | None = None
         self._left = _TRIES
         """How often it may still fail before it gives up for good; a good answer makes up for it all."""
 
     def __repr__(self) -> str:
-        return f"{self._sdk!r}{', lean' if self._pattern else ''}"
+        return f"{self._sdk!r}{', lean' if self._patterns else ''}"
 
     async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
         """Send one request: through the SDK, unless it is known how it would."""
-        if operation != OPERATION:
+        if operation not in self._operations:
             return await self._sdk(operation, **parameters)
-        pattern = self._pattern
-        if pattern is None or self._clock.monotonic() >= pattern.until:
-            return await self._taught(parameters)
+        pattern = self._fresh(operation)
+        if pattern is None:
+            return await self._taught(operation, parameters)
         try:
             async with asyncio.timeout(self._settings.answer_seconds):
                 answer = await self._ask(pattern, msgspec.json.encode(parameters))
         except (Unusual, ConnectionError, TimeoutError) as error:
             self._forget()
-            raise meaning(error, self._request(parameters)) from error
-        return await self._taught(parameters) if answer is None else self._read(answer, parameters)
+            raise meaning(error, self._request(operation, parameters)) from error
+        if answer is None:
+            return await self._taught(operation, parameters)
+        return self._read(answer, self._request(operation, parameters))
 
     def close(self) -> None:
         """Close the connections at rest."""
@@ -128,59 +137,66 @@ class LeanCall:
             self._forget()
             return None
 
-    def _read(self, answer: Answer, parameters: Mapping[str, object]) -> dict[str, Any]:
+    def _read(self, answer: Answer, request: Request) -> dict[str, Any]:
         """Return the answer as the SDK would. Raises what it would, in our words."""
         found: dict[str, Any] = {}
-        self._decode({"status_code": answer.status, "body": answer.body}, found)
+        decode = self._operations[request.operation]
+        if decode is not None:
+            decode({"status_code": answer.status, "body": answer.body}, found)
         if not found:
-            found = self._parse(answer, self._request(parameters))
+            found = self._parse(answer, request)
         self._left = _TRIES
         return found
 
     def _parse(self, answer: Answer, request: Request) -> dict[str, Any]:
-        """Let the SDK's parser read what is not an answer with records."""
+        """Let the SDK's parser read what has no decoder of ours. Raises what it says in our words."""
         from botocore.parsers import ResponseParserError, create_parser
 
         model = self._client.meta.service_model
         response = {"status_code": answer.status, "headers": answer.headers, "body": bytes(answer.body)}
+        parser = create_parser(model.metadata["protocol"])
         try:
-            parser = create_parser(model.metadata["protocol"])
-            parsed: dict[str, Any] = parser.parse(response, model.operation_model(OPERATION).output_shape)
+            parsed: dict[str, Any] = parser.parse(response, model.operation_model(request.operation).output_shape)
+            if answer.status < MULTIPLE_CHOICES:
+                return parsed
+            code = parsed.get("Error", {}).get("Code")
+            if (shape := model.shape_for_error_code(code)) is not None:
+                parsed |= parser.parse(response, shape)
         except ResponseParserError as error:
             raise meaning(error, request) from error
-        if answer.status < MULTIPLE_CHOICES:
-            return parsed
-        refusal = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))(parsed, OPERATION)
+        refusal = self._client.exceptions.from_code(code)(parsed, request.operation)
         meant = meaning(refusal, request)
-        if not isinstance(meant, PASSING):
+        if not isinstance(meant, (*PASSING, ConditionFailed)):
             self._forget()
         raise meant from refusal
 
-    def _request(self, parameters: Mapping[str, object]) -> Request:
-        return Request.of(self._service, OPERATION, parameters)
+    def _request(self, operation: str, parameters: Mapping[str, object]) -> Request:
+        return Request.of(self._service, operation, parameters)
 
     # Learning
 
-    async def _taught(self, parameters: Mapping[str, object]) -> dict[str, Any]:
+    def _fresh(self, operation: str) -> Pattern | None:
+        pattern = self._patterns.get(operation)
+        return pattern if pattern is not None and self._clock.monotonic() < pattern.until else None
+
+    async def _taught(self, operation: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         """Let the SDK ask, and look how it does."""
-        answer = await self._sdk(OPERATION, **parameters)
-        seen, self._seen = self._seen, None
-        if (
-            seen is not None
-            and self._left
-            and (self._pattern is None or self._clock.monotonic() >= self._pattern.until)
-        ):
-            self._pattern = self._learned(seen, await self._credentials.get_frozen_credentials())
-            self._left -= self._pattern is None
+        answer = await self._sdk(operation, **parameters)
+        seen = self._seen.pop(operation, None)
+        if seen is not None and self._left and self._fresh(operation) is None:
+            pattern = self._learned(seen, await self._credentials.get_frozen_credentials())
+            self._left -= pattern is None
+            if pattern is not None:
+                self._patterns[operation] = pattern
         return answer
 
-    def _look(self, request: Any, **_: object) -> None:
+    def _look(self, request: Any, event_name: str, **_: object) -> None:
         """Keep what the SDK is about to send; it sends it all the same."""
-        self._seen = request
+        self._seen[event_name.rpartition(".")[2]] = request
 
     def _forget(self) -> None:
         """Something went wrong: let the SDK ask next, and for good if it was once too often."""
-        self._pattern = None
+        self._patterns.clear()
         self._left = max(0, self._left - 1)
 
     def _learned(self, seen: Any, credentials: Credentials) -> Pattern | None:
@@ -222,6 +238,7 @@ class LeanCall:
                 tls=_tls(settings.trust) if tls else None,
                 most=settings.connections,
                 connect_seconds=settings.connect_seconds,
+                clock=self._clock,
             )
         return self._wires
 

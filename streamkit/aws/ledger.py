@@ -1,17 +1,31 @@
-"""Claims of business keys in the checkpoint table: a `Ledger` (rule 26)."""
+"""Claims of business keys in the checkpoint table: a `Ledger` (rule 26).
+
+The conditions are those of `core.ledger.Claim`, which a test compares them with.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from streamkit.aws.call import Call
+from streamkit.aws.attributes import VERSION, Attributes
 from streamkit.aws.errors import ConditionFailed
-from streamkit.aws.rows import VERSION, claim_key
-from streamkit.ports import Clock
+from streamkit.aws.rows import claim_key
+from streamkit.core.ledger import Claimant, Holding
+
+if TYPE_CHECKING:
+    from streamkit.aws.attributes import Item
+    from streamkit.aws.call import Call
+    from streamkit.ports import Clock
+
+_NAMES = {f"#{name}": name for name in ("claimant", "space", "epoch", "released", "expires")}
+_FREE = "attribute_not_exists(pk) OR #expires <= :now OR (#claimant <> :me AND attribute_exists(#released))"
+_MINE = "#space <> :space OR #epoch < :epoch OR (#epoch = :epoch AND attribute_not_exists(#released))"
+_YIELDS = "#claimant = :me AND #space = :space AND #epoch <= :epoch"
 
 
 class TableLedger:
-    """One row a key: a digest of the key, the record that claimed it, and when the claim is forgotten."""
+    """One row a key: a digest of the key, the record that claimed it, under which tenure, and when it is forgotten."""
 
     def __init__(self, call: Call, table: str, *, clock: Clock, keep: timedelta) -> None:
         """`keep` is at least the stream's retention: a duplicate must not outlive its original's claim."""
@@ -20,40 +34,63 @@ class TableLedger:
         self._clock = clock
         self._keep = keep
 
-    async def claim(self, key: str, *, claimant: str) -> bool:
-        """Return whether the key is this claimant's, durably: new, expired, or claimed by it before.
-
-        One request, which may be sent again when its answer is lost.
-        """
+    async def claim(self, key: str, by: Claimant) -> Holding:
+        """Claim the key, if it is free or this record's. One request, which may be sent again."""
         now = self._clock.now().timestamp()
+        expires = int(now + self._keep.total_seconds()) + 1
         try:
             await self._call(
                 "PutItem",
                 TableName=self._table,
-                Item={
-                    **claim_key(key),
-                    "v": {"N": str(VERSION)},
-                    "claimant": {"S": claimant},
-                    "expires": {"N": str(int(now + self._keep.total_seconds()) + 1)},
-                },
-                ConditionExpression="attribute_not_exists(pk) OR #claimant = :me OR #expires < :now",
-                ExpressionAttributeNames={"#claimant": "claimant", "#expires": "expires"},
-                ExpressionAttributeValues={":me": {"S": claimant}, ":now": {"N": str(int(now))}},
+                Item=self._item(key, by, expires=expires),
+                ConditionExpression=f"{_FREE} OR (#claimant = :me AND ({_MINE}))",
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues={**_values(by), ":now": {"N": repr(now)}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except ConditionFailed:
-            return False
-        return True
+        except ConditionFailed as refused:
+            owner = Attributes(self._table, refused.item).text("claimant") if refused.item else ""
+            return "newer" if owner == by.record else "another's"
+        return "mine"
 
-    async def release(self, key: str, *, claimant: str) -> None:
-        """Forget the claim, if it is this claimant's. One request."""
+    async def release(self, key: str, by: Claimant) -> None:
+        """Let others have the key, if the claim is this claimant's. One request.
+
+        The row stays, so that a claim of this tenure that is still under way comes to nothing.
+        """
+        names = {name: _NAMES[name] for name in ("#claimant", "#space", "#epoch", "#released")}
         try:
             await self._call(
-                "DeleteItem",
+                "UpdateItem",
                 TableName=self._table,
                 Key=claim_key(key),
-                ConditionExpression="#claimant = :me",
-                ExpressionAttributeNames={"#claimant": "claimant"},
-                ExpressionAttributeValues={":me": {"S": claimant}},
+                UpdateExpression="SET #epoch = :epoch, #released = :yes",
+                ConditionExpression=_YIELDS,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues={**_values(by), ":yes": {"BOOL": True}},
             )
         except ConditionFailed:
             return
+
+    def _item(self, key: str, by: Claimant, *, expires: int) -> Item:
+        return {
+            **claim_key(key),
+            "v": {"N": str(VERSION)},
+            "claimant": {"S": by.record},
+            "space": {"S": by.tenure.space},
+            "epoch": {"N": str(by.tenure.epoch)},
+            "expires": {"N": str(expires)},
+        }
+
+
+def _values(by: Claimant) -> Item:
+    return {
+        ":me": {"S": by.record},
+        ":space": {"S": by.tenure.space},
+        ":epoch": {"N": str(by.tenure.epoch)},
+    }
+
+
+def claimant_of(item: Item) -> str | None:
+    """Return the id of the record whose claim a row is, if it stands."""
+    return None if "released" in item else str(item["claimant"]["S"])

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streamkit.aws.attributes import Attributes, Item
+from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
 from streamkit.aws.call import Call
 from streamkit.aws.errors import ConditionFailed, Rejected
-from streamkit.aws.rows import VERSION, digest_of, of_this_version
 from streamkit.core.leasing import Progress
 from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretch, Stretches, Trouble
 from streamkit.core.positions import Position

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from streamkit.aws.attributes import Attributes
+from streamkit.aws.attributes import VERSION, Attributes
 from streamkit.aws.errors import ConditionFailed
-from streamkit.aws.rows import VERSION, redriven_key
+from streamkit.aws.rows import redriven_key
 
 if TYPE_CHECKING:
     from typing import Any

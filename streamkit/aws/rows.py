@@ -19,22 +19,19 @@ from __future__ import annotations
 import re
 import zlib
 from datetime import timedelta
-from hashlib import sha256
 from math import ceil
 from typing import cast
 
 import msgspec
 
-from streamkit.aws.attributes import Attributes, Item
+from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
 from streamkit.core.leasing import USUAL_LEASE, Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
+from streamkit.core.quarantine import Death, Quarantine
 from streamkit.core.replay import Replay
-from streamkit.errors import ConfigurationError
 from streamkit.ports import Registration
 
-VERSION = 1
-"""Of this layout; a row of a later one is refused."""
 META = {"pk": {"S": "meta"}, "sk": {"S": "registration"}}
 MAX_DONE_BYTES = 64 * 1024
 """Of unpacked done bits: half a million records ahead of the frontier."""
@@ -122,6 +119,8 @@ def shard_item(row: ShardRow) -> Item:
         "marked": _position(row.marked),
         "generation": _number(row.generation) if row.generation else None,
         "vitals": row.vitals and {"S": msgspec.json.encode(row.vitals).decode()},
+        "deaths": _list(tuple(msgspec.json.encode(death).decode() for death in row.deaths)),
+        "quarantine": row.quarantine and {"S": msgspec.json.encode(row.quarantine).decode()},
     }
     return _present(item)
 
@@ -158,6 +157,8 @@ SHARD_ATTRIBUTES = (
     "marked",
     "generation",
     "vitals",
+    "deaths",
+    "quarantine",
 )
 """Every attribute of a shard's row that is ours; others on the item are left alone."""
 
@@ -187,6 +188,10 @@ def shard_row(table: str, item: Item) -> ShardRow:
         marked=_read_position(found, "marked"),
         generation=found.whole("generation") if "generation" in found else 0,
         vitals=_read_vitals(found),
+        deaths=_read_deaths(found),
+        quarantine=found.read("quarantine", "S", _quarantine, expected="a quarantine")
+        if "quarantine" in found
+        else None,
         asked=_read_asked(found),
     )
 
@@ -259,19 +264,6 @@ def registration_row(table: str, item: Item) -> Registration:
     return Registration(found.text("consumer"), stream, _read_start(found), buckets, replay)
 
 
-def of_this_version(table: str, item: Item) -> Attributes:
-    """Open an item, if it is not of a later layout."""
-    found = Attributes(table, item)
-    version = found.whole("v")
-    if version > VERSION:
-        raise ConfigurationError(
-            f"table {table}: expected rows of layout {VERSION}, got {version}: a newer streamkit wrote it"
-        )
-    if version != VERSION:
-        found.refuse("v", str(VERSION), version)
-    return found
-
-
 def _read_progress(found: Attributes) -> Progress:
     """Read how far a shard is settled."""
     frontier, first = (_read_position(found, name) for name in ("frontier", "first"))
@@ -292,6 +284,18 @@ def _read_vitals(found: Attributes) -> Vitals | None:
         return msgspec.json.decode(found.text_or_none("vitals") or "null", type=Vitals | None)
     except msgspec.MsgspecError:
         return None
+
+
+def _read_deaths(found: Attributes) -> tuple[Death, ...]:
+    """Read the deaths of owners: each is added to the list as a text of its own."""
+    try:
+        return tuple(msgspec.json.decode(text, type=Death) for text in found.texts("deaths"))
+    except msgspec.MsgspecError:
+        found.refuse("deaths", "a list of deaths", found.texts("deaths"))
+
+
+def _quarantine(text: str) -> Quarantine:
+    return msgspec.json.decode(text, type=Quarantine)
 
 
 def _read_asked(found: Attributes) -> str | None:
@@ -361,11 +365,6 @@ def _levels(levels: tuple[int | None, ...]) -> bytes:
 def _bucket(name: str, partitions: list[str]) -> str:
     """Return the partition key that a name falls to."""
     return partitions[int(digest_of(name)[:8], 16) % len(partitions)]
-
-
-def digest_of(text: str) -> str:
-    """Return 64 hexadecimal digits that stand for a text."""
-    return sha256(text.encode()).hexdigest()
 
 
 def _key(partition: str, sort: str) -> Item:

@@ -17,6 +17,7 @@ from streamkit.aws.errors import ConditionFailed, Rejected
 from streamkit.aws.expressions import (
     MISSING_ROW,
     Expression,
+    appended,
     assign,
     conditional,
     fill,
@@ -93,9 +94,12 @@ class TableLeases:
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Seal and take: set owner, epoch and token if epoch and owner are still those of `seen`.
 
-        Return the whole row as it is from that moment. Raises `Refused`.
+        Where `wanted` tells of a death more than `seen`, add it to those the row tells of. Return the whole row as it
+        is from that moment. Raises `Refused`.
         """
         update = assign(rows.shard_item(wanted), ("owner", "epoch", "token"))
+        if len(wanted.deaths) > len(seen.deaths):
+            update = appended(update, "deaths", rows.shard_item(wanted)["deaths"]["L"][-1:])
         counted = Expression(
             f"{update.text} ADD #revision :one",
             {**update.names, "#revision": "revision"},

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
+    from streamkit.ports import Clock
+
 _HEAD_BYTES = 16 * 1024
 _BODY_BYTES = 64 * 1024 * 1024
 """Far over the 10 MB that GetRecords returns at most, in base64."""
@@ -160,11 +162,15 @@ class Wire(asyncio.BufferedProtocol):
 class Wires:
     """Connections to one place, kept while they are at rest."""
 
-    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, most: int, connect_seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None, most: int, connect_seconds: float, clock: Clock
+    ) -> None:
+        """Rest is taken by the wall clock: a machine that is frozen may not notice, the service does."""
         self._host = host
         self._port = port
         self._tls = tls
         self._connect_seconds = connect_seconds
+        self._clock = clock
         self._resting: list[Wire] = []
         self._free = asyncio.Semaphore(most)
 
@@ -175,15 +181,15 @@ class Wires:
             wire = self._rested() or await self._connected()
             yield wire
             if wire.usable:
-                wire.rested_since = asyncio.get_running_loop().time()
+                wire.rested_since = self._clock.now().timestamp()
                 self._resting.append(wire)
 
     def _rested(self) -> Wire | None:
         """Return the connection that rested for the shortest time; close those that did for too long."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.now().timestamp()
         while self._resting:
             wire = self._resting.pop()
-            if wire.usable and now - wire.rested_since < _REST_SECONDS:
+            if wire.usable and 0 <= now - wire.rested_since < _REST_SECONDS:
                 return wire
             wire.close()
         return None

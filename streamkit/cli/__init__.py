@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": "streamkit.cli.resume:resume",
     "iam": "streamkit.cli.iam:iam",
     "template": "streamkit.cli.template:template",
+    "zip": "streamkit.cli.zipping:zip_",
     "local": "streamkit.cli.local:local",
     "demo": "streamkit.cli.demo:demo",
     "events": "streamkit.cli.events:events",

@@ -226,7 +226,8 @@ async def _skip(consumer: Consumer, shard: str, number: str, *, wait: bool, with
         most = consumer.checkpoint.window
         wanted, records = await places.skipped(consumer, ports.source, row, number, decoding=decoding, most=most)
         arn, now = at.registration.stream.arn, SystemClock().now().timestamp()
-        wanted = await places.send_skipped(consumer, wanted, records, ports.dead_letters, stream_arn=arn, now=now)
+        queue, ledger = ports.dead_letters, at.ledger
+        wanted = await places.send_skipped(consumer, wanted, records, queue, ledger, stream_arn=arn, now=now)
         return await changed(steer, row, wanted, held=_SKIP), len(records)
 
 

@@ -61,6 +61,16 @@ def load(path: str) -> Consumer:
     )
 
 
+def handler_of(path: str) -> str:
+    """Return how Lambda calls the consumer at MODULE:CONSUMER: `module.name`. Raises `ConfigurationError`."""
+    consumer = load(path)
+    module, _, name = path.partition(":")
+    for handler, value in vars(sys.modules[module]).items():
+        if getattr(value, "__func__", None) is Consumer.lambda_handler and value.__self__ is consumer:
+            return f"{module}.{handler}"
+    raise ConfigurationError(f"module {module}: expected `lambda_handler = {name}.lambda_handler` for Lambda, got none")
+
+
 def _example(path: str) -> str:
     """Return what was probably meant by a path like consumers/flights.py."""
     module, _, name = path.partition(":")

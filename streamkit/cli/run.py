@@ -16,11 +16,13 @@ import click
 from streamkit.cli.loading import config_option, configured, consumers_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamkit.config import Configured
+    from streamkit.consumer import Consumer
     from streamkit.ports import Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.worker import Worker
 
 _INTERRUPTED = 130
@@ -53,13 +55,22 @@ def run(
     them). Settings come from the code, a TOML file and STREAMKIT_ variables; AWS settings are the SDK's own.
 
     Exit status: 0 after an orderly stop, 2 for something you have to correct, 70 for a handler that could not be
-    stopped, 130 at the second interrupt, 1 for anything else.
+    stopped, 130 at the second interrupt, 1 for anything else, an event loop that stood still included.
     """
     plan = configured(paths, config=config, options=options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         if processes > 1:
             sys.exit(runner.run(_supervise(plan, processes)))
-        runner.run(_run(plan, supervised=supervised))
+        runner.run(_run(plan, _wards(plan, paths, config), supervised=supervised))
+
+
+def _wards(plan: Configured, paths: Sequence[str], config: Path | None) -> Callable[[Consumer], Ward]:
+    """Return what makes a process apart for the suspects of a consumer: one that imports it from the same place."""
+    from streamkit.cli.ward import command
+    from streamkit.runtimes.apart.ward import ProcessWard
+
+    commands = {each.name: command(path, config) for each, path in zip(plan.consumers, paths, strict=True)}
+    return lambda consumer: ProcessWard(commands[consumer.name])
 
 
 async def _supervise(plan: Configured, processes: int) -> int:
@@ -86,9 +97,10 @@ async def _supervise(plan: Configured, processes: int) -> int:
         return await supervisor.run()
 
 
-async def _run(plan: Configured, *, supervised: bool) -> None:
+async def _run(plan: Configured, ward: Callable[[Consumer], Ward | None] = lambda _: None, *, supervised: bool) -> None:
     from streamkit.aws.world import AwsWorld
     from streamkit.clock import SystemChance, SystemClock
+    from streamkit.runtimes.watchdog import limit_of, watched
     from streamkit.runtimes.worker import Options, Worker
 
     clock, chance = SystemClock(), SystemChance()
@@ -103,12 +115,14 @@ async def _run(plan: Configured, *, supervised: bool) -> None:
             grace=plan.worker.grace,
             health=plan.worker.health,
             emit_every=plan.worker.metrics_interval if plan.worker.metrics else None,
+            ward=ward,
         ),
     )
     _heed_signals(worker)
     if supervised:
         _heed_supervisor(worker)
-    await worker.run()
+    async with watched(limit_of(plan.consumers)):
+        await worker.run()
 
 
 def _reporter(plan: Configured, clock: Clock) -> Report:

@@ -33,7 +33,28 @@ def template() -> None:
 
     \b
     streamkit template ecs consumers.flights:flights > flights.json
+    streamkit template lambda consumers.flights:flights > flights.json
     """
+
+
+@template.command("lambda")
+@click.argument("path", metavar="MODULE:CONSUMER")
+@config_option
+def function(path: str, config: Path | None) -> None:
+    """Print a CloudFormation template of a Lambda function that runs the consumer, with all it needs.
+
+    The function, its event source mapping as docs/lambda.md wants it, checkpoint table and dead-letter queue, a role
+    that may do what `streamkit iam --function` prints and no more, and alarms. The zip is made by `streamkit zip`.
+
+    \b
+    streamkit zip consumers.flights:flights && aws s3 cp flights.zip s3://BUCKET/
+    streamkit template lambda consumers.flights:flights > flights.json
+    aws cloudformation deploy --template-file flights.json --stack-name flights --capabilities CAPABILITY_IAM \\
+      --parameter-overrides CodeBucket=BUCKET CodeKey=flights.zip
+    """
+    from streamkit.cli.template_function import application
+
+    click.echo(msgspec.json.format(msgspec.json.encode(application(path, configured([path], config=config)))).decode())
 
 
 @template.command()

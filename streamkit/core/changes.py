@@ -140,7 +140,8 @@ class _Body(msgspec.Struct, gc=False):
     """What is read of every change."""
 
     Keys: Key
-    ApproximateCreationDateTime: float
+    ApproximateCreationDateTime: float = 0.0
+    """The service may leave it out, and does in its examples: then nobody knows when."""
     SequenceNumber: str = ""
     ApproximateCreationDateTimePrecision: Literal["MILLISECOND", "MICROSECOND"] | None = None
 

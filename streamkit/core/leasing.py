@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from streamkit.core.balance import Cause, Level, deal, shares, transfers, weights
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Start
+from streamkit.core.quarantine import Death, Quarantine
 
 SUSPICION = 1.05
 """A worker is suspect once its counter stood still for this many lease durations."""
@@ -97,6 +98,10 @@ class ShardRow(msgspec.Struct, frozen=True):
     generation: int = 0
     """Grows by one when an operator moves the position: within one, the frontier never moves back (rule 16)."""
     vitals: Vitals | None = None
+    deaths: tuple[Death, ...] = ()
+    """Owners that died since the frontier moved last, or the suspects came into quarantine (rule 22)."""
+    quarantine: Quarantine | None = None
+    """How far the suspects have been tried, where a record of the shard is suspected of killing its process."""
     asked: str | None = None
     """Why an operator asked this owner to drain and halt the shard. Written beside the row, by nobody's lease."""
 
@@ -116,10 +121,10 @@ def heir(shard: Shard, parents: Iterable[ShardRow]) -> ShardRow:
     """Return the first row of a shard that goes on from these: read whole, however late it was found (rule 15).
 
     While a parent was still being read at its tip, the child had no records yet: from then on some may have been
-    trimmed before they were read (rule 14).
+    trimmed before they were read (rule 14). Where nobody knows that of the parents (0), nobody knows it of the child.
     """
-    seen = max((max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0) for row in parents), default=0.0)
-    return ShardRow(shard, "TRIM_HORIZON", caught_up_at=seen or None)
+    seen = [at for row in parents for at in (row.caught_up_at, row.frontier_arrived) if at is not None]
+    return ShardRow(shard, "TRIM_HORIZON", caught_up_at=max(seen, default=None))
 
 
 class Member(msgspec.Struct, frozen=True):

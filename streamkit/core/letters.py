@@ -33,6 +33,14 @@ class Cause(msgspec.Struct, frozen=True):
     """File and line of the last frame: what may be logged of a traceback."""
 
 
+class Told(Exception):
+    """An exception of another process, of which there is only what was told."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
 _MESSAGE_CHARACTERS = 2048
 _TRACEBACK_CHARACTERS = 8192
 _FRAMES = 20
@@ -40,6 +48,8 @@ _FRAMES = 20
 
 def cause_of(error: BaseException) -> Cause:
     """Return the exception as text: message and traceback bounded, without locals."""
+    if isinstance(error, Told):
+        return error.cause
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error, limit=-_FRAMES))

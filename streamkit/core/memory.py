@@ -13,25 +13,21 @@ Two kinds of knowledge:
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from math import ceil
 
 import msgspec
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
+from streamkit.core.quarantine import DEATHS, piece
 from streamkit.core.records import Record
 from streamkit.core.window import pack, unpack
 
 SKEW_SECONDS = 0.5
 """A claim is believed for so much longer: clocks of hosts differ a little. No write depends on it, only repeats do."""
-DEATHS = 2
-"""From so many deliveries on that ended without settling anything, the next ones go in marked steps (rule 22)."""
-STEPS = 16
-"""Into so many steps the suspects are cut: few enough writes, and a sixteenth of them left after each death."""
 MAX_STEP = 64
 """Records of a step: what a mark holds."""
 MAX_FAILURES = 500
@@ -135,9 +131,8 @@ class Stretches(msgspec.Struct, frozen=True, tag=True):
     def ahead(self, records: Sequence[Record], decoding: int) -> bytearray:
         """Return one flag for each record, set where it is settled; flags for records after the last may follow."""
         flags = bytearray(len(records))
-        places = [_at(record) for record in records] if self.stretches else []
         for stretch in reversed(self.stretches):
-            _mark(flags, places, stretch, decoding)
+            _mark(flags, records, stretch, decoding)
         return flags
 
     def extended(self, begin: Position, progress: Progress, *, at: float = 0.0) -> Stretches:
@@ -297,13 +292,13 @@ class Step(msgspec.Struct, frozen=True):
 def steps(records: Sequence[Record], settled: Sequence[int], trouble: Trouble) -> list[Step]:
     """Cut a delivery into steps, in stream order: one, unless earlier deliveries died of it (rule 22).
 
-    The suspects go in `STEPS` steps; one that was alone at a death goes alone. `settled` has a flag a record.
+    The suspects go in a few steps; one that was alone at a death goes alone. `settled` has a flag a record.
     """
     if trouble.deaths < DEATHS:
         return [Step(range(len(records)), marked=False)]
     unsettled = {place(record) for record, flag in zip(records, settled, strict=False) if not flag}
     suspects = unsettled.intersection(trouble.suspects) or unsettled
-    size = min(MAX_STEP, max(1, ceil(len(suspects) / STEPS)))
+    size = min(MAX_STEP, piece(len(suspects)))
     found: list[Step] = []
     start, held, kind = 0, 0, False
     for index, record in enumerate(records):
@@ -394,17 +389,17 @@ def _holds(stretch: Stretch, begin: Position) -> bool:
     return _named(stretch.begin) <= _named(begin) <= _end(stretch.progress.frontier)
 
 
-def _mark(flags: bytearray, places: Sequence[_At], stretch: Stretch, decoding: int) -> None:
+def _mark(flags: bytearray, records: Sequence[Record], stretch: Stretch, decoding: int) -> None:
     """Set the flags of the records that a stretch has settled; add those it knows beyond the last record."""
     progress = stretch.progress
-    low = bisect_left(places, _named(stretch.begin))
-    high = bisect_left(places, (_end(progress.frontier)[0], _end(progress.frontier)[1] + 0.5))
+    low = bisect_left(records, _named(stretch.begin), key=_at)
+    high = bisect_right(records, _end(progress.frontier), key=_at)
     if high > low:
         flags[low:high] = b"\x01" * (high - low)
     if progress.first is None or progress.decoding != decoding:
         return
-    start = bisect_left(places, _named(progress.first))
-    if start < len(places) and places[start] == _named(progress.first):
+    start = bisect_left(records, _named(progress.first), key=_at)
+    if start < len(records) and _at(records[start]) == _named(progress.first):
         merged = _either(flags[start:], unpack(progress.done))
         flags[start:] = merged
 

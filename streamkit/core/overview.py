@@ -13,18 +13,20 @@ import msgspec
 
 from streamkit.core.leasing import USUAL_LEASE, Member, ShardRow, Vitals, startable
 
-State = Literal["reading", "held up", "paused", "halted", "silent", "free", "waiting", "ended"]
+State = Literal["reading", "held up", "paused", "halted", "quarantine", "silent", "free", "waiting", "ended"]
 """Of a shard:
 
     reading   its owner lives and moves on           halted   stands still until a person acts
     held up   the oldest record does not settle      silent   its owner's heartbeat was not seen to move
     paused    everything fails: the owner probes     free     nobody owns it; a worker would take it
     waiting   for parents to be settled              ended    settled to its end
+    quarantine   one of its records may have killed its owners: it is searched for
 """
 Pulse = Literal["beating", "silent", "unseen"]
 
-TROUBLE: tuple[State, ...] = ("halted", "paused", "held up", "silent", "free")
+TROUBLE: tuple[State, ...] = ("halted", "paused", "quarantine", "held up", "silent", "free")
 """States that need a look, worst first."""
+_SAID: dict[State, str] = {"silent": "owned by a silent worker", "quarantine": "in quarantine"}
 HELD_UP_SECONDS = 60.0
 """A frontier that stands still for so long, with records waiting, needs a look."""
 STALE_SECONDS = 10.0
@@ -199,6 +201,8 @@ def _state_of_owned(row: ShardRow, look: Look, owner: WorkerView) -> tuple[State
         return "silent", f"no heartbeat of {owner.worker} for {owner.beat_seconds:.0f} s"
     if vitals.paused is not None:
         return "paused", f"everything fails: {vitals.paused}"
+    if row.quarantine is not None:
+        return "quarantine", f"{len(row.deaths)} processes died, {row.quarantine.left} records to try at most"
     if vitals.held_up is not None and look.now - vitals.held_up >= HELD_UP_SECONDS:
         return "held up", f"nothing settled for {look.now - vitals.held_up:.0f} s, {vitals.waiting} records wait"
     return "reading", f"asked to halt: {row.asked}" if row.asked else None
@@ -243,4 +247,4 @@ def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], look:
 
 def _said(state: State, number: int) -> str:
     is_ = "is" if number == 1 else "are"
-    return f"{is_} {'owned by a silent worker' if state == 'silent' else state}"
+    return f"{is_} {_SAID.get(state, state)}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 
 from streamkit.errors import ConfigurationError
 
 SECOND = timedelta(seconds=1)
+_LISTING_SECONDS = 60.0
+"""How often the shards are listed although nothing points to a change, by a fleet that a service does not notice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,24 @@ class Outage:
     def limit_for(self, retention: timedelta) -> timedelta:
         """Return the limit in force for a stream of this retention."""
         return self.limit or min(timedelta(hours=6), retention / 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a service allows whoever lists a stream's shards."""
+
+    shards: int
+    """Of one answer."""
+    calls_per_second: float
+    """Of all who ask."""
+
+    def seconds(self, *, workers: int, shards: int) -> float:
+        """Return the pause between two listings by which a fleet uses half of what is allowed, a minute at least.
+
+        The other half is for those who look for the children of one shard.
+        """
+        calls = workers * ceil(max(1, shards) / self.shards)
+        return max(_LISTING_SECONDS, 2 * calls / self.calls_per_second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec.structs import astuple
 
 from streamkit.core.kpl import DECODING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from streamkit.core.policy import Outage, Retry
 
 OnDeadLetter = Literal["continue", "park", "halt"]
+OnMissingKey = Literal["error", "handle"]
 
 
 class Outcome(Enum):
@@ -25,8 +28,7 @@ class Outcome(Enum):
     DEAD = "dead"
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Counters of one process."""
 
     received: int = 0
@@ -54,16 +56,14 @@ class Tally:
                 self.dead += records
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batching:
+class Batching(msgspec.Struct, frozen=True, kw_only=True):
     """Batches for a batch handler: up to `size` records, waiting at most `linger` seconds to fill."""
 
     size: int
     linger: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How one consumer settles. `backoff` and `pause` give seconds for the n-th failure or pause, jitter included."""
 
     retry: Retry

@@ -68,7 +68,7 @@ class Settling:
         self._troubles = Troubles(shard, rules, self._schedule, self._window.record, tally, report)
         self._stretch: Stretch | None = None
         self._parked = dict.fromkeys(parked)
-        self._doomed: dict[tuple[str, int], str] = {}
+        self._doomed: dict[tuple[int, float], str] = {}
         self._marked: tuple[int, float] | None = None
         self.halted: str | None = None
         """Why nothing runs until a person acts."""
@@ -207,8 +207,13 @@ class Settling:
         against it. `doomed` ended the process before, alone: they are condemned for this reason without another
         attempt. `down` is for how many seconds everything has been failing.
         """
-        self._doomed = {(record.sequence_number, record.subsequence): why for record, why in doomed.items()}
+        for record, why in doomed.items():
+            self.doom(record.position, why)
         self._troubles.inherit(now, failures=failures, down=down)
+
+    def doom(self, at: Position, why: str) -> None:
+        """The record at this place is condemned without another attempt: its attempts have ended their process."""
+        self._doomed[at.place] = why
 
     def interrupted(self, until: Position) -> None:
         """An earlier owner may have started what is not settled up to here, and nothing is to run twice (rule 25)."""
@@ -364,7 +369,7 @@ class Settling:
     def _unfit(self, record: Record) -> Condemned | None:
         if record.defect is not None:
             return Condemned(record, "Undecodable", record.defect, 0)
-        if (why := self._doomed.get((record.sequence_number, record.subsequence))) is not None:
+        if (why := self._doomed.get(record.position.place)) is not None:
             return Condemned(record, "ProcessDied", why, 0)
         if self._marked is not None and record.position.place <= self._marked:
             return Condemned(record, "Interrupted", "interrupted, may have run", 0)

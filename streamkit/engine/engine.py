@@ -26,8 +26,8 @@ from streamkit.engine.burial import Burial
 from streamkit.engine.handling import cancellation, expect_nothing, is_being_cancelled
 from streamkit.engine.needs import Handling, Surroundings
 from streamkit.engine.pace import Turn
-from streamkit.engine.screen import Screen
-from streamkit.engine.watch import Watch, watching
+from streamkit.engine.screen import Screen, Superseded
+from streamkit.engine.watch import UnderWay, Watch, watching
 from streamkit.signals import Failed
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Engine:
         self._transacting = transacting
         self._settling = settling
         self._around = around
-        self._screen = Screen(handling, around.ledger)
+        self._screen = Screen(handling, around.ledger, around.tenure)
         self._burial = Burial(handling, settling, around, self._screen, self._may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
@@ -67,6 +67,7 @@ class Engine:
         waits = transacting or told
         self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or waits)
         self._runners = 0
+        self._watches = set[Watch]()
         self._yielding = 0
         """Runners between two attempts, that only let others have the loop."""
         self._burying = False
@@ -77,6 +78,11 @@ class Engine:
         """Whether it stopped because nothing may start any more."""
         self.settled = asyncio.Event()
         """Set whenever a record was settled; whoever waits clears it."""
+
+    @property
+    def under_way(self) -> list[UnderWay]:
+        """The calls of the handler that have not returned."""
+        return [each for watch in self._watches if (each := watch.under_way) is not None]
 
     def feed(self, records: Iterable[Record]) -> None:
         """Take records in. The caller minds the bound (`Settling.pending`)."""
@@ -152,6 +158,7 @@ class Engine:
         """Make attempts, one after the other, until there is none to take."""
         watch, clock = watching(self._handling, self._around, self._settling.shard), self._around.clock
         turn, began = 0, clock.monotonic()
+        self._watches.add(watch)
         try:
             while attempt is not None:
                 await self._attempt(attempt, watch)
@@ -163,6 +170,7 @@ class Engine:
                 attempt = self._next()
         finally:
             watch.close()
+            self._watches.discard(watch)
             self._runners -= 1
             self._changed.set()
 
@@ -200,9 +208,12 @@ class Engine:
     def _may_start(self) -> bool:
         """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
         if not self._around.may_start():
-            self.fenced = True
-            self.stop()
+            self._fence()
         return not self.fenced
+
+    def _fence(self) -> None:
+        self.fenced = True
+        self.stop()
 
     # Attempts
 
@@ -271,7 +282,11 @@ class Engine:
 
     async def _screened(self, attempt: Attempt) -> Attempt | None:
         """Settle what needs no handler; return the rest, if there is any and nothing forbids its start."""
-        dropped = await self._screen.dropped(attempt) if self._screens else None
+        try:
+            dropped = await self._screen.dropped(attempt) if self._screens else None
+        except Superseded:
+            dropped = None
+            self._fence()
         live = self._settling.reduce(attempt, dropped) if dropped else attempt
         if dropped and self._turn is not None:
             self._turn.give_back(len(dropped))

@@ -7,8 +7,9 @@ import contextvars
 import functools
 import inspect
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from streamkit.errors import ConfigurationError
 
@@ -34,8 +35,7 @@ class Threads:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """What a handler wants."""
 
     is_async: bool

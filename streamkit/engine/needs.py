@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamkit.core.ledger import Tenure
 
 if TYPE_CHECKING:
     from streamkit.core.records import Record
+    from streamkit.core.rules import OnMissingKey
     from streamkit.engine.pace import Pace
     from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handling:
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
     """The consumer, as the engine needs it. Times in seconds."""
 
     call: Callable[..., Awaitable[object]]
@@ -29,6 +32,7 @@ class Handling:
     max_age: float | None
     where: Callable[[Record], object] | None
     dedupe_key: Callable[[Record], str | None] | None
+    on_missing_key: OnMissingKey
     transactional: bool
     consumer: str
     code_version: str
@@ -37,8 +41,7 @@ class Handling:
     """The rate limit, shared by all shards; None is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The ports the engine works through."""
 
     clock: Clock
@@ -55,3 +58,5 @@ class Surroundings:
     """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
+    tenure: Tenure = Tenure()
+    """Under what right records are run: what claims of business keys are made under."""

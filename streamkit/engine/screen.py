@@ -1,27 +1,47 @@
-"""What is asked about a record before its handler is: the filter, and who owns its business key (rule 26)."""
+"""What is asked about a record before its handler is: the filter, and who owns its business key (rule 26).
+
+A record whose key is another's is settled at once. It does not wait for that one: the claimant is a record of the
+stream, too, which will be handled or become a dead letter; and who waited for another shard's frontier could hold up
+the frontier that other one waits for.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from streamkit.core.ledger import Claimant, Tenure
 from streamkit.core.rules import Outcome
 from streamkit.errors import WorldError
 from streamkit.signals import Failed, Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamkit.core.records import Record
+    from streamkit.core.rules import OnMissingKey
     from streamkit.core.schedule import Attempt
     from streamkit.engine.needs import Handling
     from streamkit.ports import Ledger
 
 
+_AT_ONCE = 16
+"""Claims of one batch under way."""
+
+
+class Superseded(Exception):
+    """A record is being run under a newer tenure: this owner has lost its shard."""
+
+
 class Screen:
     """Drops what `where` rejects and what was done under another record's business key."""
 
-    def __init__(self, handling: Handling, ledger: Ledger | None) -> None:
+    def __init__(self, handling: Handling, ledger: Ledger | None, tenure: Tenure) -> None:
         self._where = handling.where
         self._dedupe_key = handling.dedupe_key
+        self._on_missing_key = handling.on_missing_key
         self._ledger = ledger
+        self._tenure = tenure
 
     @property
     def claims(self) -> bool:
@@ -31,43 +51,96 @@ class Screen:
     async def dropped(self, attempt: Attempt) -> dict[int, Outcome]:
         """Return which ordinals of the attempt need no handler, and why.
 
-        Raises `Unavailable`, and `Failed` naming the record that the filter or the key's function could not take.
+        Raises `Unavailable`, `Superseded`, and `Failed` naming the record that the filter or the key's function could
+        not take.
         """
         dropped: dict[int, Outcome] = {}
+        wanted = self._sorted_out(attempt, dropped)
+        waiting = iter(wanted.items())
+
+        async def claim() -> None:
+            for key, (ordinal, record) in waiting:
+                if not await self._is_mine(key, record):
+                    dropped[ordinal] = Outcome.DUPLICATE
+
+        if len(wanted) <= 1:
+            await claim()
+            return dropped
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(_AT_ONCE, len(wanted))):
+                    group.create_task(claim())
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            raise first from first.__cause__
+        return dropped
+
+    def _sorted_out(self, attempt: Attempt, dropped: dict[int, Outcome]) -> dict[str, tuple[int, Record]]:
+        """Drop what the filter rejects, and what repeats a key of the attempt; return who is to claim which key."""
+        wanted: dict[str, tuple[int, Record]] = {}
         for ordinal, record in zip(attempt.ordinals, attempt.records, strict=True):
             try:
-                outcome = await self._outcome(record)
+                rejected = self._where is not None and not self._where(record)
+                key = None if rejected else self._key(record)
             except Unavailable:
                 raise
             except Exception as error:
                 raise Failed(record, error) from error
-            if outcome is not None:
-                dropped[ordinal] = outcome
-        return dropped
+            if rejected:
+                dropped[ordinal] = Outcome.FILTERED
+            elif key in wanted:
+                dropped[ordinal] = Outcome.DUPLICATE
+            elif key is not None:
+                wanted[key] = ordinal, record
+        return wanted
 
-    async def _outcome(self, record: Record) -> Outcome | None:
-        if self._where is not None and not self._where(record):
-            return Outcome.FILTERED
+    def _key(self, record: Record) -> str | None:
         if self._dedupe_key is None or self._ledger is None:
             return None
-        key = self._dedupe_key(record)
-        if not key:
-            reason = f"dedupe_key: expected a non-empty string, got {type(key).__name__}"
-            raise Poison(reason)
+        return business_key(record, self._dedupe_key, self._on_missing_key)
+
+    async def _is_mine(self, key: str, record: Record) -> bool:
+        """Claim the key; say whether the record may run."""
+        assert self._ledger is not None  # noqa: S101 - there are no keys without it
         try:
-            mine = await self._ledger.claim(key, claimant=record.id)
+            holding = await self._ledger.claim(key, Claimant(record.id, self._tenure))
+        except Unavailable:
+            raise
         except WorldError as error:
             reason = f"the ledger of business keys: {type(error).__name__}"
             raise WorldDown(reason) from error
-        return None if mine else Outcome.DUPLICATE
+        except Exception as error:
+            raise Failed(record, error) from error
+        if holding == "newer":
+            raise Superseded(record.id)
+        return holding == "mine"
 
     async def release(self, record: Record) -> None:
         """Give the business key back: the same event, put again, may try where this record could not (rule 26)."""
-        if self._dedupe_key is None or self._ledger is None:
-            return
-        try:
-            key = self._dedupe_key(record)
-        except Exception:  # noqa: BLE001 - the user's function on a bad record: without a key there is no claim
-            return
-        if key:
-            await self._ledger.release(key, claimant=record.id)
+        if self._dedupe_key is not None and self._ledger is not None:
+            await release(record, self._dedupe_key, self._ledger, tenure=self._tenure)
+
+
+async def release(
+    record: Record, dedupe_key: Callable[[Record], str | None], ledger: Ledger, *, tenure: Tenure
+) -> None:
+    """Let others have the record's key, if it has one that it may have claimed."""
+    try:
+        key = dedupe_key(record)
+    except Exception:  # noqa: BLE001 - the user's function on a bad record: without a key there is no claim
+        return
+    if key:
+        await ledger.release(key, Claimant(record.id, tenure))
+
+
+def business_key(
+    record: Record, dedupe_key: Callable[[Record], str | None], on_missing_key: OnMissingKey
+) -> str | None:
+    """Return what the record's event is called; None where it has no name and needs none. Raises `Poison`."""
+    key = dedupe_key(record)
+    if key:
+        return key
+    if on_missing_key == "handle":
+        return None
+    reason = f"dedupe_key: expected a non-empty string, got {type(key).__name__}"
+    raise Poison(reason)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamkit.core.lanes import Stretch
 from streamkit.events import HandlerStuck, HandlerTimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from streamkit.core.records import Record
     from streamkit.core.schedule import Attempt
     from streamkit.engine.needs import Handling, Surroundings
 
@@ -54,6 +55,14 @@ class Stopwatch:
             self._observe(seconds, calls)
 
 
+class UnderWay(NamedTuple):
+    """A call of the handler that came to wait."""
+
+    records: Sequence[Record]
+    seconds: float
+    """For so long."""
+
+
 class Watch:
     """Watches the attempts of the task that makes it, one after the other. Times in seconds.
 
@@ -81,6 +90,7 @@ class Watch:
         self._stopwatch = stopwatch
         self._attempt: Attempt | Stretch | None = None
         self._began = 0.0
+        self._called: float | None = None
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,14 +99,23 @@ class Watch:
         self._began = self._loop.time()
         if self._stopwatch is not None:
             self._stopwatch.begin(attempt, self._began)
+        self._called = self._began if isinstance(self._attempt, Stretch) else None
         self._attempt = attempt
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._look)
 
     def call(self) -> None:
         """The handler is called now: what was asked about its records before is no part of how long it takes."""
+        self._called = self._loop.time()
         if self._stopwatch is not None:
-            self._stopwatch.call(self._loop.time())
+            self._stopwatch.call(self._called)
+
+    @property
+    def under_way(self) -> UnderWay | None:
+        """What the handler was called with and waits in, if there is anything."""
+        if self._attempt is None or self._called is None:
+            return None
+        return UnderWay(self._attempt.records, self._loop.time() - self._called)
 
     def end(self) -> bool:
         """The attempt has ended. Return whether a cancellation was this watch's doing, and only its own."""

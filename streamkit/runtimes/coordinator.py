@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Move, Plan, ShardRow, plan
+from streamkit.core.quarantine import Death
 from streamkit.core.schedule import FOREVER
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError, leaves
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardsOffered, ShardTaken
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from streamkit.runtimes.heart import Heart
     from streamkit.runtimes.process import Opened, Process
 
-LISTING_SECONDS = 60.0
-"""How often the shards are listed although nothing points to a change."""
 _LISTING_LEAST_SECONDS = 2.0
 """A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
 _TAKES = 16
@@ -50,6 +49,7 @@ class Coordinator:
     ) -> None:
         """`open_run` makes the run of a shard just taken."""
         self._source = opened.ports.source
+        self._allowed = opened.consumer.source.listing
         self._rows = opened.rows
         self._stream = opened.registration.stream
         self._identity = Identity(
@@ -63,6 +63,8 @@ class Coordinator:
         self._grace = process.grace.total_seconds()
         self._open_run = open_run
         self._lookout = Lookout(opened.rows, me=heart.member.worker, lease=self._lease, process=process)
+        self._dead: frozenset[str] = frozenset()
+        """The workers that were declared dead, as far as their rows are there."""
         self._runs: dict[str, ShardRun] = {}
         self._listed: dict[str, Shard] = {}
         self._listing_due = 0.0
@@ -126,6 +128,7 @@ class Coordinator:
             self._note_care(members)
             await self._keep_listing()
             members = await self._lookout.with_newcomers(members)
+            self._dead = frozenset(each.worker for each in members if each.state == "dead")
             steps = plan(
                 self._shards,
                 members,
@@ -192,7 +195,7 @@ class Coordinator:
         if now < self._listing_due and self._shards and not orphaned and not self._audit.wants_listing():
             return
         self._listed = {each.id: each for each in await self._listing()}
-        self._listing_due = now + LISTING_SECONDS
+        self._listing_due = now + self._allowed.seconds(workers=self.fleet, shards=len(self._listed))
         self._note_absent()
         new = self._audit.rows_to_make(self._listed.values())
         if new:
@@ -241,9 +244,15 @@ class Coordinator:
     async def _try_to_take(self, seen: ShardRow) -> ShardRow | WorldError | None:
         """Return the row of a shard that was had, or what is wrong with the table: other takes go on."""
         try:
-            return await take(self._rows.leases, seen, me=self._me, chance=self._chance)
+            return await take(self._rows.leases, seen, me=self._me, chance=self._chance, died=self._death(seen))
         except WorldError as error:
             return error
+
+    def _death(self, seen: ShardRow) -> Death | None:
+        """Return the death of the owner, if it was declared dead: who left or let go has nothing to answer for."""
+        if seen.owner not in self._dead:
+            return None
+        return Death(self._clock.now().timestamp(), f"worker {seen.owner} was declared dead", seen.epoch)
 
     def _offer(self, moves: Sequence[Move]) -> None:
         """Hand shards over: all of the plan at once, and nothing more until they are gone."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.leasing import FENCE, Member
+from streamkit.core.ledger import Tenure
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
 from streamkit.engine.retry import FullJitter, HalfJitter
@@ -28,6 +29,7 @@ from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.process import Stopping
 from streamkit.runtimes.setup import rules_of
 from streamkit.runtimes.shard import ShardRun, Terms
+from streamkit.runtimes.trial import Means, Trial, trial_of
 from streamkit.runtimes.waiting import came
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class Incarnation:
             well=self._is_well,
         )
         self._coordinator = Coordinator(opened, self._heart, process=process, open_run=self._open_run)
+        self._means = Means(
+            quarters=process.quarters,
+            consumer=opened.consumer,
+            wardless=opened.handling.transactional,
+            clock=process.clock,
+            report=process.report,
+        )
         self._pulse = self._clock.monotonic()
         self._joined = False
 
@@ -206,7 +215,7 @@ class Incarnation:
             settling,
             Terms(
                 handling=opened.handling,
-                around=self._surroundings(),
+                around=self._surroundings(Tenure(opened.registration.space, row.epoch)),
                 checkpoint=consumer.checkpoint,
                 budget=process.budget,
                 tally=process.meters.tally,
@@ -217,12 +226,20 @@ class Incarnation:
                 children_of=self._coordinator.children_of,
                 tables=opened.rows.tables,
                 wave=_wave(consumer),
+                trial=self._trial(row, settling),
                 is_trimmed=self._coordinator.is_trimmed,
             ),
             chart,
         )
 
-    def _surroundings(self) -> Surroundings:
+    def _trial(self, row: ShardRow, settling: Settling) -> Trial | None:
+        """Return how suspects are tried, if there are any; what is handled at most once is no danger to a successor."""
+        consumer = self._opened.consumer
+        if consumer.mode == "at_most_once":
+            return None
+        return trial_of(row, settling, consumer.checkpoint, self._means)
+
+    def _surroundings(self, tenure: Tenure) -> Surroundings:
         opened, process = self._opened, self._process
         wait = HalfJitter(initial=timedelta(seconds=0.5), maximum=timedelta(seconds=30), chance=process.chance)
         return Surroundings(
@@ -230,6 +247,7 @@ class Incarnation:
             report=process.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.rows.ledger,
+            tenure=tenure,
             successes=opened.ports.successes,
             may_start=self._fence.holds,
             delay=wait.after,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from streamkit.core.quarantine import MOST
 from streamkit.engine.retry import FullJitter, insist
 from streamkit.errors import Cancelled, LeaseLost, Refused, Throttled, Unanswered, WorldError
 from streamkit.events import CheckpointDelayed
@@ -16,16 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from streamkit.core.leasing import ShardRow
+    from streamkit.core.quarantine import Death
     from streamkit.ports import Chance, Leases, Report
 
 
-async def take(leases: Leases, seen: ShardRow, *, me: str, chance: Chance) -> ShardRow | None:
+async def take(
+    leases: Leases, seen: ShardRow, *, me: str, chance: Chance, died: Death | None = None
+) -> ShardRow | None:
     """Try once to take a shard; return its row as it is from that moment, or None.
+
+    `died` tells of its owner's death: its shards are free, and it may be one of their records that killed it (rule 22).
 
     None means that another was faster, or that no answer came: a take that was applied all the same leaves a row that
     names `me`, which the next tick takes anew.
     """
     wanted = replace(seen, owner=me, epoch=seen.epoch + 1, revision=seen.revision + 1, token=chance.token())
+    if died is not None and len(seen.deaths) < MOST:
+        wanted = replace(wanted, deaths=(*seen.deaths, died))
     try:
         return replace(await leases.take(seen, wanted), prefers=None)
     except (Refused, Throttled, Unanswered):

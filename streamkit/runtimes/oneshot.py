@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.changes import carried
 from streamkit.core.items import Items
 from streamkit.core.kpl import expand
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Claimant, Holding
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings
@@ -64,13 +66,13 @@ class _Claims:
     """A ledger in memory."""
 
     def __init__(self) -> None:
-        self._claimants: dict[str, str] = {}
+        self._claimants: dict[str, Claimant] = {}
 
-    async def claim(self, key: str, *, claimant: str) -> bool:
-        return self._claimants.setdefault(key, claimant) == claimant
+    async def claim(self, key: str, by: Claimant) -> Holding:
+        return "mine" if self._claimants.setdefault(key, by) == by else "another's"
 
-    async def release(self, key: str, *, claimant: str) -> None:
-        if self._claimants.get(key) == claimant:
+    async def release(self, key: str, by: Claimant) -> None:
+        if self._claimants.get(key) == by:
             del self._claimants[key]
 
 

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 
 from streamkit.core.kpl import expand
 from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.ledger import Tenure
 from streamkit.core.letters import Condemned, Letter
 from streamkit.core.positions import Position
 from streamkit.core.records import Record
 from streamkit.core.settlement import digest
 from streamkit.core.window import Window
+from streamkit.engine.screen import release
 from streamkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from streamkit.consumer import Consumer
     from streamkit.core.positions import Place, Start
-    from streamkit.ports import DeadLetters, Source
+    from streamkit.ports import DeadLetters, Ledger, Source
 
 _ANSWERS = 200
 """Most answers read in search of a record: an answer may be empty although records follow."""
@@ -92,10 +94,23 @@ async def skipped(
     )
 
 
-async def send_skipped(
-    consumer: Consumer, row: ShardRow, records: list[Record], queue: DeadLetters, *, stream_arn: str, now: float
+async def send_skipped(  # noqa: PLR0913 - the records, and where all there is to say of them goes
+    consumer: Consumer,
+    row: ShardRow,
+    records: list[Record],
+    queue: DeadLetters,
+    ledger: Ledger | None,
+    *,
+    stream_arn: str,
+    now: float,
 ) -> ShardRow:
-    """Send the letters of skipped records; return the row with their keys parked, where that is the consumer's rule."""
+    """Send the letters of skipped records; return the row with their keys parked, where that is the consumer's rule.
+
+    As with any dead letter, their business keys are released first (rule 26).
+    """
+    if consumer.dedupe_key is not None and ledger is not None:
+        for record in records:
+            await release(record, consumer.dedupe_key, ledger, tenure=Tenure(epoch=row.epoch))
     verdicts = [Condemned(record, "Skipped", "skipped by an operator", 0) for record in records]
     letters = [Letter(each, consumer.name, consumer.code_version, stream_arn, now) for each in verdicts]
     await queue.send(letters)

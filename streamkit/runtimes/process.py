@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from streamkit.ports import Chance, Clock, Ports, Registration, Report, Rows
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.health.meters import Meters
+    from streamkit.runtimes.trial import Quarters
     from streamkit.runtimes.world import World
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Process:
     stop: asyncio.Event
     grace: timedelta
     on_stuck: Callable[[], None]
+    quarters: Quarters
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a request to the table returns, however long the table takes to answer.

@@ -115,7 +115,7 @@ class Redrive:
 
     async def _rounds(self, handling: Handling) -> None:
         """Gather and settle until a gathering brings nothing new: a FIFO queue shows ten of a group at a time."""
-        handling = dataclasses.replace(handling, max_age=None, dedupe_key=self._once.key)
+        handling = replace(handling, max_age=None, dedupe_key=self._once.key)
         for _ in range(_ROUNDS):
             await self._stack.gather(self._grip, most=self._options.most)
             runs = self._runnable()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streamkit.engine.retry import FullJitter, HalfJitter
     from streamkit.ports import Chance
 
-_GRACE_SECONDS = 30.0
+GRACE_SECONDS = 30.0
 """How long an attempt over its time may take to end before the process has to (rule 8)."""
 
 
@@ -72,10 +72,11 @@ def handling_of(consumer: Consumer, *, state: object, threads: Threads, stream_a
         batches=consumer.batches,
         concurrency=1 if consumer.batches else consumer.concurrency,
         timeout=consumer.handler_timeout.total_seconds(),
-        grace=_GRACE_SECONDS,
+        grace=GRACE_SECONDS,
         max_age=max_age.total_seconds() if max_age else None,
         where=consumer.where,
         dedupe_key=consumer.dedupe_key,
+        on_missing_key=consumer.on_missing_key,
         transactional=consumer.mode == "transactional",
         consumer=consumer.name,
         code_version=consumer.code_version,

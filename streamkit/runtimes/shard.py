@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard
     from streamkit.core.policy import Checkpoint
     from streamkit.core.positions import Place, Position
+    from streamkit.core.quarantine import Death
     from streamkit.core.records import Record
     from streamkit.core.settlement import Settling, Tally
     from streamkit.core.transactions import Write
     from streamkit.ports import Reader, Transactions
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.lease import Lease
+    from streamkit.runtimes.trial import Trial
 
 _LAG_SECONDS = 60.0
 _QUIET_REFRESH_SECONDS = 3600.0
@@ -75,6 +77,8 @@ class Terms:
     tables: Transactions | None
     wave: int | None
     """Most records that are marked and not settled, where nothing is to be handled twice; None where it may be."""
+    trial: Trial | None
+    """How the suspects are tried, where a record may have killed the shard's owners (rule 22)."""
     is_trimmed: Callable[[str], Awaitable[bool]]
     """Whether the stream no longer has a shard, because all that was in it has expired (rules 11, 13)."""
 
@@ -92,13 +96,21 @@ class ShardRun:
         self._terms = terms
         self._clock = terms.around.clock
         self._report = terms.around.report
-        self._engine = Engine(terms.handling, settling, terms.around, self._transacting())
+        handling, around = terms.handling, terms.around
+        if terms.trial is not None:
+            handling, around = terms.trial.apart(handling, around)
+        self._engine = Engine(handling, settling, around, self._transacting())
         self._task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._draining = False
         self._prefers: str | None = None
         self._asked: str | None = None
         self._ended = False
+        self._acquitted = False
+        """Whether no record is suspected any more, so that the shard is to be run as ever."""
+        self._fallen = False
+        """Whether that in which suspects are tried is no more, so that the shard is to be taken anew."""
+        self._began = lease.row
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
         self._held = 0
@@ -207,6 +219,7 @@ class ShardRun:
 
     def give_up(self) -> None:
         """Stop at once, with whatever is durable: the lease runs out by itself."""
+        self._leave_trial()
         if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
@@ -214,7 +227,8 @@ class ShardRun:
         """Work; raises nothing but what is a fault of streamkit."""
         self._task = asyncio.current_task()
         try:
-            await self._work()
+            async with self._terms.trial.opened(self._fall) if self._terms.trial is not None else nullcontext():
+                await self._work()
             if self._engine.fenced:
                 self._report(ShardLost(shard=self.id, epoch=self.lease.row.epoch))
             else:
@@ -238,18 +252,30 @@ class ShardRun:
             await working
         except asyncio.CancelledError:
             me = asyncio.current_task()
-            if not self._draining or me is None or me.cancelling():
+            if not (self._draining or self._fallen) or me is None or me.cancelling():
                 raise
 
     def _over(self) -> bool:
         drained = self._draining and not self._marking and self._settling.clear
         return (
             drained
-            or (self._ended and self._settling.clear)
+            or ((self._ended or self._acquitted) and self._settling.clear)
             or (self._settling.halted is not None and self._terms.around.dead_letters is not None)
         )
 
+    def _fall(self) -> None:
+        """Start nothing more, and wait for nothing: what was under way is gone."""
+        self._fallen = True
+        self._engine.stop()
+        if self._working is not None:
+            self._working.cancel()
+
+    def _leave_trial(self) -> None:
+        if self._terms.trial is not None:
+            self._terms.trial.let_go()
+
     def _cut_short(self) -> None:
+        self._leave_trial()
         if self._working is not None:
             self._working.cancel()
 
@@ -281,6 +307,9 @@ class ShardRun:
             if read.ended:
                 self._children = read.children or await self._terms.children_of(self.id)
                 self._ended = True
+            elif (trial := self._terms.trial) is not None and (trial.state.over or self._caught_up_at == asked):
+                self._acquitted = True
+            if self._ended or self._acquitted:
                 self._engine.feed(())
                 return
 
@@ -300,6 +329,9 @@ class ShardRun:
         size = sum(len(record.data) for record in records)
         self._terms.tally.received_bytes += size
         self._hold(size)
+        if self._terms.trial is not None:
+            await self._terms.trial.feed(records, self._engine, self._write)
+            return
         wave = self._terms.wave
         share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
         fed = 0
@@ -396,7 +428,8 @@ class ShardRun:
     async def _checkpoint(self) -> None:
         row = self.lease.row
         stale = (self._caught_up_at or 0.0) - (row.caught_up_at or 0.0) >= _QUIET_REFRESH_SECONDS / 2
-        if not (self._unwritten() or stale or self._settling.parked != row.parked or self._chart.is_news(row.vitals)):
+        news = self._settling.parked != row.parked or self._chart.is_news(row.vitals) or self._deaths() != row.deaths
+        if not (self._unwritten() or stale or news):
             return
         await self._write()
 
@@ -440,7 +473,16 @@ class ShardRun:
             "level": self.level,
             "marked": self._marked,
             "vitals": self._chart.vitals(settling),
+            "deaths": self._deaths(),
+            "quarantine": self._terms.trial.state if self._terms.trial is not None else None,
         }
+
+    def _deaths(self) -> tuple[Death, ...]:
+        """Return the deaths that this shard's records may have to answer for: none before the frontier moved last."""
+        began, moved = self._began, self._settling.frontier != self._began.progress.frontier
+        if self._terms.trial is None and (moved or self._caught_up_at != began.caught_up_at):
+            return ()
+        return self.lease.row.deaths if self._terms.trial is None else self._terms.trial.deaths
 
     def _written(self, passed: int, began: float) -> None:
         """A checkpoint is durable, for so many records that the frontier has passed, which was begun then."""
@@ -460,6 +502,8 @@ class ShardRun:
 
     async def _finish(self) -> None:
         """Checkpoint and let go of the shard: ended with its children's rows, halted, or released."""
+        if self._terms.trial is not None:
+            self._terms.trial.stop()
         if self._ended and self._settling.clear:
             last = replace(self.lease.row, caught_up_at=self._caught_up_at)
             children = [heir(child, [last]) for child in self._children]
@@ -469,6 +513,11 @@ class ShardRun:
         halted = self._settling.halted if self._terms.around.dead_letters is not None else None
         if (why := halted or self._asked) is not None:
             await self._write(state="halted", halted=why, owner=None)
+        elif self._acquitted and (trial := self._terms.trial) is not None:
+            self._prefers = self.lease.row.owner
+            await self._write(owner=None, prefers=self._prefers, deaths=(), quarantine=None)
+            trial.end()
         else:
+            self._prefers = self.lease.row.owner if self._fallen and not self._draining else self._prefers
             await self._write(owner=None, prefers=self._prefers)
         self._report(ShardReleased(shard=self.id, epoch=self.lease.row.epoch, prefers=self._prefers))

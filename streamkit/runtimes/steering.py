@@ -94,6 +94,8 @@ class Steering:
         wanted = replace(
             row, owner=None, epoch=row.epoch + 1, revision=row.revision + 1, token=self._chance.token(), asked=None
         )
+        if "generation" in changes:  # elsewhere there are others to suspect
+            wanted = replace(wanted, deaths=(), quarantine=None)
         wanted = replace(wanted, **changes)
         try:
             try:

@@ -6,9 +6,11 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from streamkit.core.settlement import Tally
 from streamkit.errors import ConfigurationError
@@ -17,12 +19,14 @@ from streamkit.runtimes.budget import Budget
 from streamkit.runtimes.crew import Crew
 from streamkit.runtimes.health.meters import Meters
 from streamkit.runtimes.process import Process
+from streamkit.runtimes.trial import Quarters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streamkit.consumer import Consumer
     from streamkit.ports import Chance, Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.health.watching import Health
     from streamkit.runtimes.world import World
     from streamkit.settings import Address
@@ -42,6 +46,8 @@ class Options:
     """How long attempts may take to end after the worker was asked to stop."""
     on_stuck: Callable[[], None] = field(default=lambda: os._exit(70))
     """What ends the process when an attempt cannot be ended (EX_SOFTWARE)."""
+    ward: Callable[[Consumer], Ward | None] = field(default=lambda _: None)
+    """Makes a process apart for records that may have killed others, if the consumer can have one."""
 
 
 class Worker:
@@ -67,6 +73,7 @@ class Worker:
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         timed = options.health is not None or options.emit_every is not None
         self._meters = [Meters(consumer.name, report, timed=timed) for consumer in consumers]
+        quarters = Quarters(ward=options.ward)
         budget = Budget(sum(consumer.read_ahead_bytes for consumer in consumers))
 
         def process(meters: Meters) -> Process:
@@ -81,6 +88,7 @@ class Worker:
                 stop=self._stop,
                 grace=options.grace,
                 on_stuck=options.on_stuck,
+                quarters=quarters,
             )
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]

@@ -142,6 +142,29 @@ async def test_a_fleet_shares_ten_descriptions_a_second() -> None:
 
 
 @virtual
+async def test_a_listing_that_is_cut_short_goes_on_where_it_was() -> None:
+    """A coordinator gives a listing a quarter of its lease: 350 shards are four pages, and more than that."""
+    stage = Stage(shards=350)
+    whole = stage.service.call
+
+    async def slow(operation: str, /, **parameters: Any) -> dict[str, Any]:
+        await asyncio.sleep(1.0)
+        return await whole(operation, **parameters)
+
+    stage.service.call = slow
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await stage.source.shards()
+    async with asyncio.timeout(3.5):
+        listed = await stage.source.shards()
+    assert len({shard.id for shard in listed}) == 350
+    asked = stage.service.asked["DescribeStream"]
+    await stage.source.shards()
+    assert stage.service.asked["DescribeStream"] == asked + 4, "a whole listing is begun anew"
+
+
+@virtual
 async def test_an_idle_shard_is_asked_as_slowly_as_agreed() -> None:
     """Once or twice a second, not as fast as answers come; while there is something to read, ten times."""
     stage = Stage()

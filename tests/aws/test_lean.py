@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +17,14 @@ from botocore.credentials import ReadOnlyCredentials
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.errors import Rejected
+from streamkit.aws.function import Sdk
 from streamkit.aws.lean import FRESH_SECONDS
+from streamkit.aws.memory import TableMemory
 from streamkit.aws.signing import Signer
 from streamkit.clock import SystemClock
 from streamkit.errors import Denied, Expired, Throttled, Unanswered, WorldError
 from streamkit.testing import Recorder
+from streamkit.testing.contracts import MemoryContract
 
 RECORD = {"Data": "eHg=", "PartitionKey": "a", "SequenceNumber": "49", "ApproximateArrivalTimestamp": 1.5}
 ANSWER = json.dumps({"Records": [RECORD], "NextShardIterator": "next", "MillisBehindLatest": 0}).encode()
@@ -252,6 +257,26 @@ async def test_many_calls_at_once_have_a_connection_each(service: Service, kines
         calls = [group.create_task(ask(kinesis)) for _ in range(30)]
     assert all(call.result()[0]["NextShardIterator"] == "next" for call in calls)
     assert service.askers.count("SDK") == 1
+
+
+class TestMemoryOfFunctions(MemoryContract):
+    """What a function writes at every batch is written without the SDK: the same contract holds."""
+
+    @pytest.fixture
+    async def memory(self, table: str) -> AsyncIterator[TableMemory]:
+        """A new table; the SDK has shown how to write to it."""
+        with (
+            ThreadPoolExecutor(2) as threads,
+            closing(Sdk(threads, Recorder())) as sdk,
+            closing(sdk.thrifty("dynamodb", clock=SystemClock())) as call,
+        ):
+            key, values = {"pk": {"S": "lesson"}, "sk": {"S": "lesson"}}, {":a": {"N": "1"}}
+            for _ in range(3):  # by the SDK, and then by the SDK again that is watched
+                await call("PutItem", TableName=table, Item=key)
+                update = {"UpdateExpression": "SET a = :a", "ExpressionAttributeValues": values}
+                await call("UpdateItem", TableName=table, Key=key, **update)
+            yield TableMemory(call, table, consumer="consumer", keep=timedelta(days=7))
+            assert "lean" in repr(call)
 
 
 # Signatures

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamkit.aws.attributes import VERSION
 from streamkit.aws.rows import (
     MEMBER_ATTRIBUTES,
     META,
     SHARD_ATTRIBUTES,
-    VERSION,
     Layout,
     claim_key,
     member_item,
@@ -27,6 +27,7 @@ from streamkit.aws.rows import (
 from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position, Since, Start
+from streamkit.core.quarantine import Death, Quarantine
 from streamkit.errors import ConfigurationError, CorruptRow
 from streamkit.ports import Registration
 
@@ -46,6 +47,16 @@ progresses = st.builds(Progress, frontier=st.none() | positions, decoding=counts
     done=st.binary(min_size=1, max_size=2000),
     decoding=counts,
 )
+deaths = st.builds(Death, moments, ids, counts, st.booleans())
+quarantines = st.builds(
+    Quarantine,
+    left=counts,
+    size=counts,
+    step=st.none() | positions,
+    tried=counts,
+    epoch=counts,
+    strikes=st.lists(deaths, max_size=3).map(tuple),
+)
 shard_rows = st.builds(
     ShardRow,
     shard=st.builds(Shard, ids, st.lists(ids, max_size=2).map(tuple), st.none() | hash_ranges),
@@ -63,6 +74,8 @@ shard_rows = st.builds(
     caught_up_at=st.none() | moments,
     level=st.none() | st.integers(0, 100),
     generation=counts,
+    deaths=st.lists(deaths, max_size=3).map(tuple),
+    quarantine=st.none() | quarantines,
     vitals=st.none()
     | st.builds(Vitals, at=moments, settled=counts, oldest=st.none() | moments, paused=st.none() | ids),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ import boto3
 import pytest
 
 from streamkit.cli import main
-from streamkit.testing.endpoint import endpoint_process
+from tests.nursery import Child, Nursery
 
 SHOP = """
 from streamkit import Kinesis, Record, Sqs, consumer
@@ -82,26 +81,19 @@ def call(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Out
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Mapping[str, str]]:
+def world(nursery: Nursery) -> Iterator[Mapping[str, str]]:
     """The variables of an embedded endpoint, one for each file of tests."""
-    with endpoint_process() as exports:
+    with nursery.endpoint() as exports:
         yield exports
 
 
 @pytest.fixture
-def program(project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line as a program that works in the embedded world; killed if it does not end at all."""
+def program(nursery: Nursery, project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., Child]]:
+    """Run the command line as a program that works in the embedded world; killed if it does not end at all."""
     watches: list[threading.Timer] = []
 
-    def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "from streamkit.cli import main; main()", *arguments],
-            cwd=project,
-            env={**os.environ, **world, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(*arguments: str, **variables: str) -> Child:
+        child = nursery.start(*arguments, folder=project, environment={**os.environ, **world, **variables})
         watches.append(threading.Timer(LONGEST_SECONDS, child.kill))
         watches[-1].start()
         return child
@@ -112,13 +104,13 @@ def program(project: Path, world: Mapping[str, str]) -> Iterator[Callable[..., s
 
 
 @pytest.fixture
-def run(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., Outcome]:
+def run(program: Callable[..., Child]) -> Callable[..., Outcome]:
     """Run the command line as a program, up to its end."""
 
     def streamkit(*arguments: str, **variables: str) -> Outcome:
         with program(*arguments, **variables) as child:
             out, err = child.communicate()
-        return Outcome(child.returncode, out, err)
+        return Outcome(child.wait(), out, err)
 
     return streamkit
 

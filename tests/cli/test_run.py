@@ -199,7 +199,7 @@ def test_missing_permissions_are_one_line_and_status_2(run: Run, command: str) -
     with refusing_endpoint() as url:
         outcome = run(command, "shop:orders", AWS_ENDPOINT_URL=url)
     assert outcome.status == 2
-    action = {"run": "dynamodb:DescribeTable", "init": "kinesis:DescribeStreamSummary", "resume": "dynamodb:GetItem"}
+    action = {"run": "dynamodb:DescribeTable", "init": "kinesis:DescribeStreamSummary", "resume": "dynamodb:Query"}
     assert f"is not allowed (AccessDeniedException): allow {action[command]}" in outcome.complaint
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from streamkit.aws import schema
 from streamkit.cli.template import HEALTH_CHECK
 
 DOCKERFILE = (Path(__file__).resolve().parents[2] / "Dockerfile").read_text(encoding="utf-8")
@@ -90,9 +91,121 @@ def test_the_template_runs_the_consumer_as_it_has_to_be_run(call: Call, monkeypa
     assert allowed == [(each["Sid"], each["Action"]) for each in printed]
 
 
-def test_the_template_pleases_cfn_lint(call: Call, tmp_path: Path) -> None:
-    """Where it is installed."""
-    file = tmp_path / "template.json"
-    file.write_text(call("template", "ecs", "shop:orders").out, encoding="utf-8")
-    done = subprocess.run([tool("cfn-lint"), str(file)], stdout=subprocess.PIPE, text=True, check=False)
+FUNCTIONS = """
+from datetime import datetime, UTC
+from streamkit import DynamoDBStream, Kinesis, Record, Sqs, consumer
+
+URL = "https://sqs.eu-north-1.amazonaws.com/210987654321/letters"
+ARN = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"
+
+@consumer("orders", source=Kinesis("orders"), dead_letters=Sqs("orders-dlq"))
+async def orders(record: Record) -> None: ...
+
+@consumer("in.turn", source=Kinesis(ARN, start=datetime(2026, 1, 1, tzinfo=UTC)), dead_letters=Sqs("dlq.fifo"),
+          parallelization_factor=1)
+async def in_turn(record: Record) -> None: ...
+
+@consumer("routes", source=DynamoDBStream("routes", start="LATEST"), dead_letters=Sqs(URL))
+async def routes(record: Record) -> None: ...
+
+@consumer("moments", source=DynamoDBStream("routes", start=datetime(2026, 1, 1, tzinfo=UTC)))
+async def moments(record: Record) -> None: ...
+
+@consumer("once", source=Kinesis("orders"), mode="at_most_once")
+async def once(record: Record) -> None: ...
+
+@consumer("silent", source=Kinesis("orders"))
+async def silent(record: Record) -> None: ...
+
+lambda_handler = orders.lambda_handler
+in_turn_handler = in_turn.lambda_handler
+routes_handler = routes.lambda_handler
+moments_handler = moments.lambda_handler
+once_handler = once.lambda_handler
+"""
+
+
+@pytest.fixture
+def functions(project: Path) -> None:
+    """Make a module of consumers that are to be functions."""
+    (project / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("functions")
+def test_the_templates_please_cfn_lint(call: Call, tmp_path: Path) -> None:
+    """All in one run, which is what it costs."""
+    asked = [("ecs", "shop:orders"), *(("lambda", f"functions:{name}") for name in ("orders", "in_turn", "routes"))]
+    files = [tmp_path / f"{index}.json" for index, _ in enumerate(asked)]
+    for file, command in zip(files, asked, strict=True):
+        file.write_text(call("template", *command).out, encoding="utf-8")
+    done = subprocess.run([tool("cfn-lint"), *map(str, files)], stdout=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.usefixtures("functions")
+def test_the_template_of_a_function_sets_its_mapping_up_as_the_page_says(call: Call) -> None:
+    """docs/lambda.md: partial responses, in the mapping and declared; nothing is given up by the mapping."""
+    resources = json.loads(call("template", "lambda", "functions:orders").out)["Resources"]
+    mapping, function = resources["Mapping"]["Properties"], resources["Function"]["Properties"]
+    page = (Path(__file__).resolve().parents[2] / "docs" / "lambda.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page.partition("The function:")[0], flags=re.MULTILINE))
+    assert len(rows) == 4
+    for name, value in rows.items():
+        assert json.dumps(mapping[name]).replace('"', "") == value
+    assert function["Environment"]["Variables"]["STREAMKIT_PARTIAL_RESPONSES"] == "true"
+    assert function["Handler"] == "functions.lambda_handler"
+    assert function["Timeout"] == 360
+    assert resources["Queue"]["Properties"]["QueueName"] == "orders-dlq"
+    assert {"RecordsAreLate", "TheFunctionFails", "RecordsAreDead"} <= resources.keys()
+
+
+@pytest.mark.usefixtures("functions")
+def test_the_table_and_queue_of_a_template_are_those_of_init(call: Call) -> None:
+    """Of the shape that is checked at a worker's start; both outlive the stack."""
+    resources = json.loads(call("template", "lambda", "functions:orders").out)["Resources"]
+    table, queue = resources["Table"]["Properties"], resources["Queue"]["Properties"]
+    assert {each["AttributeName"]: each["KeyType"] for each in table["KeySchema"]} == schema.KEYS
+    assert table["TimeToLiveSpecification"] == {"AttributeName": schema.EXPIRES, "Enabled": True}
+    assert (table["TableName"], table["BillingMode"]) == ("streamkit-orders", "PAY_PER_REQUEST")
+    assert (queue["MessageRetentionPeriod"], queue["SqsManagedSseEnabled"]) == (14 * 86_400, True)
+    assert resources["Table"]["DeletionPolicy"] == resources["Queue"]["DeletionPolicy"] == "Retain"
+
+
+@pytest.mark.usefixtures("functions")
+def test_a_declared_factor_cannot_be_raised_in_the_mapping_alone(call: Call) -> None:
+    """Records would be dropped: docs/lambda.md. One that is not declared may be what the mapping likes."""
+    declared, free = (json.loads(call("template", "lambda", f"functions:{name}").out) for name in ("in_turn", "orders"))
+    assert declared["Parameters"]["ParallelizationFactor"]["MaxValue"] == 1
+    variables = declared["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables["STREAMKIT_PARALLELIZATION_FACTOR"] == "1"
+    assert declared["Resources"]["Function"]["Properties"]["FunctionName"] == "in-turn"
+    assert free["Parameters"]["ParallelizationFactor"]["MaxValue"] == 10
+    variables = free["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert "STREAMKIT_PARALLELIZATION_FACTOR" not in variables
+
+
+@pytest.mark.usefixtures("functions")
+def test_the_role_of_a_function_may_do_what_is_printed_for_it(call: Call) -> None:
+    """And no more."""
+    [inline] = json.loads(call("template", "lambda", "functions:orders").out)["Resources"]["Role"]["Properties"][
+        "Policies"
+    ]
+    printed = json.loads(call("iam", "functions:orders", "--function", "orders").out)["Statement"]
+    allowed = [(each["Sid"], each["Action"]) for each in inline["PolicyDocument"]["Statement"]]
+    assert allowed == [(each["Sid"], each["Action"]) for each in printed]
+
+
+@pytest.mark.usefixtures("functions")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("silent", "expected `lambda_handler = silent.lambda_handler` for Lambda, got none"),
+        ("once", "mode: in a function expected 'at_least_once', got 'at_most_once'"),
+        ("moments", "expected 'TRIM_HORIZON' or 'LATEST'"),
+    ],
+)
+def test_what_cannot_be_a_function_gets_no_template(call: Call, name: str, said: str) -> None:
+    """One line says why."""
+    outcome = call("template", "lambda", f"functions:{name}")
+    assert outcome.status == 2
+    assert said in outcome.complaint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from consumers.archive import Archive, Line, packed, unpacked
 from streamkit import Batch, Record, Unavailable
 from streamkit.core.records import Origin
-from streamkit.testing.endpoint import endpoint_process
 
 TEN = datetime(2026, 11, 20, 10, 59, 58, tzinfo=UTC).timestamp()
 SHARD = Origin("flights", "shardId-000000000000")
@@ -62,11 +61,10 @@ class DyingS3:
         return self._left == -1
 
 
-@pytest.fixture(scope="module")
-def url() -> Any:
+@pytest.fixture
+def url(embedded: Mapping[str, str]) -> str:
     """Where an embedded S3 answers."""
-    with endpoint_process() as exports:
-        yield exports["AWS_ENDPOINT_URL"]
+    return embedded["AWS_ENDPOINT_URL"]
 
 
 @asynccontextmanager

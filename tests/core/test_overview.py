@@ -11,6 +11,7 @@ from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard
 from streamkit.core.overview import Look, Observer, Overview
 from streamkit.core.positions import Position
+from streamkit.core.quarantine import Death, Quarantine
 
 NOW = 1_000_000.0
 ROW = ShardRow(
@@ -92,8 +93,13 @@ def test_lag_is_the_age_of_the_oldest_record_that_is_not_settled() -> None:
             "held up",
             "shard-1 is held up: nothing settled for 90 s, 8 records wait",
         ),
+        (
+            replace(ROW, deaths=(Death(NOW, "signal 9", 3),) * 2, quarantine=Quarantine.of(160)),
+            "quarantine",
+            "shard-1 is in quarantine: 2 processes died, 160 records to try at most",
+        ),
     ],
-    ids=["halted", "free", "orphaned", "paused", "held up"],
+    ids=["halted", "free", "orphaned", "paused", "held up", "quarantine"],
 )
 def test_what_stands_still_needs_a_look_and_says_why(row: ShardRow, state: str, said: str) -> None:
     """One line for a person, and a state for a script."""

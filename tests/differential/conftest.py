@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +16,6 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-
-from streamkit.testing.endpoint import endpoint_process
 
 VERSION = "0.6.2"
 HERE = Path(__file__).resolve().parent
@@ -109,12 +107,11 @@ def client(url: str) -> Kinesis:
 
 
 @pytest.fixture(scope="session")
-def ours() -> Iterator[Any]:
+def ours(embedded: Mapping[str, str]) -> Iterator[Any]:
     """Yield a client of our endpoint."""
-    with endpoint_process() as exports:
-        kinesis = client(exports["AWS_ENDPOINT_URL"])
-        yield kinesis
-        kinesis.close()
+    kinesis = client(embedded["AWS_ENDPOINT_URL"])
+    yield kinesis
+    kinesis.close()
 
 
 @pytest.fixture(scope="session")

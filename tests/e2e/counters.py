@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, Self
@@ -15,8 +14,8 @@ from typing import Any, NamedTuple, Self
 import boto3
 
 from streamkit.consumer import Mode
+from tests.e2e.process import Start, Started, anew
 
-PROGRAM = (sys.executable, "-m", "streamkit")
 KEYS = 20
 WORKERS = 2
 LIMIT_SECONDS = 60.0
@@ -66,13 +65,19 @@ class Counted(NamedTuple):
 class Counting:
     """A stream of numbers, a table of counters, and workers; all of it ends with the context."""
 
-    def __init__(self, mode: Mode, *, folder: Path, variables: Mapping[str, str], shards: int = 2) -> None:
+    def __init__(
+        self, mode: Mode, *, folder: Path, variables: Mapping[str, str], shards: int = 2, start: Start = anew
+    ) -> None:
         self._mode: Mode = mode
         self._folder = folder
         self._variables = variables
         self._shards = shards
+        self._program = start
+        self._client = cache(self._connected)
         self._stack = ExitStack()
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self._counting_seconds = 0.0
+        """What a look at the table took: while it lasts, the endpoint does nothing else."""
+        self._workers: list[Started] = []
 
     def __enter__(self) -> Self:
         text = TRANSACTIONAL if self._mode == "transactional" else PLAIN.replace("MODE", self._mode)
@@ -97,15 +102,15 @@ class Counting:
         self._workers = [self._run() for _ in range(WORKERS)]
         due, killed_at, before, since = began, 0, -1, began
         while (done := self._done()) < records:
-            if (
-                kills < most_kills and done > killed_at and time.monotonic() >= due
-            ):  # a worker that has not begun is nobody to kill
+            now = time.monotonic()
+            if kills < most_kills and done > killed_at and now >= due:  # a worker that has not begun is nobody to kill
                 self._replace(rng.randrange(WORKERS))
                 kills, killed_at, due = kills + 1, done, time.monotonic() + kill_seconds
             if done != before:
-                before, since = done, time.monotonic()
-            assert time.monotonic() - since < LIMIT_SECONDS, self._told()
-            time.sleep(0.2)
+                before, since = done, now
+            assert now - since < LIMIT_SECONDS, self._told()
+            self._revive()
+            time.sleep(max(0.2, 4 * self._counting_seconds))
         self._drain()
         return self._counted(records, kills, time.monotonic() - began)
 
@@ -123,6 +128,12 @@ class Counting:
         self._workers[index].wait(LIMIT_SECONDS)
         self._workers[index] = self._run()
 
+    def _revive(self) -> None:
+        """Start workers anew that ended by themselves, as any supervisor does: at its start one asks only once."""
+        for index, worker in enumerate(self._workers):
+            if worker.poll() is not None:
+                self._workers[index] = self._run()
+
     def _drain(self) -> None:
         for worker in self._workers:
             worker.terminate()
@@ -133,7 +144,9 @@ class Counting:
 
     def _done(self) -> int:
         """Return how many records took effect; where nothing is handled twice, letters count too."""
+        began = time.monotonic()
         effects = sum(name.startswith("record ") for name in self._counters())
+        self._counting_seconds = time.monotonic() - began
         return effects + (self._letters() if self._mode == "at_most_once" else 0)
 
     def _counted(self, records: int, kills: int, seconds: float) -> Counted:
@@ -168,25 +181,19 @@ class Counting:
 
     # Processes
 
-    def _run(self) -> subprocess.Popen[bytes]:
+    def _run(self) -> Started:
         return self._start("run", "counting:counting")
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str) -> Started:
         log = self._folder / f"{time.monotonic_ns()}.log"
         settings = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "1s"}
-        with log.open("wb") as sink:
-            child = subprocess.Popen(
-                [*PROGRAM, *arguments],
-                cwd=self._folder,
-                env={**os.environ, **self._variables, **settings},
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-            )
+        environment = {**os.environ, **self._variables, **settings}
+        child = self._program(*arguments, folder=self._folder, environment=environment, log=log)
         self._stack.callback(child.wait)
         self._stack.callback(child.kill)
         return child
 
-    def _client(self, service: str) -> Any:
+    def _connected(self, service: str) -> Any:
         return boto3.client(
             service,
             endpoint_url=self._variables["AWS_ENDPOINT_URL"],

@@ -3,12 +3,33 @@
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.e2e.waiting import LIMIT_SECONDS
+from tests.nursery import Child
+
+PROGRAM = (sys.executable, "-m", "streamkit")
+Started = subprocess.Popen[bytes] | Child
+
+
+class Start(Protocol):
+    """Starts `streamkit ARGUMENTS`: anew, or as a nursery does."""
+
+    def __call__(self, *arguments: str, folder: Path, environment: Mapping[str, str], log: Path) -> Started:
+        """Start it in a folder, with this environment; its events go to the log."""
+        ...
+
+
+def anew(*arguments: str, folder: Path, environment: Mapping[str, str], log: Path) -> Started:
+    """Start a program as a shell does; what it logs goes to a file."""
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [*PROGRAM, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=sink
+        )
 
 
 class Event(NamedTuple):
@@ -42,7 +63,7 @@ class Tail:
 class Process:
     """A `streamkit` process and its events."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, process: Started, log: Path) -> None:
         self.id = process.pid
         self._process = process
         self._log = log

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,7 +16,7 @@ from streamkit.aws.rows import member_row
 from streamkit.core.envelope import read
 from streamkit.core.leasing import Member
 from tests.e2e.load import Load, Pace, Payload
-from tests.e2e.process import Process, Tail
+from tests.e2e.process import Process, Start, Tail, anew
 from tests.e2e.verdict import Effect, Evidence, Place, Take
 from tests.e2e.waiting import eventually
 
@@ -38,7 +36,6 @@ async def records(record: Record) -> None:
     os.write(EFFECTS, json.dumps(line).encode() + b"\\n")
 """
 PATH = "staged:records"
-PROGRAM = (sys.executable, "-m", "streamkit")
 
 
 class Stage:
@@ -48,7 +45,12 @@ class Stage:
     endpoint, whatever the environment says.
     """
 
-    def __init__(self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int) -> None:
+    source = CONSUMER
+    """The module of the consumer, to be formatted with the names of stream and queue."""
+
+    def __init__(
+        self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int, start: Start = anew
+    ) -> None:
         self.name = name
         self.processes: list[Process] = []
         """Every worker, in the order of their starts."""
@@ -56,12 +58,13 @@ class Stage:
         self._folder = folder
         self._variables = variables
         self._shards = shards
+        self._start = start
         self._stack = ExitStack()
         self._effects = Tail(folder / "effects")
         self._read: list[Effect] = []
 
     def __enter__(self) -> Self:
-        source = CONSUMER.format(name=self.name, queue=self._queue)
+        source = self.source.format(name=self.name, queue=self._queue)
         (self._folder / "staged.py").write_text(source, encoding="utf-8")
         self._kinesis.create_stream(StreamName=self.name, ShardCount=self._shards)
         self._stack.callback(self._kinesis.delete_stream, StreamName=self.name)
@@ -83,7 +86,7 @@ class Stage:
 
     def load(self, chance: Random, pace: Pace | None = None) -> Load:
         """Put records for as long as the load is not left."""
-        return Load(self._put, pace or Pace(), chance)
+        return Load(self.put, pace or Pace(), chance)
 
     def split(self, shard: str) -> None:
         """Split an open shard in the middle."""
@@ -101,19 +104,14 @@ class Stage:
         log = self._folder / f"{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKIT_")}
         ours = {f"STREAMKIT_{name}": value for name, value in settings.items()}
-        with log.open("wb") as sink:
-            child = subprocess.Popen(
-                [*PROGRAM, *arguments],
-                cwd=self._folder,
-                env={**inherited, **self._variables, **ours},
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-            )
+        environment = {**inherited, **self._variables, **ours}
+        child = self._start(*arguments, folder=self._folder, environment=environment, log=log)
         self._stack.enter_context(child)
         self._stack.callback(child.kill)
         return Process(child, log)
 
-    def _put(self, payloads: Sequence[Payload]) -> list[Place]:
+    def put(self, payloads: Sequence[Payload]) -> list[Place]:
+        """Put records; return where each lies."""
         entries = [{"PartitionKey": key, "Data": data} for key, data in payloads]
         answer = self._kinesis.put_records(StreamName=self.name, Records=entries)
         assert answer["FailedRecordCount"] == 0, answer
@@ -151,12 +149,13 @@ class Stage:
         ]
         names = ("ParentShardId", "AdjacentParentShardId")
         parents = {each["ShardId"]: [each[name] for name in names if each.get(name)] for each in self._listed()}
-        return Evidence(load.put, self.effects(), self._dead_letters(), takes, parents)
+        return Evidence(load.put, self.effects(), self.dead_letters(), takes, parents)
 
     def _listed(self) -> list[dict[str, Any]]:
         return list(self._kinesis.list_shards(StreamName=self.name)["Shards"])
 
-    def _dead_letters(self) -> list[Place]:
+    def dead_letters(self) -> list[Place]:
+        """Return the places of the records in the queue, and empty it."""
         url = self._client("sqs").get_queue_url(QueueName=self._queue)["QueueUrl"]
         records = [read(body).record for body in self._messages(url)]
         return [Place(record.shard, record.sequence) for record in records]

@@ -11,6 +11,7 @@ from streamkit.clock import SystemChance
 from tests.e2e import scenarios
 from tests.e2e.scenarios import Terms
 from tests.e2e.stage import Stage
+from tests.nursery import Nursery
 
 QUICK = Terms(lease=3.0, interval=0.2)
 SLACK = 5.0
@@ -30,13 +31,15 @@ class WorkerSuite:
     """Fixture `variables`: what leads an AWS SDK to the endpoint."""
 
     @pytest.fixture
-    def stage(self, variables: Mapping[str, str], tmp_path: Path) -> Iterator[Make]:
+    def stage(self, variables: Mapping[str, str], tmp_path: Path, nursery: Nursery) -> Iterator[Make]:
         """Make a stage of so many shards."""
         with ExitStack() as stack:
 
             def make(*, shards: int) -> Stage:
                 name = f"test-{SystemChance().token()[:12]}"
-                return stack.enter_context(Stage(name, folder=tmp_path, variables=variables, shards=shards))
+                return stack.enter_context(
+                    Stage(name, folder=tmp_path, variables=variables, shards=shards, start=nursery.start)
+                )
 
             yield make
 

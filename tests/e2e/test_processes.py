@@ -11,14 +11,16 @@ from streamkit.clock import SystemChance
 from tests.e2e.process import Event, Process
 from tests.e2e.stage import Stage
 from tests.e2e.waiting import eventually
+from tests.nursery import Nursery
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def supervisor(embedded: Mapping[str, str], tmp_path: Path) -> Iterator[Process]:
+def supervisor(embedded: Mapping[str, str], tmp_path: Path, nursery: Nursery) -> Iterator[Process]:
     """Start two processes under a supervisor, and wait until both have joined."""
-    with Stage(f"test-{SystemChance().token()[:12]}", folder=tmp_path, variables=embedded, shards=2) as stage:
+    name = f"test-{SystemChance().token()[:12]}"
+    with Stage(name, folder=tmp_path, variables=embedded, shards=2, start=nursery.start) as stage:
         supervisor = stage.worker(3.0, 0.2, "--processes", "2")
         eventually(lambda: len(supervisor.names()) == 2, "both processes have joined")
         yield supervisor

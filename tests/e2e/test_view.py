@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,10 +17,9 @@ import boto3
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from streamkit.testing.endpoint import endpoint_process
 from tests.e2e.process import Process
-from tests.e2e.stage import PROGRAM
 from tests.e2e.waiting import eventually
+from tests.nursery import Nursery
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATH = "consumers.routes:routes"
@@ -38,9 +36,9 @@ Item = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def variables() -> Iterator[Mapping[str, str]]:
+def variables(nursery: Nursery) -> Iterator[Mapping[str, str]]:
     """Lead to an endpoint whose shards roll every four seconds."""
-    with endpoint_process("--roll-seconds", str(ROLL_SECONDS)) as variables:
+    with nursery.endpoint("--roll-seconds", str(ROLL_SECONDS)) as variables:
         yield variables
 
 
@@ -66,7 +64,8 @@ def dynamodb(variables: Mapping[str, str]) -> Any:
 class Workers:
     """Processes of the consumer, which end with the context."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], stack: ExitStack) -> None:
+    def __init__(self, nursery: Nursery, folder: Path, variables: Mapping[str, str], stack: ExitStack) -> None:
+        self._nursery = nursery
         self._folder = folder
         self._variables = variables
         self._stack = stack
@@ -75,14 +74,8 @@ class Workers:
         """Start `streamkit ARGUMENTS`."""
         log = self._folder / f"{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKIT_")}
-        with log.open("wb") as sink:
-            child = subprocess.Popen(
-                [*PROGRAM, *arguments],
-                cwd=ROOT,
-                env={**inherited, **self._variables, **SETTINGS},
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-            )
+        environment = {**inherited, **self._variables, **SETTINGS}
+        child = self._nursery.start(*arguments, folder=ROOT, environment=environment, log=log)
         self._stack.enter_context(child)
         self._stack.callback(child.kill)
         return Process(child, log)
@@ -166,11 +159,11 @@ def view(dynamodb: Any) -> dict[str, dict[str, int]]:
 
 @pytest.mark.e2e
 def test_the_view_equals_the_table_whatever_happened_on_the_way(
-    dynamodb: Any, variables: Mapping[str, str], tmp_path: Path
+    dynamodb: Any, variables: Mapping[str, str], tmp_path: Path, nursery: Nursery
 ) -> None:
     """Four writers at the same flights, shards that roll every four seconds, three kills: exact to the last minute."""
     with ExitStack() as stack:
-        workers = Workers(tmp_path, variables, stack)
+        workers = Workers(nursery, tmp_path, variables, stack)
         workers.start("init", PATH, "--queue").end()
         survivor = workers.worker()
         with ThreadPoolExecutor(WRITERS) as writers:

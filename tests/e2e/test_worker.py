@@ -1,11 +1,10 @@
 """Worker processes, end to end, in the embedded world."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from random import Random
 
 import pytest
 
-from streamkit.testing.endpoint import endpoint_process
 from tests.e2e import scenarios
 from tests.e2e.scenarios import Terms
 from tests.e2e.suite import QUICK, SLACK, Make, WorkerSuite, chance
@@ -14,10 +13,9 @@ __all__ = ["chance"]
 
 
 @pytest.fixture(scope="module")
-def variables() -> Iterator[Mapping[str, str]]:
+def variables(embedded: Mapping[str, str]) -> Mapping[str, str]:
     """Lead to an endpoint of our own."""
-    with endpoint_process() as variables:
-        yield variables
+    return embedded
 
 
 class TestWorker(WorkerSuite):

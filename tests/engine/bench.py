@@ -32,6 +32,7 @@ from streamkit import (
     consumer,
 )
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Tenure
 from streamkit.core.positions import Position
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Outcome, Settling, Tally
@@ -132,6 +133,8 @@ class Bench:
     """How many of the last records come one a second, not at once."""
     progress: Progress = field(default_factory=Progress)
     parked: tuple[str, ...] = ()
+    epoch: int = 0
+    """Owners so far."""
     runs: dict[int, int] = field(default_factory=dict[int, int])
     effects: list[int] = field(default_factory=list[int])
     settled: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
@@ -189,6 +192,7 @@ class Bench:
     async def live(self, interruption: Interruption | None = None, *, budget: float = 1e6) -> None:
         """One owner's life: from the durable progress on, to the end or the interruption; then compare."""
         self.settling = self._settling()
+        self.epoch += 1
         began = self.loop.time()
         fence_at = interruption.at if interruption and interruption.how == "fence" else float("inf")
         self.engine = Engine(
@@ -204,6 +208,7 @@ class Bench:
                 delay=lambda refusals: min(30.0, 2.0**refusals),
                 on_stuck=lambda: self.stuck.append(self.loop.time()),
                 observe=self.observe,
+                tenure=Tenure(epoch=self.epoch),
             ),
         )
         unread = self.unread()

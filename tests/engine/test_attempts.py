@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit import Record
+from streamkit.core.ledger import Claimant, Holding
 from streamkit.testing import run_virtual
 from tests.engine.bench import GOOD, KINDS, SINGLE, TIMEOUT, Bench, Fate, Interruption, Kind, fates, few, keyed
 
@@ -39,9 +40,9 @@ def test_the_fence_is_asked_after_the_ledger_answered() -> None:
         bench = Bench([GOOD], settings={"dedupe_key": lambda record: record.key})
         claim = bench.ledger.claim
 
-        async def slow(key: str, *, claimant: str) -> bool:
+        async def slow(key: str, by: Claimant) -> Holding:
             await asyncio.sleep(5)
-            return await claim(key, claimant=claimant)
+            return await claim(key, by)
 
         bench.ledger.claim = slow  # type: ignore[method-assign]
         await bench.live(Interruption("fence", 3))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit import Record
+from streamkit.core.ledger import Claimant, Holding, Tenure
 from streamkit.core.settlement import Outcome
 from streamkit.errors import Unanswered
 from streamkit.testing import run_virtual
@@ -135,6 +138,57 @@ def test_a_missing_key_is_poison(key: str | None) -> None:
     run_virtual(main)
 
 
+def test_a_batch_claims_its_keys_at_the_same_time() -> None:
+    """A hundred claims one after the other would take longer than most handlers; the first record of a key claims."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 64, "ab"), "bisect", settings={"dedupe_key": lambda r: str(int(r.data) % 48)})
+        claim = bench.ledger.claim
+
+        async def slow(key: str, by: Claimant) -> Holding:
+            await asyncio.sleep(1.0)
+            return await claim(key, by)
+
+        bench.ledger.claim = slow  # type: ignore[method-assign]
+        await bench.live()
+        assert sorted(bench.effects) == list(range(48))
+        assert bench.tally.duplicates == 16
+        assert 3.0 <= bench.loop.time() < 4.0
+
+    run_virtual(main)
+
+
+def test_without_a_key_a_record_is_handled_where_that_is_said() -> None:
+    """Nothing is claimed for it; those with a key are compared as ever."""
+
+    async def main() -> None:
+        named = lambda record: None if int(record.data) < 2 else "event"  # noqa: E731 - one line says it
+        bench = Bench([GOOD] * 4, settings={"dedupe_key": named, "on_missing_key": "handle"})
+        await bench.live()
+        assert sorted(bench.effects) == [0, 1, 2]
+        assert list(bench.ledger.claims) == ["event"]
+        assert bench.tally.duplicates == 1
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_owner_whose_record_runs_under_a_newer_tenure_starts_nothing_more(kind: Kind) -> None:
+    """It has lost its shard, whatever its own clock says: the record is neither run nor taken for a duplicate."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 3, "abc"), kind, settings={"dedupe_key": event_of})
+        await bench.ledger.claim("event-0", Claimant(bench.records[0].id, Tenure(epoch=7)))
+        await bench.live()
+        assert bench.engine.fenced
+        assert 0 not in bench.runs
+        assert bench.tally.duplicates == 0
+        assert bench.settling.frontier is None
+        assert bench.ledger.claims["event-0"].by.tenure.epoch == 7
+
+    run_virtual(main)
+
+
 def test_a_claim_outlives_a_crash_between_claim_and_effect() -> None:
     """Marking before the handler must not drop the record that was interrupted: it may not have run."""
 
@@ -142,7 +196,7 @@ def test_a_claim_outlives_a_crash_between_claim_and_effect() -> None:
         bench = Bench([Fate(seconds=2.0)], settings={"dedupe_key": event_of})
         await bench.live(Interruption("crash", 1.0))
         assert bench.effects == []
-        assert bench.ledger.claims
+        assert bench.ledger.held
         await bench.live()
         assert bench.effects == [0]
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from streamkit import Kinesis, Record, Retry, Sqs, consumer
+from streamkit.core.ledger import Claimant
 from streamkit.engine.handling import Signature
 from streamkit.errors import Unanswered
 from streamkit.testing import run_virtual
@@ -201,14 +202,14 @@ def test_the_fence_is_asked_between_a_claim_and_the_next_and_before_the_letters_
         bench = Bench(keyed([POISON] * 2, "ab"), settings={"dedupe_key": event_of})
         release = bench.ledger.release
 
-        async def slow(key: str, *, claimant: str) -> None:
-            await release(key, claimant=claimant)
+        async def slow(key: str, by: Claimant) -> None:
+            await release(key, by)
             await asyncio.sleep(5)
 
         bench.ledger.release = slow  # type: ignore[method-assign]
         bench.until = lambda: False
         await bench.live(Interruption("fence", 3))
-        assert list(bench.ledger.claims) == ["event-b"]
+        assert list(bench.ledger.held) == ["event-b"]
         assert bench.letters.letters == []
 
     run_virtual(main)

@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any
 
-import boto3
 import pytest
 
 from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
-from streamkit.clock import SystemChance
 from streamkit.runtimes.function import container
 from tests.functions.stage import SETTLED, kinesis
 
@@ -52,26 +51,6 @@ class Context:
 
 
 @pytest.fixture
-def resource(embedded: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Make a queue and a table of a new name at each call; lead the SDK there, and functions to these settings."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", embedded["AWS_ENDPOINT_URL"])
-    monkeypatch.setenv("STREAMKIT_PARTIAL_RESPONSES", "true")
-
-    def make() -> str:
-        name = f"test-{SystemChance().token()[:12]}"
-        boto3.client("sqs").create_queue(QueueName=name)
-        boto3.client("dynamodb").create_table(
-            TableName=f"streamkit-{name}",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        return name
-
-    return make
-
-
-@pytest.fixture
 def effects() -> list[tuple[str, int, object]]:
     """Consumer, record, lifespan's value."""
     return []
@@ -104,6 +83,35 @@ def test_a_warm_container_leaks_nothing_into_the_next_invocation(
         assert handler(kinesis(*numbers), Context()) == SETTLED
     assert sorted(number for _, number, _ in effects) == [n for n in range(12) if n != 3]
     assert len(opened) == 1
+
+
+CALLER: ContextVar[str] = ContextVar("CALLER", default="nobody")
+LIFE: ContextVar[str] = ContextVar("LIFE", default="none")
+
+
+def test_context_variables_are_those_of_the_caller_and_of_the_lifespan(resource: Callable[[], str]) -> None:
+    """A span or a correlation id that somebody sets around an invocation is seen in it, and in no later one."""
+    seen: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[None]:
+        LIFE.set("opened")
+        yield
+
+    name = resource()
+
+    @consumer(name, source=Kinesis("stream"), dead_letters=Sqs(name), lifespan=lifespan)
+    async def records(record: Record) -> None:
+        seen.append((CALLER.get(), LIFE.get()))
+        CALLER.set("a handler")
+
+    for number, caller in enumerate(("first", "second")):
+        around = copy_context()
+        around.run(CALLER.set, caller)
+        assert around.run(records.lambda_handler, kinesis(number), Context()) == SETTLED
+        assert around.get(CALLER) == caller
+    assert records.lambda_handler(kinesis(2), Context()) == SETTLED
+    assert seen == [("first", "opened"), ("second", "opened"), ("nobody", "opened")]
 
 
 def test_two_consumers_of_one_module_do_not_disturb_each_other(

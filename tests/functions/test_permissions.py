@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 
-from streamkit import Consumer, Kinesis, Poison, Record, Sqs, consumer
+from streamkit import Consumer, DynamoDBStream, Kinesis, Poison, Record, Sqs, consumer
 from streamkit.clock import SystemChance
+from streamkit.permissions import Place, function_policy
 from streamkit.runtimes.function import container
 from tests.functions.stage import kinesis
 from tests.functions.test_container import Context
@@ -19,12 +21,34 @@ from tests.functions.test_container import Context
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 
 
+def shown() -> Any:
+    """Return the policy of the page."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## A function\n")[2]
+    return json.loads(section.partition("```json\n")[2].partition("```")[0])
+
+
 def allowed() -> set[str]:
     """Return what the page allows the function itself."""
-    section = PAGE.read_text(encoding="utf-8").partition("\n## A function\n")[2]
-    policy = json.loads(section.partition("```json\n")[2].partition("```")[0])
     named = ("RememberDeliveries", "SendDeadLetters")
-    return {action for each in policy["Statement"] if each["Sid"] in named for action in each["Action"]}
+    return {action for each in shown()["Statement"] if each["Sid"] in named for action in each["Action"]}
+
+
+def printed(source: Kinesis | DynamoDBStream) -> Any:
+    """Return the policy of a function of this source."""
+
+    @consumer("flights", source=source, dead_letters=Sqs("flights-dlq"))
+    async def flights(record: Record) -> None:
+        del record
+
+    return json.loads(msgspec.json.encode(function_policy(flights, Place("REGION", "ACCOUNT"), function="flights")))
+
+
+def test_the_page_shows_the_policy_that_is_printed() -> None:
+    """For records of a stream; of a table's changes what the mapping reads is different, and on its streams only."""
+    assert printed(Kinesis("flights")) == shown()
+    mapped = {each["Sid"]: each["Resource"] for each in printed(DynamoDBStream("flights"))["Statement"]}
+    assert mapped["LetTheMappingRead"] == "arn:aws:dynamodb:REGION:ACCOUNT:table/flights/stream/*"
+    assert "*" not in mapped["RememberDeliveries"]
 
 
 def test_a_function_uses_exactly_what_the_page_allows(

@@ -15,6 +15,7 @@ LETTERS = f"{ENGINE}test_dead_letters.py"
 SUCCESSES = f"{ENGINE}test_successes.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
+EVENTS = "tests/runtimes/test_business_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
@@ -34,6 +35,7 @@ ONCE = "tests/runtimes/test_at_most_once.py"
 TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
+QUARANTINE = "tests/runtimes/test_quarantine.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,8 +325,8 @@ MUTANTS = (
         "dedupe marked before the handler",
         "26",
         "engine/screen.py",
-        "mine = await self._ledger.claim(key, claimant=record.id)",
-        'mine = await self._ledger.claim(key, claimant=f"{record.id} {id(self)}")',
+        "self._ledger.claim(key, Claimant(record.id, self._tenure))",
+        'self._ledger.claim(key, Claimant(f"{record.id} {id(self)}", self._tenure))',
         f"{KEYS}::test_a_claim_outlives_a_crash_between_claim_and_effect",
         f"{KEYS}::test_the_same_event_put_twice_takes_effect_once_whatever_interrupts[record]",
     ),
@@ -335,6 +337,72 @@ MUTANTS = (
         "                await self._screen.release(letter.record)\n",
         "                await self._screen.release(letter.record) if False else None\n",
         f"{KEYS}::test_a_dead_letter_releases_the_claim",
+    ),
+    mutant(
+        "claims know nothing of the epoch",
+        "26",
+        "runtimes/incarnation.py",
+        "Tenure(opened.registration.space, row.epoch)",
+        "Tenure(opened.registration.space, 0)",
+        f"{EVENTS}::test_a_claim_is_made_under_the_epoch_of_the_shard",
+    ),
+    mutant(
+        "deliveries claim under one tenure",
+        "26",
+        "runtimes/function/claims.py",
+        "self.epoch = int(since * 1000)",
+        "self.epoch = 0",
+        "tests/functions/test_business_keys.py::test_what_an_invocation_had_claimed_when_it_was_killed_runs_again",
+    ),
+    mutant(
+        "who lost the shard takes its record for a duplicate",
+        "26",
+        "engine/screen.py",
+        'if holding == "newer":',
+        'if holding == "older":',
+        f"{KEYS}::test_an_owner_whose_record_runs_under_a_newer_tenure_starts_nothing_more",
+    ),
+    mutant(
+        "a late release frees the key of a handled record",
+        "26",
+        "aws/ledger.py",
+        '_YIELDS = "#claimant = :me AND #space = :space AND #epoch <= :epoch"',
+        '_YIELDS = "#claimant = :me AND (#space = :space OR #epoch > :epoch OR #epoch <= :epoch)"',
+        "tests/aws/test_ledger.py::test_the_conditions_are_those_of_a_claim",
+    ),
+    mutant(
+        "a claim that was late outlives its release",
+        "26",
+        "core/ledger.py",
+        'return "mine" if mine.epoch == there.epoch and not self.released else "newer"',
+        'return "mine" if mine.epoch == there.epoch else "newer"',
+        "tests/aws/test_ledger.py::test_the_conditions_are_those_of_a_claim",
+    ),
+    mutant(
+        "a claim is forgotten before the stream forgets the record",
+        "26",
+        "aws/world.py",
+        "keep = max(registration.stream.retention, _KEEP_CLAIMS_AT_LEAST)",
+        "keep = _KEEP_CLAIMS_AT_LEAST",
+        "tests/aws/test_ledger.py::test_a_claim_outlives_the_retention",
+    ),
+    mutant(
+        "a missing key is no error",
+        "26",
+        "engine/screen.py",
+        '    if on_missing_key == "handle":\n',
+        '    if on_missing_key != "halt":\n',
+        f"{KEYS}::test_a_missing_key_is_poison",
+        f"{REDRIVE}::test_a_missing_key_is_poison_in_a_redrive_too",
+    ),
+    mutant(
+        "positions at the sink sort as text",
+        "26",
+        "core/guard.py",
+        'f"{len(number):03d}:{number}:{record.subsequence:06d}"',
+        'f"{number}:{record.subsequence:06d}"',
+        "tests/core/test_guard.py::test_positions_sort_as_their_records_stand_in_the_stream",
+        "tests/core/test_guard.py::test_the_newest_of_what_was_written_stays",
     ),
     # Leases
     mutant(
@@ -569,6 +637,14 @@ MUTANTS = (
         f"{AUDIT}::test_an_ended_row_that_was_deleted_is_not_read_again",
     ),
     mutant(
+        "heirs of what nobody knows begin as in a first snapshot",
+        "14",
+        "core/leasing.py",
+        "caught_up_at=max(seen, default=None))",
+        "caught_up_at=max(seen, default=None) or None)",
+        "tests/core/test_leasing.py::test_who_goes_on_from_what_nobody_knows_is_not_taken_for_a_first_snapshot",
+    ),
+    mutant(
         "LATEST resolved anew after a crash",
         "15",
         "runtimes/shard.py",
@@ -660,6 +736,22 @@ MUTANTS = (
         "isinstance(error, WorldDown) or (",
         "isinstance(error, dict) or (",
         f"{HANDLERS}::test_a_ledger_that_is_down_is_never_held_against_a_record",
+    ),
+    mutant(
+        "every worker lists as if it were alone",
+        "9",
+        "runtimes/coordinator.py",
+        "self._allowed.seconds(workers=self.fleet, ",
+        "self._allowed.seconds(workers=1, ",
+        f"{SHARING}::test_a_fleet_shares_what_the_service_allows_for_listings",
+    ),
+    mutant(
+        "a listing cut short begins anew",
+        "9",
+        "aws/change_source.py",
+        "self._unfinished[arn] = begun, pages, after",
+        'self._unfinished[arn + "?"] = begun, pages, after',
+        "tests/aws/test_change_reader.py::test_a_listing_that_is_cut_short_goes_on_where_it_was",
     ),
     # Degraded services
     mutant(
@@ -1043,11 +1135,83 @@ MUTANTS = (
         "tests/functions/test_answers.py::test_halting_on_a_dead_letter_outlasts_the_invocation",
     ),
     mutant(
+        "a function answers that all is settled",
+        "24",
+        "runtimes/function/function.py",
+        "        if first is None:\n",
+        "        if first is None or self._opened.consumer.partial_responses:\n",
+        "tests/functions/test_fuzz.py::test_whatever_is_delivered_is_settled_once_or_comes_again",
+    ),
+    mutant(
+        "a function names the last shard's record",
+        "24",
+        "runtimes/function/function.py",
+        "        return min((place for task in tasks",
+        "        return max((place for task in tasks",
+        "tests/functions/test_fuzz.py::test_whatever_is_delivered_is_settled_once_or_comes_again",
+    ),
+    mutant(
+        "a container keeps its first caller's context",
+        "24",
+        "runtimes/function/container.py",
+        "context=self._surroundings()",
+        "context=self._kept",
+        "tests/functions/test_container.py::test_context_variables_are_those_of_the_caller_and_of_the_lifespan",
+    ),
+    mutant(
         "what earlier deliveries settled is forgotten",
         "24",
         "core/memory.py",
         "flags = _either(flags, memo.known.ahead(records, decoding))",
         "flags = _either(flags, bytearray())",
         f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "deaths of owners are not counted",
+        "22",
+        "runtimes/coordinator.py",
+        "        if seen.owner not in self._dead:\n",
+        "        if seen.owner not in ():\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "suspects start before the row tells of them",
+        "22",
+        "runtimes/trial.py",
+        "        await write()\n        self._trying = True\n",
+        "        self._trying = True\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "any death is held against the step marked last",
+        "22",
+        "core/quarantine.py",
+        "if death.epoch == kept.epoch and not death.apart]",
+        "if not death.apart]",
+        "tests/core/test_quarantine.py::test_deaths_before_a_step_was_marked_are_not_its_own",
+    ),
+    mutant(
+        "one death condemns",
+        "22",
+        "core/quarantine.py",
+        "STRIKES_APART = 2\n",
+        "STRIKES_APART = 1\n",
+        "tests/core/test_quarantine.py::test_a_record_is_condemned_by_deaths_that_it_was_alone_at",
+    ),
+    mutant(
+        "suspects of several shards share the death of a worker",
+        "22",
+        "runtimes/trial.py",
+        "                async with self._means.quarters.turn:\n",
+        "                if self._means:\n",
+        f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
+    ),
+    mutant(
+        "the end of a ward is nobody's fault",
+        "22",
+        "runtimes/trial.py",
+        "if self._trying and not self._left:",
+        "if self._left:",
+        f"{QUARANTINE}::test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own",
     ),
 )

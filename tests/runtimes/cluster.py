@@ -24,6 +24,7 @@ from streamkit.testing import VirtualClock, VirtualLoop, World
 
 if TYPE_CHECKING:
     from streamkit.core.settlement import Tally
+    from streamkit.runtimes.apart.ward import Ward
 
 T = TypeVar("T")
 Start = Literal["TRIM_HORIZON", "LATEST"] | datetime
@@ -108,12 +109,19 @@ class Process:
         self.worker.drain("SIGTERM")
 
 
+def running(cluster: Cluster) -> Process:
+    """Return the process whose code this is."""
+    return next(each for each in cluster.processes if each.name == _process.get())
+
+
 @dataclass
 class Cluster:
     """A world, and the workers that share it."""
 
     shards: int = 1
     latency: Callable[[], float] = float
+    ward: Callable[[Consumer], Ward | None] = lambda _: None
+    """Makes a process apart for suspects."""
     processes: list[Process] = field(default_factory=list[Process])
     handled: list[Handled] = field(default_factory=list[Handled])
     seen: set[int] = field(default_factory=set[int])
@@ -175,6 +183,7 @@ class Cluster:
                 until_idle=None if until_idle is None else timedelta(seconds=until_idle),
                 grace=timedelta(seconds=grace),
                 on_stuck=lambda: None,
+                ward=self.ward,
             ),
         )
         context = contextvars.copy_context()

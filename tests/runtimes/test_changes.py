@@ -17,8 +17,8 @@ from streamkit.errors import ConfigurationError
 from streamkit.testing.dynamodb_streams.values import item
 from tests.runtimes.cluster import LEASE, Cluster, simulate
 
-HOUR = 600.0
-"""Days of these tests are four hours long, for the sake of the machine: 24 of these."""
+HOUR = 120.0
+"""Days of these tests are 48 minutes long, for the sake of the machine: 24 of these."""
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streamkit import Kinesis, Poison, Record, Retry, Sqs, consumer
+from streamkit.core.ledger import Claimant
 from streamkit.core.letters import Condition, Letter
 from streamkit.core.sorting import Wanted, handle
 from streamkit.errors import ConfigurationError, Unanswered
@@ -371,10 +372,24 @@ def test_a_business_key_counts_in_a_redrive() -> None:
     async def main() -> None:
         scene = Scene(dedupe_key=lambda each: each.text())
         scene.put(1, 2)
-        await scene.ledger.claim("1", claimant="another record")
+        await scene.ledger.claim("1", Claimant("another record"))
         result = await scene.run()
         assert (scene.values, result.handled, result.dropped) == ([2], 1, 1)
         assert scene.mailbox.bodies == {}
+
+    run_virtual(main)
+
+
+def test_a_missing_key_is_poison_in_a_redrive_too() -> None:
+    """As in the worker: its letter stays, and nothing is claimed under an empty name."""
+
+    async def main() -> None:
+        scene = Scene(dedupe_key=lambda each: each.text() if each.text() != "1" else "")
+        scene.put(1, 2)
+        result = await scene.run()
+        assert (scene.values, result.handled) == ([2], 1)
+        assert len(scene.mailbox.bodies) == 1
+        assert list(scene.ledger.held) == ["2"]
 
     run_virtual(main)
 

@@ -11,11 +11,13 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from streamkit import Checkpoint, Record
+from streamkit import Checkpoint, Kinesis, Record
 from streamkit.core.leasing import Member, ShardRow
+from streamkit.core.lineage import Shard
+from streamkit.core.policy import Listing
 from streamkit.runtimes import lookout
 from streamkit.runtimes.incarnation import tick_seconds
-from streamkit.testing import SeededChance
+from streamkit.testing import MemorySource, SeededChance
 from tests.runtimes.cluster import LEASE, TAKEOVER, TICK, Cluster, simulate
 
 
@@ -485,6 +487,30 @@ def test_rows_of_workers_that_are_gone_are_removed_after_an_hour() -> None:
     simulate(main)
 
 
+def test_a_fleet_shares_what_the_service_allows_for_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB Streams has ten descriptions a second for all: half of them are for those who look for children."""
+    listings: list[float] = []
+    listed = MemorySource.shards
+
+    async def counted(self: MemorySource) -> Sequence[Shard]:
+        listings.append(asyncio.get_running_loop().time())
+        return await listed(self)
+
+    async def main(cluster: Cluster) -> None:
+        for _ in range(3):
+            cluster.start()
+        await asyncio.sleep(30)
+        began = len(listings)
+        await asyncio.sleep(1200)
+        assert 6 <= len(listings) - began <= 33, "one every 120 s each, and not one every 60 s"
+
+    monkeypatch.setattr(MemorySource, "shards", counted)
+    monkeypatch.setattr(Kinesis, "listing", Listing(shards=1, calls_per_second=0.1))
+    simulate(main, shards=2)
+    assert Listing(shards=100, calls_per_second=10.0).seconds(workers=40, shards=7_000) == 560
+    assert Listing(shards=100, calls_per_second=10.0).seconds(workers=3, shards=50) == 60
+
+
 def test_a_large_fleet_looks_less_often() -> None:
     """Everybody reads everybody's row: small fleets look every second, none less than four times a lease."""
     chance = SeededChance(3)
@@ -508,10 +534,10 @@ def test_a_table_has_a_bucket_for_every_500_shards_of_the_first_listing() -> Non
         await first.task
         registration = cluster.world.table.registration
         assert registration is not None
-        assert registration.buckets == 3
+        assert registration.buckets == 2
         cluster.world.table.registration = replace(registration, buckets=7)
         cluster.start()
         await asyncio.sleep(3)
         assert cluster.world.table.registration.buckets == 7
 
-    simulate(main, shards=1_001)
+    simulate(main, shards=501)

@@ -16,6 +16,7 @@ REGRESSIONS = {
     91: "reading fell behind the retention and went on, silently (gaps.py)",
     116: "`caught_up_at` moved while records were unsettled: their trimming went unreported (shard.py)",
     143: "a join whose answers were lost for longer than the lease was buried, and ended the worker (incarnation.py)",
+    147: "the referee: a thread outlasted grace and release, and the shard it kept from release was missed",
     230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
     438: "none of the product: the referee asked for a report of what was older than the first snapshot",
@@ -29,4 +30,7 @@ REGRESSIONS = {
     31051: "after a stop longer than time-out and grace, an attempt just cancelled was called stuck (engine/watch.py)",
     50171: "a worker fenced beside a thread that did not end said so only when it did (incarnation.py)",
     300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
+    400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
+    400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",
+    400948: "the referee: what had arrived before the first snapshot counted against the window",
 }

@@ -14,8 +14,8 @@ from tests.simulation.campaign import look
 from tests.simulation.regressions import REGRESSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-CHUNKS, SEEDS_A_CHUNK = 20, 13
-"""About a minute of one core; a chunk is short enough for the workers of pytest to end together."""
+CHUNKS, SEEDS_A_CHUNK = 15, 10
+"""About half a minute of one core; a chunk is short enough for the workers of pytest to end together."""
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_what_was_found_once_stays_fixed(seed: int) -> None:
 
 def test_a_seed_has_one_history() -> None:
     """The same seed, the same digest, under any hash seed: a failure can be replayed."""
-    seeds = range(0, 12, 3)
+    seeds = range(0, 9, 3)
     code = f"from tests.simulation.campaign import look; print(*[look(seed).digest for seed in {list(seeds)}])"
     found = {
         subprocess.run(
@@ -49,11 +49,11 @@ def test_a_seed_has_one_history() -> None:
             text=True,
             check=True,
         ).stdout
-        for hash_seed in ("0", "1", "4242")
+        for hash_seed in ("0", "4242")
     }
     assert found == {" ".join(look(seed).digest for seed in seeds) + "\n"}
 
 
 def test_different_seeds_have_different_histories() -> None:
     """The digest tells histories apart."""
-    assert len({simulate(seed).digest for seed in range(5)}) == 5
+    assert len({simulate(seed).digest for seed in range(3)}) == 3

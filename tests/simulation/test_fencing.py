@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from streamkit.testing.simulation import Mix, Rates, Verdict, draw, simulate
 
-SEEDS = range(20)
+SEEDS = range(12)
 
 
 def stopped(seed: int, rates: Rates) -> Mix:
     """Return a busy fleet of three on short leases that meets nothing but this."""
     mix = draw(seed)
     return replace(mix, workers=3, lease=2.0, records=120, duration=20.0, bad=0.0, retention=None, rates=rates)
+
+
+@cache
+def seen_with(rates: Rates) -> list[Verdict]:
+    """Run the seeds, once."""
+    return [simulate(seed, mix=stopped(seed, rates)) for seed in SEEDS]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,7 @@ def stopped(seed: int, rates: Rates) -> Mix:
 )
 def test_a_sleeper_starts_no_handler_and_writes_nothing(rates: Rates) -> None:
     """Its handlers start under a lease it holds, or not at all; its writes are refused; its shards are read on."""
-    verdicts: list[Verdict] = [simulate(seed, mix=stopped(seed, rates)) for seed in SEEDS]
+    verdicts = seen_with(rates)
     assert [each.violation for each in verdicts if each.violation] == []
     seen = sum((each.seen for each in verdicts), Counter[str]())
     assert seen["worker.fenced"] > 0
@@ -35,7 +42,7 @@ def test_a_sleeper_starts_no_handler_and_writes_nothing(rates: Rates) -> None:
 
 def test_repeats_are_few() -> None:
     """What a sleeper had under way, and what it had not checkpointed: nothing else runs again."""
-    verdicts = [simulate(seed, mix=stopped(seed, Rates(stops=6))) for seed in SEEDS]
+    verdicts = seen_with(Rates(stops=6))
     records = 120 * len(verdicts)
     assert sum(each.repeats for each in verdicts) < 0.05 * records
 

@@ -7,7 +7,7 @@ import pytest
 from streamkit.testing.simulation import draw, simulate
 from streamkit.testing.simulation.modes import FROM
 
-CHUNKS, SEEDS_A_CHUNK = 6, 12
+CHUNKS, SEEDS_A_CHUNK = 6, 8
 FOUND = {
     FROM + 248: "a letter whose owner died before a checkpoint passed its record: the successor may handle it",
     FROM + 258: "a drain left waves unmarked and took its shard for ended",
@@ -39,10 +39,11 @@ def test_both_modes_are_drawn_and_none_below() -> None:
 
 def test_what_makes_them_hard_is_seen() -> None:
     """Commits whose answers are lost or come late, and are sent again; records that were interrupted."""
-    seen = set[str]()
-    for seed in range(FROM, FROM + 30):
-        seen |= simulate(seed).seen.keys()
     wanted = {
         "answer lost: commit", "late: commit", "sent a transaction again that was applied", "letter Interrupted",
     }  # fmt: skip
-    assert wanted <= seen
+    for seed in range(FROM, FROM + 30):
+        wanted -= simulate(seed).seen.keys()
+        if not wanted:
+            break
+    assert wanted == set()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streamkit.aws.ledger import claimant_of
 from streamkit.aws.reader import records_of
 from streamkit.aws.rows import claim_key
 from streamkit.cli.demo.producer import Produced
@@ -127,8 +128,9 @@ async def _claims(stage: Stage, consumer: Consumer, records: Sequence[Record]) -
         if key is None:
             continue
         answer = await stage.dynamodb("GetItem", TableName=consumer.table, Key=claim_key(key), ConsistentRead=True)
-        if "Item" in answer:
-            found[record.id] = answer["Item"]["claimant"]["S"]
+        owner = claimant_of(answer["Item"]) if "Item" in answer else None
+        if owner is not None:
+            found[record.id] = owner
     return found
 
 

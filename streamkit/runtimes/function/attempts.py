@@ -8,7 +8,7 @@ when that time is over, as by a time-out of its own: then the engine judges it, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from streamkit.core.memory import place
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamkit.core.records import Batch, Record
+    from streamkit.engine.watch import UnderWay
     from streamkit.ports import Clock, Report
     from streamkit.runtimes.function.deadline import Deadline
 
@@ -27,40 +28,48 @@ if TYPE_CHECKING:
 class Attempts:
     """The attempts of one delivery. `cut` says which records were cut off before, and how often."""
 
-    def __init__(self, deadline: Deadline, clock: Clock, report: Report, *, cut: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        clock: Clock,
+        report: Report,
+        *,
+        cut: Mapping[str, int],
+        under_way: Callable[[], Iterable[UnderWay]],
+    ) -> None:
         self._clock = clock
         self._report = report
         self._cut = cut
+        self._under_way = under_way
         self._early = clock.monotonic() + deadline.cancel - deadline.stop
         """Who begins by then can have all the time there is."""
         self._last = (deadline.stop + deadline.cancel) / 2
         """Who was cut off before fails by then: there is time left for a verdict and its letter."""
-        self._under_way: dict[int, tuple[Record | Batch, float]] = {}
 
-    def noted(self, call: Call) -> Call:
-        """Return the call that keeps in mind what is under way, and fails where there is no more time to be given."""
+    def limited(self, call: Call) -> Call:
+        """Return the call that fails where there is no more time to be given."""
+        if not self._cut:
+            return call
 
         async def attempt(subject: Record | Batch) -> object:
-            self._under_way[id(subject)] = subject, self._clock.monotonic()
-            try:
-                return await (self._limited(call, subject) if self._was_let_off(subject) else call(subject))
-            finally:
-                del self._under_way[id(subject)]
+            return await (self._limited(call, subject) if self._was_let_off(subject) else call(subject))
 
         return attempt
 
     def places(self) -> tuple[str, ...]:
         """Name the records under way."""
-        return tuple(place(record) for subject, _ in self._under_way.values() for record in _records(subject))
+        return tuple(place(record) for each in self._under_way() for record in each.records)
 
     def cut_off(self) -> dict[str, int]:
         """Return how often each record that is under way, alone in its attempt and all the time, was cut off by now."""
-        subjects = [subject for subject, began in self._under_way.values() if began <= self._early]
-        found = [place(record) for subject in subjects for record in _records(subject) if _is_alone(subject)]
+        now = self._clock.monotonic()
+        whole = [each.records for each in self._under_way() if now - each.seconds <= self._early]
+        found = [place(records[0]) for records in whole if len(records) == 1]
         return {at: self._cut.get(at, 0) + 1 for at in found}
 
     def _was_let_off(self, subject: Record | Batch) -> bool:
-        return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))
+        records = tuple(_records(subject))
+        return len(records) == 1 and place(records[0]) in self._cut
 
     async def _limited(self, call: Call, subject: Record | Batch) -> object:
         """Call, and raise `TimeoutError` shortly before it would be cut off again."""
@@ -80,7 +89,3 @@ class Attempts:
 
 def _records(subject: Record | Batch) -> Iterator[Record]:
     return iter(subject if isinstance(subject, tuple) else (subject,))
-
-
-def _is_alone(subject: Record | Batch) -> bool:
-    return not isinstance(subject, tuple) or len(subject) == 1

@@ -91,6 +91,8 @@ class Claims:
         self._shares = list(_shares(part, in_turn=terms.in_turn))
         self._writing = asyncio.Lock()
         self._fence = Fence(lease=terms.lease, clock=terms.clock)
+        self.epoch = 0
+        """When the claim was made: later deliveries of a record have later ones. Milliseconds since the epoch."""
         self.blocked = False
         """Whether a twin stands in the way."""
         self.passed = False
@@ -154,6 +156,7 @@ class Claims:
         """Claim each share; say whether all claims stand and nobody else is at work on any of the records."""
         self._fence = Fence(lease=self._terms.lease, clock=self._terms.clock)
         since = self._now()
+        self.epoch = int(since * 1000)
         for share in self._shares:
             wanted = share.claim(self._token, since=since, until=self._until())
             answer = await self._insist(partial(self._terms.memory.claim, share.cell, wanted, now=self._now()))

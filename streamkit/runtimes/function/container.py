@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from contextlib import AsyncExitStack
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from streamkit.consumer import Consumer
     from streamkit.events import Event
     from streamkit.ports import Clock, Report
-    from streamkit.runtimes.function.deadline import Context
+    from streamkit.runtimes.function.deadline import Context as LambdaContext
     from streamkit.runtimes.function.function import Answer
     from streamkit.runtimes.health.meters import Meters
 
@@ -35,7 +36,7 @@ _STUCK = 70
 """Exit status (EX_SOFTWARE)."""
 
 
-def handle(consumer: Consumer, event: object, context: Context) -> Answer:
+def handle(consumer: Consumer, event: object, context: LambdaContext) -> Answer:
     """Invoke the consumer in this thread's container, which is made at the first invocation."""
     container: Container | None = getattr(_here, "container", None)
     if container is None:
@@ -58,25 +59,32 @@ class Container:
         self._stack = AsyncExitStack()
         self._functions: dict[Consumer, Function] = {}
         self._emitters: dict[Consumer, Callable[[], None]] = {}
+        self._kept = Context()
+        """What lifespans set of context variables: as long-lived as they are."""
 
-    def invoke(self, consumer: Consumer, event: object, context: Context) -> Answer:
+    def invoke(self, consumer: Consumer, event: object, context: LambdaContext) -> Answer:
         """Run one invocation to its end."""
-        return self._runner.run(self._invoke(consumer, event, context))
-
-    def close(self) -> None:
-        """Close the lifespans and the loop."""
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
-
-    async def _invoke(self, consumer: Consumer, event: object, context: Context) -> Answer:
         function = self._functions.get(consumer)
         if function is None:
-            function = self._functions[consumer] = await self._open(consumer)
+            function = self._functions[consumer] = self._runner.run(self._open(consumer), context=self._kept)
         try:
-            return await function.invoke(event, context)
+            return self._runner.run(function.invoke(event, context), context=self._surroundings())
         finally:
             if (emit := self._emitters.get(consumer)) is not None:
                 emit()
+
+    def close(self) -> None:
+        """Close the lifespans and the loop."""
+        self._runner.run(self._stack.aclose(), context=self._kept)
+        self._runner.close()
+
+    def _surroundings(self) -> Context:
+        """Return the caller's context variables, and those of lifespans: a runner would keep the first caller's."""
+        context = copy_context()
+        for variable, value in self._kept.items():
+            if variable not in context:
+                context.run(variable.set, value)
+        return context
 
     async def _open(self, consumer: Consumer) -> Function:
         """Open a consumer as the environment wants it: its own clients, its own lifespan."""

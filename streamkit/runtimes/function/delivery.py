@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import replace as changed
+from msgspec.structs import replace
 
 from streamkit.core.leasing import Progress
+from streamkit.core.ledger import Tenure
 from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
@@ -228,7 +228,7 @@ class Delivery:
     def _last_standing(self, unsettled: Sequence[Record]) -> Standing:
         standing = self._standing(unsettled)
         if unsettled and not self._moved() and self._cause() == "deadline":
-            standing = changed(standing, trouble=changed(standing.trouble, batch=self._half_a_batch()))
+            standing = replace(standing, trouble=replace(standing.trouble, batch=self._half_a_batch()))
         return standing
 
     # Standing still
@@ -267,7 +267,7 @@ class Delivery:
     def _standing(self, unsettled: Sequence[Record], *, mark: tuple[str, ...] = ()) -> Standing:
         settling, moved = self._settling, self._moved()
         down = settling.down(self._opened.clock.monotonic())
-        trouble = changed(
+        trouble = replace(
             self._known.trouble,
             failures={place(self._records[ordinal]): n for ordinal, n in settling.failures().items() if n},
             cut=self._known.trouble.cut | self._cut,
@@ -336,13 +336,19 @@ class Delivery:
 
     def _new_attempts(self) -> Attempts:
         opened = self._opened
-        return Attempts(self._deadline, opened.clock, opened.report, cut=self._known.trouble.cut)
+        return Attempts(
+            self._deadline,
+            opened.clock,
+            opened.report,
+            cut=self._known.trouble.cut,
+            under_way=lambda: self._engine.under_way,
+        )
 
     def _handling(self) -> Handling:
         """Return how the handler is called: who has no time-out of its own before the deadline is cut off by it."""
         handling, deadline = self._opened.handling, self._deadline
         ends = handling.timeout if handling.timeout < self._left(deadline.stop) else self._left(deadline.end) + 1.0
-        return replace(handling, call=self._attempts.noted(handling.call), timeout=ends, stream_arn=self._part.arn)
+        return replace(handling, call=self._attempts.limited(handling.call), timeout=ends, stream_arn=self._part.arn)
 
     def _surroundings(self) -> Surroundings:
         opened = self._opened
@@ -351,6 +357,7 @@ class Delivery:
             report=opened.report,
             dead_letters=opened.ports.dead_letters,
             ledger=opened.ports.ledger,
+            tenure=Tenure("functions", self._claims.epoch),
             successes=opened.ports.successes,
             may_start=self._claims.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),

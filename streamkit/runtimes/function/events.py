@@ -67,9 +67,12 @@ def sequence_number(event: object, index: int) -> str:
 
 # --------------------------------------------------------------------------------------------- Kinesis
 
-SequenceNumber = Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{MAX_DIGITS}}}$")]
+SequenceNumber = Annotated[str, msgspec.Meta(pattern=rf"^[0-9]{{1,{MAX_DIGITS}}}\Z")]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Seconds since the epoch, up to the year 9999."""
 
-_KINESIS = re.compile(r"arn:[^:]+:kinesis:[^:]*:[^:]*:stream/([^/:]+)(?:/.*)?")
+_KINESIS = re.compile(r"arn:[^:]+:kinesis:(?:[^:]*:[^:]*:stream/)?([^/:]+)(?:/.*)?")
+"""The console's and SAM's sample events have `arn:aws:kinesis:EXAMPLE`."""
 _EVENT_ID = re.compile(r"(shardId-[^:]+):[0-9]+")
 
 
@@ -77,7 +80,7 @@ class _Body(msgspec.Struct):
     partition_key: str = msgspec.field(name="partitionKey")
     sequence_number: SequenceNumber = msgspec.field(name="sequenceNumber")
     data: bytes
-    arrived: float = msgspec.field(name="approximateArrivalTimestamp")
+    arrived: Moment = msgspec.field(name="approximateArrivalTimestamp")
 
 
 class _Entry(msgspec.Struct):
@@ -92,23 +95,26 @@ def _of_kinesis(entries: Sequence[Entry], intake: Intake) -> list[list[Part]]:
     except msgspec.ValidationError as error:
         raise MalformedEvent(f"the Records of the event: {error}") from None
     found: dict[tuple[str, str], _Shard] = {}
-    before = arn = None
     shard: _Shard | None = None
     for index, entry in enumerate(parsed):
-        name = entry.event_id.partition(":")[0]
-        if shard is None or name != before or entry.arn != arn:
-            before, arn = name, entry.arn
-            shard = found.get((arn, name))
-            if shard is None:
-                shard = found[arn, name] = _Shard(Part(arn, name, [], []), _kinesis_origin(entry, index, intake))
+        if shard is None or not entry.event_id.startswith(shard.prefix) or entry.arn != shard.part.arn:
+            name = entry.event_id.partition(":")[0]
+            shard = found.get((entry.arn, name)) or _Shard(
+                Part(entry.arn, name, [], []), _kinesis_origin(entry, index, intake), f"{name}:"
+            )
+            found[entry.arn, name] = shard
         body = entry.kinesis
         number = int(body.sequence_number)
         if number <= shard.highest:
             raise _malformed(index, "sequence numbers that ascend within a shard", "one that does not")
         shard.highest = number
         record = Record(body.data, body.partition_key, body.sequence_number, shard.origin, body.arrived)
-        for each in _taken_apart(record, intake):
-            shard.part.records.append(each)
+        if intake.changes or len(body.data) > intake.max_record_bytes or body.data.startswith(MAGIC):
+            for each in _taken_apart(record, intake):
+                shard.part.records.append(each)
+                shard.part.places.append(index)
+        else:
+            shard.part.records.append(record)
             shard.part.places.append(index)
     return [[shard.part] for shard in found.values()]
 
@@ -118,6 +124,8 @@ class _Shard(msgspec.Struct):
 
     part: Part
     origin: Origin
+    prefix: str
+    """How the ids of its events begin."""
     highest: int = -1
 
 
@@ -135,7 +143,7 @@ def _taken_apart(record: Record, intake: Intake) -> Iterable[Record]:
     if len(record.data) > intake.max_record_bytes:
         return [_too_large(record, intake.max_record_bytes)]
     if not intake.changes:
-        return expand(record) if record.data.startswith(MAGIC) else (record,)
+        return expand(record)
     from streamkit.core.changes import carried
 
     return [carried(record)]

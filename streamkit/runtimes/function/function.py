@@ -67,7 +67,7 @@ class Function:
 
         `leave` ends the process, should an attempt not end. Raises `ConfigurationError`.
         """
-        _expect_possible(consumer)
+        expect_possible(consumer)
         meters = Meters(consumer.name, report)
         async with world.function(consumer, report) as ports, _lifespan(consumer) as state:
             threads = Threads(min(consumer.concurrency, _THREADS), name=f"streamkit-{consumer.name}")
@@ -145,7 +145,8 @@ async def _lifespan(consumer: Consumer) -> AsyncGenerator[object]:
         yield state
 
 
-def _expect_possible(consumer: Consumer) -> None:
+def expect_possible(consumer: Consumer) -> None:
+    """Raise `ConfigurationError` for a consumer that cannot run as a function."""
     if consumer.mode != "at_least_once":
         raise ConfigurationError(
             f"consumer {consumer.name}: mode: in a function expected 'at_least_once', got {consumer.mode!r}:"

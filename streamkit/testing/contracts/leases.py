@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from streamkit.core.leasing import Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard
 from streamkit.core.positions import Position, Since
+from streamkit.core.quarantine import Death, Quarantine
 from streamkit.errors import Refused
 from streamkit.ports import Leases
 from streamkit.testing.contracts.checks import fresh
@@ -78,6 +79,18 @@ class LeasesContract:
         written = replace(newer, owner="worker-b", epoch=row.epoch + 1, token="t3")
         assert replace(held, revision=written.revision) == written
         assert held.revision >= newer.revision
+
+    async def test_a_take_adds_the_death_of_the_owner(self, leases: Leases) -> None:
+        """A death is counted in the very write that takes over, and no death told meanwhile is lost by it (rule 22)."""
+        seen = replace(a_row(), owner="worker-a", epoch=1)
+        await leases.add([seen])
+        first, second = (Death(float(n), f"worker-{n} was declared dead", n) for n in (1, 2))
+        held = await leases.take(seen, replace(seen, owner="worker-b", epoch=2, token="t2", deaths=(first,)))
+        assert held.deaths == (first,)
+        stale = replace(held, deaths=())
+        again = await leases.take(stale, replace(stale, owner="worker-c", epoch=3, token="t3", deaths=(second,)))
+        assert again.deaths == (first, second)
+        assert await the_row(leases, seen.id) == again
 
     async def test_a_row_is_taken_once_from_one_sight(self, leases: Leases) -> None:
         """Of two workers that saw the same row one gets it; the other learns who has it."""
@@ -292,6 +305,11 @@ def everything(shard: str) -> ShardRow:
         caught_up_at=1_356_998_461.5,
         marked=Position(NUMBER),
         generation=2,
+        deaths=(
+            Death(1_356_998_400.5, "worker worker-z was declared dead", 11),
+            Death(0.25, "signal 9", 12, apart=True),
+        ),
+        quarantine=Quarantine(7, 2, Position(NUMBER), 1, 12, (Death(0.25, "signal 9", 12, apart=True),)),
         vitals=Vitals(at=1_356_998_462.25, settled=7, dead=1, oldest=1_356_998_460.5, paused="OSError at shop.py:7"),
     )
 

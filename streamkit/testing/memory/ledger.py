@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
+
+from streamkit.core.ledger import Claim, Claimant, Holding
 
 if TYPE_CHECKING:
     from streamkit.errors import WorldError
     from streamkit.ports import Clock
 
 WEEK = timedelta(days=7)
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """Whose a key is, and until when."""
-
-    claimant: str
-    expires: datetime
 
 
 class MemoryLedger:
@@ -35,22 +30,27 @@ class MemoryLedger:
     def __repr__(self) -> str:
         return f"<MemoryLedger, {len(self.claims)} claims>"
 
-    async def claim(self, key: str, *, claimant: str) -> bool:
-        """Claim the key, unless another claimant's claim still lives."""
-        await self._request()
-        now = self._clock.now()
-        held = self.claims.get(key)
-        if held is not None and held.claimant != claimant and now < held.expires:
-            return False
-        self.claims[key] = Claim(claimant, now + self._keep)
-        return True
+    @property
+    def held(self) -> dict[str, str]:
+        """The ids of the records whose claims stand, by key."""
+        return {key: claim.by.record for key, claim in self.claims.items() if not claim.released}
 
-    async def release(self, key: str, *, claimant: str) -> None:
-        """Forget the claim, if it is this claimant's."""
+    async def claim(self, key: str, by: Claimant) -> Holding:
+        """Claim the key, if it is free or this record's."""
         await self._request()
-        held = self.claims.get(key)
-        if held is not None and held.claimant == claimant:
-            del self.claims[key]
+        now = self._clock.now().timestamp()
+        there = self.claims.get(key)
+        holding = there.holding(by, now=now) if there else "mine"
+        if holding == "mine":
+            self.claims[key] = Claim(by, now + self._keep.total_seconds())
+        return holding
+
+    async def release(self, key: str, by: Claimant) -> None:
+        """Let others have the key, if the claim is this claimant's."""
+        await self._request()
+        there = self.claims.get(key)
+        if there is not None and there.yields(by):
+            self.claims[key] = replace(there, by=by, released=True)
 
     async def _request(self) -> None:
         self.requests += 1

@@ -128,14 +128,16 @@ class MemoryTable:
             self.shard_rows.setdefault(row.id, row)
 
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
-        """Set owner, epoch and token, if owner and epoch are those seen; count the revision on."""
+        """Set owner, epoch and token, if owner and epoch are those seen; count the revision on, and add a death."""
         return await self._written("take", lambda: self._take(seen, wanted))
 
     def _take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         row = self.shard_rows.get(seen.id)
         if row is None or (row.owner, row.epoch) != (seen.owner, seen.epoch):
             raise Refused(row)
+        died = wanted.deaths[-1:] if len(wanted.deaths) > len(seen.deaths) else ()
         taken = replace(row, owner=wanted.owner, epoch=wanted.epoch, token=wanted.token, revision=row.revision + 1)
+        taken = replace(taken, deaths=(*row.deaths, *died))
         self.shard_rows[row.id] = taken
         return taken
 

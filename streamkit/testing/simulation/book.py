@@ -7,11 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamkit.core.changes import Change
 from streamkit.core.positions import Since
 from streamkit.testing.time import START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from streamkit.core.leasing import ShardRow
     from streamkit.core.records import Record
@@ -69,10 +70,24 @@ class Entry:
         return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
 
 
+def number_of(record: Record) -> int:
+    """Return the number that a record says, or the item of a change."""
+    if isinstance(record, Change):
+        return int(str((record.new or {})["number"]))
+    return int(record.data)
+
+
+def key_of(record: Record) -> str:
+    """Return the key that a record was put under, or that of a change's item."""
+    return str(record.keys["id"]) if isinstance(record, Change) else record.key
+
+
 class Book:
     """Every record in the order of its putting, by key and by shard. `now` tells the virtual second."""
 
-    def __init__(self, now: Callable[[], float], *, retention: float | None) -> None:
+    def __init__(
+        self, now: Callable[[], float], lineage: Mapping[str, tuple[str, ...]], *, retention: float | None
+    ) -> None:
         self.entries: list[Entry] = []
         self.by_key: dict[str, list[Entry]] = defaultdict(list)
         self.log: dict[str, list[Entry]] = defaultdict(list)
@@ -82,6 +97,7 @@ class Book:
         self.era = 0
         """How often the stream was deleted: what is put then is of another stream."""
         self._now = now
+        self._lineage = lineage
         self._retention = retention
         self._sequences: dict[str, list[int]] = defaultdict(list)
         self._start: float | None = None
@@ -108,7 +124,7 @@ class Book:
 
     def of(self, record: Record) -> Entry:
         """Return the entry of a record."""
-        return self.entries[int(record.data)]
+        return self.entries[number_of(record)]
 
     def registered(self, found: Registration) -> None:
         """The consumer's first snapshot: what arrived before its start does not matter."""
@@ -151,12 +167,17 @@ class Book:
             entry.shard, 1e12
         ):
             return True  # older than the first snapshot, gone before the first frontier: nobody can know (seed 438)
-        return any(
-            gap.shard == entry.shard
-            and int(gap.after or 0) < entry.sequence
-            and (gap.until is None or entry.sequence < int(gap.until))
-            for gap in self.gaps
-        )
+        return any(self._names(gap, entry) for gap in self.gaps)
+
+    def _names(self, gap: RecordsTrimmed, entry: Entry) -> bool:
+        """Say whether a report is of a record: by its range, or as one of what came before, of shards never read."""
+        if gap.shard != entry.shard:
+            return gap.after is None and entry.shard not in self._moved and self._before(gap.shard, entry.shard)
+        return int(gap.after or 0) < entry.sequence and (gap.until is None or entry.sequence < int(gap.until))
+
+    def _before(self, shard: str, other: str) -> bool:
+        parents = self._lineage.get(shard, ())
+        return other in parents or any(self._before(parent, other) for parent in parents)
 
     # What a row says
 
@@ -169,8 +190,19 @@ class Book:
         frontier = row.progress.frontier
         return 0 if frontier is None else self.at(row.id, frontier.sequence_number) + 1
 
+    def beyond(self, row: ShardRow, entry: Entry) -> int:
+        """Return how many records that matter lie between the frontier and this one."""
+        return sum(each.required for each in self.log[row.id][self.passed(row) : self.at(row.id, str(entry.sequence))])
+
     def done(self, row: ShardRow) -> list[Entry]:
-        """Return the entries that the row's done bits name."""
+        """Return the entries that the row's done bits name; none where the bits mean nothing any more (rule 17).
+
+        That is so once the first record is trimmed that they count from. What was trimmed later in their range was
+        perhaps never read, and is not counted.
+        """
+        return [] if self._bits_lost(row) else self._named(row)
+
+    def _named(self, row: ShardRow) -> list[Entry]:
         progress = row.progress
         if not progress.done or progress.first is None:
             return []
@@ -180,25 +212,22 @@ class Book:
         return [log[start + i] for i in range(bits.bit_length()) if bits >> i & 1]
 
     def covers(self, row: ShardRow, entry: Entry) -> bool:
-        """Say whether whoever begins at this row knows that the record is settled.
-
-        Where the first record that the bits count from was trimmed meanwhile, they mean nothing any more (rule 17).
-        """
+        """Say whether whoever begins at this row knows that the record is settled."""
         log, passed = self.log[row.id], self.passed(row)
         if passed and entry.sequence <= log[passed - 1].sequence:
             return True
-        return not self._bits_lost(row) and entry in self.done(row)
+        return entry in self.done(row)
 
     def forgotten(self, row: ShardRow, entry: Entry) -> bool:
         """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17)."""
-        return entry.number in self._forgotten or (self._bits_lost(row) and entry in self.done(row))
+        return entry.number in self._forgotten or (self._bits_lost(row) and entry in self._named(row))
 
     def dropped(self, before: ShardRow, row: ShardRow) -> list[Entry]:
         """Return the records that the row named as done before, and does not cover any more (rule 17)."""
         passed = self.passed(row)
         edge = self.log[row.id][passed - 1].sequence if passed else -1
-        kept = {entry.number for entry in self.done(row)} if before.progress.done else set[int]()
-        gone = [each for each in self.done(before) if each.sequence > edge and each.number not in kept]
+        kept = {entry.number for entry in self._named(row)} if before.progress.done else set[int]()
+        gone = [each for each in self._named(before) if each.sequence > edge and each.number not in kept]
         if not self._bits_lost(before):
             return gone
         self._forgotten.update(each.number for each in gone)

@@ -4,43 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from streamkit.consumer import Consumer, Kinesis, Sqs
+from streamkit.consumer import Consumer, Sqs
 from streamkit.core.policy import Checkpoint, Outage, Retry
 from streamkit.core.records import Batch, Record
 from streamkit.errors import ConfigurationError
 from streamkit.runtimes.worker import Options, Worker
 from streamkit.signals import Partial, Poison, Unavailable
-from streamkit.testing.kinesis import KinesisError
-from streamkit.testing.memory import MemoryStream, MemoryTable
+from streamkit.testing.memory import MemoryTable
+from streamkit.testing.simulation.changed import ChangedTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.home import HOME
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
 from streamkit.testing.simulation.modes import collect
+from streamkit.testing.simulation.polled import PolledStream
 from streamkit.testing.simulation.process import Clock, Process
+from streamkit.testing.simulation.pushed import PushedStream
 from streamkit.testing.simulation.referee import Referee
-from streamkit.testing.simulation.services import ProcessWorld, TrimmingKinesis
+from streamkit.testing.simulation.services import ProcessWorld
 from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from streamkit.core.lineage import Shard
     from streamkit.engine.transaction import Transaction
     from streamkit.testing.simulation.book import Entry, Run
     from streamkit.testing.simulation.home import Home
     from streamkit.testing.simulation.referee import Sight
+    from streamkit.testing.simulation.site import Site
 
+SITES: dict[str, Callable[[Mix, Clock], Site]] = {
+    "polled": PolledStream,
+    "pushed": PushedStream,
+    "changed": ChangedTable,
+}
 GRACE_SECONDS = 5.0
 """How long handlers may go on after SIGTERM."""
-_STREAM = "stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,9 @@ class Fleet:
         self.loop.thread_seconds = self._thread_seconds
         self.history = History(keep=keep)
         self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self.bereaved)
-        self.kinesis = TrimmingKinesis(
-            clock=lambda: self.clock.now().timestamp(), chance=random.Random(f"kinesis {mix.seed}")
-        )
-        self.clock = Clock(self.loop, drift=0.0, skew=0.0, boot=0.0)
-        self.stream = MemoryStream(self.kinesis, self.clock, name=_STREAM, shards=mix.shards)
-        if mix.retention is not None:
-            self.kinesis.keep(_STREAM, mix.retention)
+        self.site = SITES[mix.source](mix, Clock(self.loop, drift=0.0, skew=0.0, boot=0.0))
         self.table = MemoryTable()
-        self.referee = Referee(mix, self.loop, self.history, self.table, self.listed)
+        self.referee = Referee(mix, self.loop, self.history, self.table, self.site)
         self.loop.look = self.referee.sight
         self.consumer = self._consumer()
         self.processes: dict[Home, Process] = {}
@@ -89,17 +89,6 @@ class Fleet:
         """Whether the trouble is over."""
         self.closed = False
         """Whether no process is started any more."""
-
-    def listed(self) -> set[str]:
-        """Return the ids of the shards that the service still has."""
-        return {shard.id for shard in self.shards()}
-
-    def shards(self) -> Sequence[Shard]:
-        """Return the shards that the service still has; none while there is no stream."""
-        try:
-            return self.stream.listed()
-        except KinesisError:
-            return ()
 
     # -- processes
 
@@ -122,7 +111,7 @@ class Fleet:
     async def _run(self, process: Process) -> None:
         worker = Worker(
             [self.consumer],
-            ProcessWorld(process, self.stream, self.table, self.referee, page=self.mix.page),
+            ProcessWorld(process, self.site, self.table, self.referee),
             clock=process.clock,
             chance=process.chance,
             report=lambda event: self.referee.event(process, event),
@@ -191,7 +180,7 @@ class Fleet:
             handler=handlers[mix.kind],
             batches=mix.kind == "batch",
             mode=mix.kind if mix.kind in ("transactional", "at_most_once") else "at_least_once",
-            source=Kinesis(_STREAM, poll=timedelta(seconds=mix.poll), start=mix.start),
+            source=self.site.declared(),
             dead_letters=Sqs("letters"),
             concurrency=mix.concurrency,
             retry=Retry(attempts=mix.attempts, maximum=timedelta(seconds=2)),
@@ -224,6 +213,11 @@ class Fleet:
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
+        if entry.behaviour == "killer":
+            await asyncio.sleep(weather.way())
+            process.kill("by a record")
+            self.bereaved(process)
+            await asyncio.sleep(0)
         if weather.sink_down:
             self.history.saw("sink down")
             if self.mix.outage_signal:

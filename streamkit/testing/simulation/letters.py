@@ -1,7 +1,8 @@
 """Which dead letters are within the promise (rules 19, 20, 21), and which are not.
 
 poison ................ it said so
-parked ................ an earlier letter of its key
+process died .......... nobody survives it: any other record is innocent, whoever killed its handlers' processes
+parked ................ an earlier letter of its key; its own, where the bit that said so was lost to a trimmed gap
 handled at most once .. any failure; or marked by an earlier owner, with no outcome known
 attempts used up ...... as many failures as configured, under one lease, and no outage
 
@@ -48,13 +49,13 @@ class Letters:
         """An attempt ended."""
         self._ends[run.process.name, entry.shard, run.epoch].append((entry, run))
 
-    def judge(self, entry: Entry, letter: Letter, process: Process) -> None:
-        """A letter is durable."""
+    def judge(self, entry: Entry, letter: Letter, process: Process, *, again: bool) -> None:
+        """A letter is durable; `again` if there was one, and nobody can know that any more (rule 17)."""
         condition = letter.verdict.condition
-        if condition == "Poison":
-            fit = entry.behaviour == "poison"
+        if condition in ("Poison", "ProcessDied"):
+            fit = entry.behaviour == {"Poison": "poison", "ProcessDied": "killer"}[condition]
         elif condition == "Parked":
-            fit = any(each.letter for each in self._book.by_key[entry.key] if each.number < entry.number)
+            fit = again or any(each.letter for each in self._book.by_key[entry.key] if each.number < entry.number)
         elif self._mix.kind == "at_most_once":
             fit = condition == "Interrupted" or any(run.process is process and not run.fine for run in entry.runs)
         else:

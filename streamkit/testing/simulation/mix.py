@@ -82,8 +82,12 @@ class Mix:
     """Whether a few keys bring most of the records, for long enough that it is measured."""
     stuck: float = 0.0
     """Share of threads that take longer than anybody waits, besides those of records whose handler misbehaves."""
+    source: Literal["polled", "pushed", "changed"] = "polled"
+    """A stream that is polled or pushed, or the changes of a table."""
     aftermath: float = 0.0
     """Seconds the fleet stands idle after all is settled: rows of the gone are removed only after an hour."""
+    killers: int = 0
+    """Records that no process survives the handling of."""
 
     @property
     def interval_delta(self) -> timedelta:
@@ -93,7 +97,7 @@ class Mix:
 
 def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
-    return moded(_drawn(seed))
+    return _deadly(moded(sourced(_drawn(seed))))
 
 
 def _drawn(seed: int) -> Mix:
@@ -174,6 +178,17 @@ def _drawn(seed: int) -> Mix:
     return _lopsided(mix if calm else _stuck(mix))
 
 
+CHANGED, PUSHED = 2_000_000, 3_000_000
+"""Seeds from here on read the changes of a table, or have records pushed; those below keep their histories."""
+
+
+def sourced(mix: Mix) -> Mix:
+    """Return the mix with the source that its seed says."""
+    if mix.seed < CHANGED:
+        return mix
+    return replace(mix, source="changed" if mix.seed < PUSHED else "pushed", aftermath=0.0)
+
+
 # What few seeds meet is drawn last, each from a generator of its own: the other seeds stay as they are.
 
 
@@ -204,3 +219,12 @@ def _lopsided(mix: Mix) -> Mix:
         rates=still,
         aftermath=0.0,
     )
+
+
+def _deadly(mix: Mix) -> Mix:
+    """Draw whether some records kill whoever handles them, and workers are started again each time."""
+    rng = random.Random(f"deadly {mix.seed}")
+    odd = mix.uneven or mix.aftermath or mix.stuck or mix.retention is not None or mix.rates.remakes
+    if odd or mix.kind in ("thread", "at_most_once") or rng.random() >= 0.05:  # noqa: PLR2004 - a few seeds in a hundred
+        return mix
+    return replace(mix, killers=rng.choice((1, 1, 2)))

@@ -6,7 +6,7 @@ consumers believe.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamkit.events import (
@@ -22,11 +22,10 @@ from streamkit.testing.simulation.book import Book, Run
 from streamkit.testing.simulation.letters import Letters
 from streamkit.testing.simulation.modes import Exact, expect_first
 from streamkit.testing.simulation.repeats import Repeats
+from streamkit.testing.simulation.roll import Roll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from streamkit.core.leasing import Member, ShardRow
+    from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
     from streamkit.core.records import Record
     from streamkit.events import Event
@@ -36,17 +35,11 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.loop import FleetLoop
     from streamkit.testing.simulation.mix import Mix
     from streamkit.testing.simulation.process import Process
+    from streamkit.testing.simulation.site import Site
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
-_SUSPICION = 1.05
-_KEPT_SECONDS = 3600.0
-"""Rule 2's own figures, not the product's: a change there must not move what it is measured by."""
-_PATIENCE_WITH_MOVES = 3
-"""Hand-overs of one shard, by rates that are only just being measured, while no worker or shard comes or goes."""
+_RELEASE_SECONDS = 5.0
+"""What a drain has to release its shards in, after the grace: not the product's own figure."""
 
 
 class Sight(NamedTuple):
@@ -59,32 +52,23 @@ class Sight(NamedTuple):
 class Referee:
     """Watches one simulation."""
 
-    def __init__(
-        self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, listed: Callable[[], set[str]]
-    ) -> None:
-        """`listed` tells the ids of the shards that the service still has."""
+    def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, site: Site) -> None:
         self.mix = mix
         self.violation: str | None = None
-        self.book = Book(loop.time, retention=mix.retention)
+        self.book = Book(loop.time, site.lineage, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
         self.exact = Exact(self)
+        self.roll = Roll(mix, loop.time, history, violated=self.violated)
         self.letters = Letters(mix, self.book, violated=self.violated)
-        self.lineage: dict[str, tuple[str, ...]] = {}
         self._loop = loop
         self._history = history
         self._table = table
-        self._listed = listed
+        self._site = site
         self._in_order: dict[str, int] = defaultdict(int)
         self._passed: dict[str, int] = defaultdict(int)
-        self._bodies: dict[str, Process] = {}
         self._held: dict[tuple[str, str], int] = {}
         self._durable: dict[tuple[str, str], str | None] = {}
-        self._beaten: dict[str, float] = {}
         self._open: dict[tuple[str, str], list[Run]] = defaultdict(list)
-        self._gone: dict[str, float] = {}
-        """When a worker left or was declared dead."""
-        self._offers = Counter[str]()
-        """How often each shard was handed over since a worker or a shard came or went."""
 
     # -- verdicts
 
@@ -117,19 +101,19 @@ class Referee:
         """
         row, epoch = sight.rows[record.shard], sight.held.get((process.name, record.shard), -1)
         entry = self.book.of(record)
-        if row.epoch != epoch or row.owner is None or self._bodies.get(row.owner) is not process:
+        if row.epoch != epoch or self.roll.owner(row) is not process:
             self.violated(
                 "no handler starts under a stale epoch",
                 f"{entry} by {process.name} with epoch {epoch}, while it is {self.told(row)}",
             )
         if entry.behaviour == "strange":
             self.violated("another stream of the same name is left alone", f"{record.shard} read by {process.name}")
-        parents = self.lineage.get(record.shard, ())
+        parents = self._site.lineage.get(record.shard, ())
         if len(parents) > 1:
             self._history.saw("read the child of a merge")
         for parent in parents:
             above = sight.rows.get(parent)
-            if (above is None or above.state != "ended") and parent in self._listed():
+            if (above is None or above.state != "ended") and parent in {shard.id for shard in self._site.listed()}:
                 self.violated("no child before its parents", f"a record of {record.shard} while {parent} is {above!r}")
         return row
 
@@ -194,10 +178,11 @@ class Referee:
         condition = letter.verdict.condition
         self._note(process.name, f"letter of {entry}: {condition}")
         self._history.saw(f"letter {condition}")
+        again = entry.letter is not None and self.book.forgotten(self._table.shard_rows[entry.shard], entry)
         entry.letter = condition
         if self.mix.kind == "transactional":
             self.exact.lettered(process, entry)
-        self.letters.judge(entry, letter, process)
+        self.letters.judge(entry, letter, process, again=again)
 
     # -- rows
 
@@ -208,7 +193,7 @@ class Referee:
         if take:
             self._took(process, before, row)
             return
-        if before.owner is None or self._bodies.get(before.owner) is not process or row.epoch != before.epoch:
+        if self.roll.owner(before) is not process or row.epoch != before.epoch:
             self.violated("no write by a stale epoch", f"{process.name} made {self.told(before)} {self.told(row)}")
         self._moved(before, row)
         frontier = row.progress.frontier
@@ -218,15 +203,14 @@ class Referee:
             if self._under_way(process, row.id):
                 self.violated("no shard is let go while an attempt runs", f"{row.id} by {process.name}")
         if row.state != "open":
-            self._stirred()
+            self.roll.stirred()
         if row.state == "ended" and not all(map(self.book.accounted, self.book.log[row.id])):
             self.violated("nothing is lost", f"{row.id} ended before all its records were settled")
-        if row.state == "ended" and not any(row.id in parents for parents in self.lineage.values()):
+        if row.state == "ended" and not self._site.closed(row.id):
             self.violated("only a closed shard ends", f"{row.id}, by {process.name}")
 
     def _took(self, process: Process, before: ShardRow, row: ShardRow) -> None:
-        assert row.owner is not None  # noqa: S101 - a take has a taker
-        self._bodies[row.owner] = process
+        self.roll.took(process, row)
         if before.owner == row.owner:
             self._history.saw("retook what a lost answer left")
         if row.progress.done:
@@ -264,7 +248,7 @@ class Referee:
 
     def told(self, row: ShardRow) -> str:
         """Tell a row with the names of processes."""
-        owner = self._bodies.get(row.owner or "")
+        owner = self.roll.owner(row)
         holder = owner.name if owner else "nobody" if row.owner is None else "somebody"
         frontier = row.progress.frontier
         at = str(row.start)[:10]
@@ -281,64 +265,19 @@ class Referee:
     def owns(self, process: Process) -> bool:
         """Say whether a process has a shard to read, by the rows."""
         rows = self._table.shard_rows.values()
-        return any(row.owner and row.state == "open" and self._bodies.get(row.owner) is process for row in rows)
+        return any(row.state == "open" and self.roll.owner(row) is process for row in rows)
 
     def kept_by_the_left(self, row: ShardRow) -> bool:
-        """Say whether a worker that left in good order still has a shard that it knew it held."""
-        if row.owner is None or self._table.worker_rows[row.owner].state != "left":
+        """Say whether a worker that left in good order still has a shard that it knew it held, and could release."""
+        process = self.roll.owner(row)
+        if row.owner is None or process is None or self._table.worker_rows[row.owner].state != "left":
             return False
-        return self._held.get((self._bodies[row.owner].name, row.id)) == row.epoch
+        return self._held.get((process.name, row.id)) == row.epoch and not self._outlasted(process, row.id)
 
-    def joined(self, process: Process, member: Member) -> None:
-        """A worker's row was made."""
-        self._bodies[member.worker] = process
-        self._beaten[member.worker] = self._loop.time()
-        self._stirred()
-        self._note(process.name, "joined")
-
-    def beat(self, process: Process, member: Member, *, before: Member | None) -> None:
-        """A heartbeat took effect upon a row that was like this."""
-        if before is None or before.state != "alive":
-            state = "gone" if before is None else before.state
-            self.violated("the gone stay gone", f"{member.worker} of {process.name}, {state}, beat again")
-        self._beaten[member.worker] = self._loop.time()
-        if member.state != "alive":
-            self._gone[member.worker] = self._loop.time()
-            self._stirred()
-            self._note(process.name, f"is {member.state}")
-
-    def buried(self, process: Process, member: Member) -> None:
-        """A worker was declared dead."""
-        silent = self._loop.time() - self._beaten[member.worker]
-        self._gone[member.worker] = self._loop.time()
-        self._stirred()
-        body = self._bodies[member.worker]
-        self._note(process.name, f"buried {body.name}, silent for {silent:.3f} s")
-        self._history.saw("buried the dead" if not body.alive else "buried the living")
-        if silent < _SUSPICION * self.mix.lease / (1.0 + self.mix.drift) - 1e-6:
-            self.violated("the living are not buried", f"{process.name} buried {body.name} after {silent:.3f} s")
-
-    def forgotten(self, process: Process, member: Member) -> None:
-        """The row of a worker was removed."""
-        gone = self._loop.time() - self._gone.get(member.worker, self._loop.time())
-        self._history.saw(f"forgot who {'left' if member.state == 'left' else 'died'}")
-        if gone < _KEPT_SECONDS / (1.0 + self.mix.drift):
-            self.violated("the gone are remembered for a while", f"{member} by {process.name} after {gone:.0f} s")
-
-    def _stirred(self) -> None:
-        """Workers or shards came or went: shards may well change hands."""
-        self._offers.clear()
-
-    def _offered(self, process: Process, event: ShardsOffered) -> None:
-        self._note(process.name, f"offers {', '.join(shard[-4:] for shard in event.shards)}")
-        if len(event.shards) > 1:
-            self._history.saw("several moves in one plan")
-        if event.for_throughput:
-            self._history.saw("a move for throughput")
-        for shard in event.shards:
-            self._offers[shard] += 1
-            if self._offers[shard] > _PATIENCE_WITH_MOVES:
-                self.violated("no shard is passed to and fro", f"{shard} by {process.name}, and nothing came or went")
+    def _outlasted(self, process: Process, shard: str) -> bool:
+        """Say whether an attempt went on until there was no time left to release the shard after the drain."""
+        late = process.cut_at + _RELEASE_SECONDS - 10 * self.mix.latency
+        return any(run.under_way(late) for run in self._open[process.name, shard])
 
     def _lost(self, process: Process, event: ShardLost | WorkerFenced) -> None:
         """A process knows that it has lost a shard, or all it held."""
@@ -352,7 +291,7 @@ class Referee:
         if isinstance(event, ShardTaken):
             self._held[process.name, event.shard] = event.epoch
         elif isinstance(event, ShardsOffered):
-            self._offered(process, event)
+            self.roll.offered(process, event)
         elif isinstance(event, CheckpointWritten):
             if self._durable.get((process.name, event.shard), "") != event.frontier:
                 self.violated(

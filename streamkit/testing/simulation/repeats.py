@@ -17,7 +17,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from streamkit.core.leasing import ShardRow
     from streamkit.testing.simulation.book import Book, Entry, Run
@@ -73,7 +73,7 @@ class Repeats:
             self._violated("no repeat under one lease", f"{entry} twice by {run.process.name}, epoch {run.epoch}")
         elif self._book.covers(row, entry):
             self._violated("no repeat of what a checkpoint covers", f"{entry} again by {run.process.name}: {row!r}")
-        elif (ahead := self._book.at(row.id, str(entry.sequence)) - self._book.passed(row)) >= self._most:
+        elif (ahead := self._book.beyond(row, entry)) >= self._most:
             self._violated("a crash repeats no more than the window", f"{entry}, {ahead} beyond the frontier: {row!r}")
         elif (last.ended or 0.0) > last.process.cut_at:
             self._saw("repeat after the grace")
@@ -90,8 +90,7 @@ class Repeats:
         return self._mix.checkpoint_records + self._mix.window
 
     def _within_interval(self, entry: Entry, last: Run) -> None:
-        stops = [at for at, until in last.process.stops if until >= last.began - self._thread]
-        causes = [each for each in (last.process.gone_at, *stops[:1]) if each is not None]
+        causes = [*self._stops(last), *([] if last.process.gone_at is None else [last.process.gone_at])]
         lost = self._lost.get((last.process.name, entry.shard, last.epoch))
         if not causes and self._prompt:
             self._violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
@@ -103,6 +102,19 @@ class Repeats:
                 "a crash repeats at most one interval",
                 f"{entry}, handled {late:.3f} s before the end of {last.process.name}",
             )
+
+    def _stops(self, last: Run) -> Iterator[float]:
+        """Give the moments from which on stops kept a process from writing what an attempt did.
+
+        From the stop itself, if the attempt was under way; otherwise from when the lease may have run out that could
+        not be renewed during the stop: no fence outlives that, whatever the drift.
+        """
+        began = last.began - self._thread
+        for at, until in last.process.stops:
+            if until >= began:
+                yield at
+            elif at + self._mix.lease >= began:
+                yield at + self._mix.lease
 
     def _kept_trying(self, shard: str, process: Process, end: float) -> bool:
         """Say whether the process was about to write the row when it ended: the table did not let it."""

@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
-from streamkit.errors import Throttled, Undelivered
+from streamkit.errors import Undelivered
 from streamkit.ports import Ports, Rows
-from streamkit.testing.kinesis import AnswerLost, Fault, Faults, KinesisError, KinesisWorld
-from streamkit.testing.memory import MemorySource, MemoryTable
-from streamkit.testing.memory.stream import MemoryReader
+from streamkit.testing.memory import MemoryTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
-    from datetime import timedelta
 
     from streamkit.consumer import Consumer
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.letters import Letter
-    from streamkit.core.lineage import Shard, Stream
-    from streamkit.core.positions import Place
     from streamkit.core.transactions import Write as Item
-    from streamkit.ports import Read, Registration, Report
-    from streamkit.testing.kinesis import Records
-    from streamkit.testing.memory import MemoryStream
+    from streamkit.ports import Registration, Report
     from streamkit.testing.memory.table import Write
-    from streamkit.testing.simulation.mix import Rates
     from streamkit.testing.simulation.process import Process
     from streamkit.testing.simulation.referee import Referee
+    from streamkit.testing.simulation.site import Site
     from streamkit.testing.simulation.weather import Weather
 
 T = TypeVar("T")
-
-
-class TrimmingKinesis(KinesisWorld):
-    """Kinesis with a retention in seconds, so that trimming fits into a short run."""
-
-    def keep(self, name: str, seconds: float) -> None:
-        """Keep records for so long."""
-        self._streams[name].retention_hours = cast("int", seconds / 3600)
-
-    def troubled(self, faults: Faults) -> None:
-        """Let these troubles begin."""
-        self.faults = faults
-
-
-def read_faults(rates: Rates) -> Faults:
-    """Return the troubles of reading."""
-    if not (rates.reads_fail or rates.expired):
-        return Faults()
-    share = rates.reads_fail / 3
-    fault = Fault(throttled=share, failing=share, lost=share, expired=rates.expired)
-    return Faults(of={"GetRecords": fault, "GetShardIterator": Fault(throttled=share)})
 
 
 class TableView(MemoryTable):
@@ -107,8 +79,8 @@ class TableView(MemoryTable):
         before = self.shard_rows.get(held.id)
         if before is not None and before.token == wanted.token:
             self._process.history.saw("sent a transaction again that was applied")
-        if self._is_as_held(held) and not self.items.objections(writes):
-            self._referee.exact.committed(self._process, writes)
+        if before is not None and self._is_as_held(held) and not self.items.objections(writes):
+            self._referee.exact.committed(self._process, before, writes)
         super()._commit(held, wanted, writes)
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
@@ -119,27 +91,27 @@ class TableView(MemoryTable):
         new = member.worker not in self.worker_rows
         super()._join(member)
         if new:
-            self._referee.joined(self._process, member)
+            self._referee.roll.joined(self._process, member)
 
     def _beat(self, member: Member) -> None:
         row = self.worker_rows.get(member.worker)
         if row is None or row.state != "alive":
             self._process.history.saw("heartbeat of the dead refused")
         super()._beat(member)
-        self._referee.beat(self._process, member, before=row)
+        self._referee.roll.beat(self._process, member, before=row)
 
     def _bury(self, seen: Member) -> bool:
         alive = self.worker_rows.get(seen.worker)
         dead = super()._bury(seen)
         if dead and alive is not None and alive.state == "alive":
-            self._referee.buried(self._process, seen)
+            self._referee.roll.buried(self._process, seen)
         return dead
 
     def _forget(self, seen: Member) -> None:
         row = self.worker_rows.get(seen.worker)
         super()._forget(seen)
         if row is not None and seen.worker not in self.worker_rows:
-            self._referee.forgotten(self._process, row)
+            self._referee.roll.forgotten(self._process, row)
 
 
 class Outbox:
@@ -174,93 +146,23 @@ class Outbox:
             raise Undelivered(letters, "the answer was lost")
 
 
-class SourceView(MemorySource):
-    """The stream, over the wire of one process."""
-
-    def __init__(self, stream: MemoryStream, process: Process, referee: Referee, *, idle: timedelta, page: int) -> None:
-        super().__init__(stream, idle=idle, page=page)
-        self._process = process
-        self._referee = referee
-
-    async def identify(self) -> Stream:
-        """Return the stream as it is when the request arrives."""
-        await asyncio.sleep(self._process.weather.way())
-        found = await super().identify()
-        await asyncio.sleep(self._process.weather.way())
-        return found
-
-    async def shards(self) -> Sequence[Shard]:
-        """List every shard; the answer grows stale on its way."""
-        await self._process.leave("list")
-        if self._process.weather.rng.random() < self._process.weather.rates.reads_fail:
-            self._process.history.saw("listing failed")
-            raise Throttled("list")
-        found = await super().shards()
-        await asyncio.sleep(self._process.weather.way())
-        return found
-
-    def reader(self, shard: Shard, place: Place) -> MemoryReader:
-        """Return a reader of the shard."""
-        return ReaderView(self, shard, place, self._process, self._referee)
-
-
-class ReaderView(MemoryReader):
-    """One shard, over the wire of one process. Its iterators are of the stream there was when it began to read."""
-
-    def __init__(self, source: SourceView, shard: Shard, place: Place, process: Process, referee: Referee) -> None:
-        super().__init__(source, shard, place)
-        self._era: int | None = None
-        self._process = process
-        self._referee = referee
-        self._earlier: Place = place
-
-    async def read(self) -> Read:
-        """Return the next answer; now and then with records of an earlier one once more."""
-        weather = self._process.weather
-        await self._process.leave("read")
-        if weather.rates.repeated and weather.rng.random() < weather.rates.repeated:
-            self._process.history.saw("records read again")
-            self._place = self._earlier
-        before = self._place
-        answer = await super().read()
-        self._earlier = before
-        await asyncio.sleep(weather.way())
-        return answer
-
-    def _ask(self) -> Records:
-        self._era = self._referee.book.era if self._era is None else self._era
-        if self._era != self._referee.book.era:
-            raise KinesisError("ResourceNotFoundException", "the iterator is of a stream that is gone")
-        try:
-            return super()._ask()
-        except KinesisError as error:
-            self._process.history.saw(f"read refused: {error.code}")
-            raise
-        except AnswerLost:
-            self._process.history.saw("read lost")
-            raise
-
-
 class ProcessWorld:
     """Opens the ports of one process: a `streamkit.runtimes.world.World`."""
 
     threaded = False
     """Heartbeats are tasks: a fleet has one loop."""
 
-    def __init__(
-        self, process: Process, stream: MemoryStream, table: MemoryTable, referee: Referee, *, page: int
-    ) -> None:
+    def __init__(self, process: Process, site: Site, table: MemoryTable, referee: Referee) -> None:
         self._process = process
-        self._stream = stream
+        self._site = site
         self._view = TableView(table, process, referee)
         self._referee = referee
-        self._page = page
 
     @asynccontextmanager
-    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:  # noqa: ARG002 - the port's
+    async def open(self, consumer: Consumer, report: Report) -> AsyncGenerator[Ports, None]:  # noqa: ARG002 - there is one
         """Open the stream, the table and the queue."""
         yield Ports(
-            source=SourceView(self._stream, self._process, self._referee, idle=consumer.source.poll, page=self._page),
+            source=self._site.source(self._process, report),
             registry=self._view,
             dead_letters=Outbox(self._process, self._process.weather, self._referee),
         )

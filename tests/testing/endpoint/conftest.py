@@ -6,15 +6,15 @@ from typing import Any
 import boto3
 import pytest
 
-from streamkit.testing.endpoint import endpoint_process
+from tests.nursery import Nursery
 
 Client = Any  # boto3 has no types
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[Mapping[str, str]]:
+def environment(nursery: Nursery) -> Iterator[Mapping[str, str]]:
     """The variables of an endpoint in a process of its own."""
-    with endpoint_process() as exports:
+    with nursery.endpoint() as exports:
         yield exports
 
 

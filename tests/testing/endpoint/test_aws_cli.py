@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,17 @@ import pytest
 Json = Any
 VERSION = "1.46.2"
 HOME = Path(__file__).resolve().parents[3] / ".cache" / f"awscli-{VERSION}-py{sys.version_info[0]}{sys.version_info[1]}"
+COMMANDS = """
+import contextlib, io, json, sys
+from awscli.clidriver import main
+
+for line in sys.stdin:
+    sys.argv = ["aws", *json.loads(line)]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main()
+    print(json.dumps([status, out.getvalue()]), flush=True)
+"""
+"""Runs one command line after the other: a program for each would be sixteen times a second of loading."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -39,22 +50,25 @@ def command_line() -> Path:
 
 
 @pytest.fixture
-def aws(command_line: Path, environment: Mapping[str, str]) -> Callable[..., Any]:
+def aws(command_line: Path, environment: Mapping[str, str]) -> Iterator[Callable[..., Any]]:
     """Run the AWS command line with the endpoint's exports and return its JSON."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS],
+        env={**os.environ, **environment, "PYTHONPATH": str(command_line), "AWS_CLI_AUTO_PROMPT": "off"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
 
-    def run(*arguments: str) -> Json:
-        done = subprocess.run(
-            [sys.executable, "-m", "awscli", *arguments, "--output", "json"],
-            env={**os.environ, **environment, "PYTHONPATH": str(command_line), "AWS_CLI_AUTO_PROMPT": "off"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith("{") else None
+        def run(*arguments: str) -> Json:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            print(json.dumps([*arguments, "--output", "json"]), file=child.stdin, flush=True)
+            status, out = json.loads(child.stdout.readline())
+            assert status == 0, arguments
+            return json.loads(out) if out.startswith("{") else None
 
-    return run
+        yield run
 
 
 def test_the_aws_command_line_works_by_the_exports(aws: Callable[..., Any], environment: Mapping[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""The KCL and streamkit at the same work, on the same emulator."""

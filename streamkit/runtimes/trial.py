@@ -1,0 +1,175 @@
+"""A shard in quarantine: its suspects are tried in steps, each of which its row tells of before it starts (rule 22).
+
+They are handled in a ward, a process of their own, where there is one. Else in the worker, one step at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from streamkit.core.quarantine import KEPT, Death, resumed
+from streamkit.events import QuarantineEnded, ShardQuarantined, WardDied, WardMissed
+from streamkit.runtimes.apart.ward import NoWard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from streamkit.consumer import Consumer
+    from streamkit.core.leasing import ShardRow
+    from streamkit.core.policy import Checkpoint
+    from streamkit.core.quarantine import Quarantine
+    from streamkit.core.records import Record
+    from streamkit.core.settlement import Settling
+    from streamkit.engine.engine import Engine, Handling, Surroundings
+    from streamkit.ports import Clock, Report
+    from streamkit.runtimes.apart.ward import Ward
+
+_STUCK = "killed, for an attempt neither ended nor could be stopped"
+
+
+WARDS = 4
+"""Wards of one process at a time: each takes as much memory as a worker, and all its shards may be in quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarters:
+    """What the trials of one process share."""
+
+    ward: Callable[[Consumer], Ward | None]
+    """Makes a ward, where the consumer can have one."""
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WARDS))
+    """For wards."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one step that runs in the process itself: by its death records of one shard only are suspected."""
+
+
+@dataclass(kw_only=True)
+class Means:
+    """What the suspects of one consumer are tried with."""
+
+    quarters: Quarters
+    consumer: Consumer
+    clock: Clock
+    report: Report
+    wardless: bool = False
+    """Whether there can be no ward: what a transaction reads is read in the worker."""
+
+    def ward(self) -> Ward | None:
+        """Return a ward, if there can be one."""
+        return None if self.wardless else self.quarters.ward(self.consumer)
+
+
+class Trial:
+    """Hands the suspects of one shard to the engine, step by step, until none is left."""
+
+    def __init__(self, row: ShardRow, state: Quarantine, settling: Settling, means: Means, *, most: int) -> None:
+        """`most` is how many records a step may have at any rate."""
+        self.state = state
+        self._row = row
+        self._deaths = row.deaths
+        self._settling = settling
+        self._means = means
+        self._most = most
+        self._ward = means.ward()
+        self._trying = False
+        """Whether a step is under way."""
+        self._left = False
+        """Whether what is under way is to end, whatever it is about."""
+        if (culprit := state.condemned) is not None:
+            settling.doom(culprit, state.why)
+
+    @property
+    def deaths(self) -> tuple[Death, ...]:
+        """The deaths to tell of."""
+        return self._deaths[-KEPT:]
+
+    # The ward
+
+    def apart(self, handling: Handling, around: Surroundings) -> tuple[Handling, Surroundings]:
+        """Return how the handler is called in the ward, and what becomes of it if it gets stuck; else all as it is."""
+        if (ward := self._ward) is None:
+            return handling, around
+        return (
+            replace(handling, call=ward.call, threads=None),
+            replace(around, on_stuck=partial(ward.kill, _STUCK)),
+        )
+
+    @asynccontextmanager
+    async def opened(self, stop: Callable[[], None]) -> AsyncGenerator[None]:
+        """Keep the ward open. If it dies, or cannot be had, `stop` is called: the shard is to be taken anew."""
+        async with AsyncExitStack() as stack:
+            if self._ward is not None:
+                await stack.enter_async_context(self._means.quarters.places)
+                try:
+                    await stack.enter_async_context(self._ward.opened(partial(self._fell, stop)))
+                except NoWard as error:
+                    self._means.wardless = True
+                    self._means.report(WardMissed(shard=self._row.id, why=str(error)))
+                    stop()
+            yield
+
+    def _fell(self, stop: Callable[[], None], how: str) -> None:
+        """The ward has died. If a step was under way and nobody let go of it, it was one of its records."""
+        if self._trying and not self._left:
+            death = Death(self._means.clock.now().timestamp(), how, self._row.epoch, apart=True)
+            self._deaths = (*self._deaths, death)
+            self._means.report(WardDied(shard=self._row.id, how=how, tried=self.state.tried))
+            self.state = self.state.died([death])
+        stop()
+
+    def let_go(self) -> None:
+        """End what is under way: it is not the records' fault."""
+        self._left = True
+        if self._ward is not None:
+            self._ward.kill("let go of")
+
+    # The steps
+
+    async def feed(self, records: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
+        """Try these records; those that are left once no suspect is stay untouched.
+
+        `write` makes `state` durable, with what is settled.
+        """
+        while records and not self.state.over:
+            size = min(self.state.size, self._most)
+            step, records = records[:size], records[size:]
+            if self._ward is not None:
+                await self._try(step, engine, write)
+            else:
+                async with self._means.quarters.turn:
+                    await self._try(step, engine, write)
+
+    async def _try(self, step: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
+        self.state = self.state.marked(step[-1].position, tried=len(step), epoch=self._row.epoch)
+        await write()
+        self._trying = True
+        engine.feed(step)
+        while not self._settling.clear:
+            engine.settled.clear()
+            await engine.settled.wait()
+        self._trying = False
+        self.state = self.state.passed()
+        await write()
+
+    def stop(self) -> None:
+        """Nothing is under way any more, whatever came of it."""
+        self.state = self.state.stopped()
+
+    def end(self) -> None:
+        """No suspect is left."""
+        self._means.report(QuarantineEnded(shard=self._row.id))
+
+
+def trial_of(row: ShardRow, settling: Settling, checkpoint: Checkpoint, means: Means) -> Trial | None:
+    """Return how the suspects of a shard just taken are tried; None where nobody is suspected."""
+    state = resumed(row.quarantine, row.deaths, most=checkpoint.records + checkpoint.window)
+    if state is None:
+        return None
+    means.report(ShardQuarantined(shard=row.id, deaths=len(row.deaths), suspects=state.left))
+    return Trial(row, state, settling, means, most=checkpoint.window)

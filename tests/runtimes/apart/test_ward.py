@@ -1,0 +1,183 @@
+"""The process apart: it handles as the worker would, and whatever ends it, the worker is told and lives (rule 22)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from streamkit import Failed, Partial, Poison, Unavailable
+from streamkit.cli.ward import command
+from streamkit.core.changes import Change
+from streamkit.core.letters import Told, cause_of
+from streamkit.core.records import Batch
+from streamkit.runtimes.apart.ward import NoWard, ProcessWard
+from streamkit.testing import change
+from streamkit.testing import record as a_record
+
+CONSUMER = """
+import asyncio, ctypes, os, signal, sys
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from streamkit import Failed, Kinesis, Partial, Poison, Record, Unavailable, consumer
+
+print("a line of the user's own, at the import")
+
+@asynccontextmanager
+async def life():
+    yield "state"
+
+@consumer("one", source=Kinesis("stream"), lifespan=life)
+async def one(record: Record, *, state) -> None:
+    print("a line of the user's own")
+    match record.text():
+        case "exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "loop":
+            while True:
+                pass
+        case "wait":
+            await asyncio.sleep(3600)
+        case "poison":
+            raise Poison("bad")
+        case "unavailable":
+            raise Unavailable("down", retry_after=timedelta(seconds=7))
+        case "error":
+            raise KeyError("missing")
+        case _:
+            assert state == "state"
+
+@consumer.batch("many", source=Kinesis("stream"))
+def many(batch):
+    if batch[0].text() == "partial":
+        raise Partial(done=batch[:1], failed={batch[1]: ValueError("bad")})
+    raise Failed(batch[-1], cause=Poison("worse"))
+
+@consumer("changes", source=Kinesis("stream", changes=True))
+async def changes(record) -> None:
+    assert record.new == {"id": 1}, record
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work where the consumers are."""
+    (tmp_path / "apart_consumers.py").write_text(CONSUMER, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Deaths(list[str]):
+    """Who is told how a ward died."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.some = asyncio.Event()
+
+    def __call__(self, how: str) -> None:
+        """Be told."""
+        self.append(how)
+        self.some.set()
+
+
+@asynccontextmanager
+async def opened(name: str) -> AsyncGenerator[tuple[ProcessWard, Deaths]]:
+    """Open a ward for one of the consumers."""
+    ward, deaths = ProcessWard(command(f"apart_consumers:{name}", None)), Deaths()
+    async with asyncio.timeout(60), ward.opened(deaths):
+        yield ward, deaths
+
+
+@pytest.mark.usefixtures("folder")
+async def test_what_a_handler_says_is_heard() -> None:
+    """Success, signals and errors, of records, batches and changes; what it prints is nobody's answer."""
+    async with opened("one") as (ward, deaths):
+        async with asyncio.TaskGroup() as group:
+            for n in range(50):
+                group.create_task(ward.call(a_record(f"fine {n}".encode())))
+        with pytest.raises(Poison, match="bad"):
+            await ward.call(a_record(b"poison"))
+        with pytest.raises(Unavailable) as down:
+            await ward.call(a_record(b"unavailable"))
+        assert down.value.retry_after == timedelta(seconds=7)
+        with pytest.raises(Told) as told:
+            await ward.call(a_record(b"error"))
+        cause = cause_of(told.value)
+        assert (cause.type, cause.message) == ("KeyError", "'missing'")
+        assert "apart_consumers.py" in cause.where
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await ward.call(a_record(b"wait"))
+        await ward.call(a_record(b"fine"))
+        assert deaths == []
+
+
+@pytest.mark.usefixtures("folder")
+async def test_who_is_who_in_a_batch_is_heard() -> None:
+    """The records that are named are the worker's own."""
+    async with opened("many") as (ward, _):
+        batch = Batch([a_record(text, sequence=n) for n, text in enumerate((b"partial", b"b"), 1)])
+        with pytest.raises(Partial) as partial:
+            await ward.call(batch)
+        assert partial.value.done == [batch[0]]
+        assert [*partial.value.failed] == [batch[1]]
+        with pytest.raises(Failed) as failed:
+            await ward.call(Batch(batch[1:]))
+        assert failed.value.record is batch[1]
+        assert isinstance(failed.value.cause, Poison)
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_change_stays_a_change() -> None:
+    """Its images are read where it is handled."""
+    made = change({"id": 1}, new={"id": 1})
+    assert isinstance(made, Change)
+    async with opened("changes") as (ward, _):
+        await ward.call(made)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("killer", "how"),
+    [("exit", "exit status 3"), ("kill", "signal 9 (SIGKILL)"), ("segfault", "signal 11 (SIGSEGV)")],
+)
+async def test_the_worker_is_told_how_it_died(killer: str, how: str) -> None:
+    """By `os._exit`, by the kernel for want of memory, by native code; the attempts under way never return."""
+    async with opened("one") as (ward, deaths), asyncio.TaskGroup() as group:
+        attempts = [group.create_task(ward.call(a_record(text))) for text in (b"wait", killer.encode())]
+        await deaths.some.wait()
+        assert deaths == [how]
+        assert not any(attempt.done() for attempt in attempts)
+        for attempt in attempts:
+            attempt.cancel()
+
+
+@pytest.mark.usefixtures("folder")
+async def test_an_endless_loop_is_killed() -> None:
+    """Nothing in the process could stop it: no cancellation, no time-out, no end of its parent's."""
+    async with opened("one") as (ward, deaths), asyncio.TaskGroup() as group:
+        attempt = group.create_task(ward.call(a_record(b"loop")))
+        await asyncio.sleep(0.1)
+        attempt.cancel()
+        await asyncio.sleep(0.1)
+        assert not attempt.done()
+        ward.kill("stuck")
+        await deaths.some.wait()
+        assert deaths == ["stuck"]
+        attempt.cancel()
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_consumer_that_cannot_be_imported_has_no_ward() -> None:
+    """The worker says so, and tries suspects itself."""
+    with pytest.raises(NoWard, match="exit status 2"):
+        async with opened("nobody"):
+            pass

@@ -1,0 +1,333 @@
+"""A record that kills whoever handles it ends as a dead letter, alone (rule 22)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from math import log2
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamkit import Checkpoint, Record
+from streamkit.core.records import Batch
+from streamkit.runtimes.apart.ward import NoWard
+from tests.runtimes.cluster import LEASE, Cluster, running, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from streamkit import Consumer
+
+
+@dataclass
+class Killing:
+    """A handler whose process does not survive some records, and somebody who starts another each time."""
+
+    cluster: Cluster
+    killers: frozenset[int]
+    deaths: list[int] = field(default_factory=list[int])
+    killed: set[str] = field(default_factory=set[str])
+    made: Consumer | None = None
+    slow: bool = False
+
+    async def handle(self, record: Record) -> None:
+        """Handle a record, or die of it."""
+        await asyncio.sleep(1.5 if self.slow else 0.001)
+        process = running(self.cluster)
+        if record.json() in self.killers and process.name not in self.killed:
+            self.killed.add(process.name)
+            self.deaths.append(record.json())
+            process.kill()
+            self.cluster.start(self.made)
+            await asyncio.sleep(0)
+
+    def start(self, **settings: object) -> None:
+        """Start the first worker."""
+        self.made = self.cluster.consumer(self.handle, checkpoint=Checkpoint(lease=LEASE), **settings)  # type: ignore[arg-type]
+        self.cluster.start(self.made)
+
+    async def until_settled(self, *values: int) -> None:
+        """Wait until all of these were handled, or are dead letters."""
+        await self.cluster.until(lambda: set(values) <= self.cluster.seen | set(self.dead), within=900)
+
+    @property
+    def dead(self) -> list[int]:
+        """The payloads of the dead letters."""
+        return sorted(each.record.json() for each in self.cluster.world.letters.letters)
+
+
+class SimulatedWard:
+    """A process apart of the virtual world: what kills it leaves the worker alone."""
+
+    def __init__(self, killing: Killing, consumer: Consumer) -> None:
+        self._killing = killing
+        self._consumer = consumer
+        self._fell: Callable[[str], None] | None = None
+
+    @asynccontextmanager
+    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+        """Open it, after as long as a process takes."""
+        await asyncio.sleep(0.5)
+        self._fell = fell
+        yield
+        self._fell = None
+
+    async def call(self, subject: Record | Batch) -> None:
+        """Handle a record, or die of it."""
+        assert isinstance(subject, Record)
+        if subject.json() in self._killing.killers:
+            self._killing.deaths.append(subject.json())
+            self.kill("signal 9 (SIGKILL)")
+            await asyncio.sleep(1e9)
+        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
+
+    def kill(self, why: str) -> None:
+        """End it."""
+        if self._fell is not None:
+            asyncio.get_running_loop().call_soon(self._fell, why)
+            self._fell = None
+
+
+class StubbornWard(SimulatedWard):
+    """One in which the killer only stands in the way of everything, as an endless loop does."""
+
+    async def call(self, subject: Record | Batch) -> None:
+        """Handle a record, or never end."""
+        assert isinstance(subject, Record)
+        while subject.json() in self._killing.killers:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1e9)
+            if self._fell is None:
+                raise asyncio.CancelledError
+        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
+
+
+class NotToBeHad:
+    """A ward that never opens."""
+
+    @asynccontextmanager
+    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+        """Fail."""
+        del fell
+        raise NoWard("exit status 2")
+        yield
+
+    async def call(self, subject: Record | Batch) -> None:
+        """Nobody comes here."""
+        raise AssertionError(subject)
+
+    def kill(self, why: str) -> None:
+        """Nothing is there."""
+
+
+@pytest.mark.parametrize("killer", [0, 517, 999])
+def test_a_killer_among_a_thousand_is_dead_lettered_alone(killer: int) -> None:
+    """One record kills each worker that handles it: the 999 others and the other shards go on as if it were not there.
+
+    It takes 2 log2(n) + 4 deaths at most.
+    """
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({killer}))
+        cluster.put(*range(1000), keys=100)
+        killing.start()
+        await killing.until_settled(*range(1000))
+        assert killing.dead == [killer]
+        assert cluster.seen == {*range(1000)} - {killer}
+        assert len(killing.deaths) <= 2 * log2(1000) + 4
+        [letter] = cluster.world.letters.letters
+        assert letter.verdict.condition == "ProcessDied"
+        assert letter.reason.count("was declared dead") == 3
+        assert cluster.disorder == []
+        await cluster.until(lambda: bool(cluster.events("quarantine.ended")))
+        cluster.put(*range(1000, 1100))
+        assert await cluster.until_handled(*range(1000, 1100)) < 5
+        await asyncio.sleep(10)
+        assert all(row.quarantine is None and not row.deaths for row in cluster.world.table.shard_rows.values())
+
+    simulate(main, shards=3)
+
+
+@pytest.mark.parametrize("killer", [0, 517, 999])
+def test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own(killer: int) -> None:
+    """Two workers die; then it is only ever the ward, and other shards of the worker notice nothing."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({killer}))
+        cluster.ward = partial(SimulatedWard, killing)
+        cluster.put(*range(1000), keys=100)
+        killing.start()
+        await killing.until_settled(*range(1000))
+        assert killing.dead == [killer]
+        assert cluster.seen == {*range(1000)} - {killer}
+        assert len(killing.deaths) <= 2 * log2(1000) + 4
+        assert len(cluster.processes) == 3
+        [letter] = cluster.world.letters.letters
+        assert letter.reason.count("signal 9 (SIGKILL)") == 2
+        assert cluster.disorder == []
+        lost = {event.shard for event in cluster.events("ward.died")}
+        assert len(lost) == 1
+        taken = Counter(event.shard for event in cluster.events("shard.taken", of=cluster.processes[2]))
+        assert [shard for shard, times in taken.items() if times > 2] == [*lost]
+
+    simulate(main, shards=3)
+
+
+def test_killers_on_several_shards_are_found_at_the_same_time() -> None:
+    """Each has a process of its own, and nobody waits for another's."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({3, 40, 41, 90}))
+        cluster.ward = partial(SimulatedWard, killing)
+        cluster.put(*range(120), keys=30)
+        killing.start()
+        await killing.until_settled(*range(120))
+        assert killing.dead == [3, 40, 41, 90]
+        assert len(killing.killed) <= 2 * len(cluster.world.table.shard_rows)
+
+    simulate(main, shards=4)
+
+
+def test_an_attempt_that_cannot_be_stopped_ends_its_ward() -> None:
+    """It neither ends nor heeds its cancellation: the ward is killed for it, not the worker."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({4}))
+        cluster.ward = partial(StubbornWard, killing)
+        cluster.put(*range(20))
+        killing.start(handler_timeout=timedelta(seconds=5))
+        await killing.until_settled(*range(20))
+        assert killing.dead == [4]
+        assert len(cluster.processes) == 3
+        assert "neither ended nor could be stopped" in cluster.world.letters.letters[0].reason
+
+    simulate(main)
+
+
+def test_where_no_ward_is_to_be_had_the_worker_tries_suspects_itself() -> None:
+    """It says so, once."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({5}))
+        cluster.ward = lambda _: NotToBeHad()
+        cluster.put(*range(20))
+        killing.start()
+        await killing.until_settled(*range(20))
+        assert killing.dead == [5]
+        assert all(len(cluster.events("ward.missed", of=each)) <= 1 for each in cluster.processes)
+        assert cluster.events("ward.missed")
+
+    simulate(main)
+
+
+def test_a_drain_in_the_middle_of_a_step_is_no_death() -> None:
+    """The ward is ended, and the records that were under way have nothing to answer for."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({5}))
+        cluster.ward = partial(SimulatedWard, killing)
+        killing.slow = True
+        cluster.put(*range(40), keys=40)
+        killing.start(concurrency=2)
+        await cluster.until(lambda: bool(cluster.events("shard.quarantined")))
+        for _ in range(6):
+            await asyncio.sleep(2)
+            cluster.processes[-1].drain()
+            await cluster.processes[-1].task
+            cluster.start(killing.made, grace=0.1)
+        killing.slow = False
+        await killing.until_settled(*range(40))
+        assert killing.dead == [5]
+
+    simulate(main)
+
+
+def test_killers_on_several_shards_of_a_worker_are_told_apart() -> None:
+    """Each killer takes other shards' records into death with it: none of those is held to be one."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({3, 40, 41, 90}))
+        cluster.put(*range(120), keys=30)
+        killing.start(concurrency=2)
+        await killing.until_settled(*range(120))
+        assert killing.dead == [3, 40, 41, 90]
+        assert cluster.seen == {*range(120)} - killing.killers
+
+    simulate(main, shards=4)
+
+
+def test_a_killer_that_is_all_there_is_needs_the_fewest_deaths() -> None:
+    """Two owners die before anything is suspected; then it takes three deaths of workers, which have other shards."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({0}))
+        cluster.put(0)
+        killing.start()
+        await killing.until_settled(0)
+        assert killing.dead == [0]
+        assert len(killing.deaths) == 5
+
+    simulate(main)
+
+
+def test_kills_from_outside_condemn_nobody() -> None:
+    """Workers that are killed again and again, whatever they do, bring records into quarantine and out again."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset())
+        cluster.put(*range(300), keys=30)
+        killing.start(concurrency=1)
+        for _ in range(8):
+            await asyncio.sleep(12.3)
+            cluster.processes[-1].kill()
+            cluster.put(*range(300, 330))
+            cluster.start(killing.made)
+        await killing.until_settled(*range(330))
+        assert killing.dead == []
+
+    simulate(main)
+
+
+def test_stops_that_let_go_count_for_nothing() -> None:
+    """A worker that leaves, or hands its shard over, in the middle of a record that takes long is no death."""
+
+    async def main(cluster: Cluster) -> None:
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(30 if record.json() == 0 else 0)
+
+        made = cluster.consumer(handle)
+        cluster.put(*range(10))
+        for _ in range(4):
+            process = cluster.start(made, grace=1.0)
+            await asyncio.sleep(5)
+            process.drain()
+            await process.task
+        cluster.start(made)
+        await cluster.until_handled(*range(10))
+        assert not cluster.events("shard.quarantined")
+
+    simulate(main)
+
+
+def test_a_drain_in_quarantine_leaves_the_suspects_to_the_next_worker() -> None:
+    """What a step was about is not held against its records when nobody died of it."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({5}))
+        cluster.put(*range(50), keys=10)
+        killing.start()
+        await cluster.until(lambda: bool(cluster.events("shard.quarantined")))
+        while not killing.dead:
+            await asyncio.sleep(17)
+            cluster.processes[-1].drain()
+            cluster.start(killing.made)
+        await killing.until_settled(*range(50))
+        assert killing.dead == [5]
+        assert cluster.seen == {*range(50)} - {5}
+
+    simulate(main)
