@@ -142,6 +142,6 @@ async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report
             TableHalts(call, subject.table, consumer=registration.consumer),
             letters,
             TableRedriven(call, subject.table, clock=clock),
-            TableLedger(call, subject.table, clock=clock, keep=keep),
+            TableLedger(call, subject.table, clock=clock, chance=chance, keep=keep),
             clock,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.waiting import eventually
+from tests.nursery import Child
 
 Run = Callable[..., Any]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 Stage = Callable[..., str]
 Client = Callable[[str], Any]
 

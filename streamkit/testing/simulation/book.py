@@ -58,13 +58,15 @@ class Entry:
     required: bool = True
     effects: int = 0
     letter: str | None = None
+    duplicate: bool = False
+    """Whether its business key was refused it: another record's."""
     failures: int = 0
     runs: list[Run] = field(default_factory=list[Run])
 
     @property
     def settled(self) -> bool:
         """Say whether it took effect, is a dead letter, or does not matter."""
-        return self.effects > 0 or self.letter is not None or not self.required
+        return self.effects > 0 or self.letter is not None or self.duplicate or not self.required
 
     def __str__(self) -> str:
         return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"

@@ -170,4 +170,5 @@ class ProcessWorld:
     @asynccontextmanager
     async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:  # noqa: ARG002
         """Open the rows; there are those of one registration."""
-        yield Rows(leases=self._view, members=self._view, ledger=None, tables=self._view)
+        ledger = self._referee.events.view(self._process) if consumer.dedupe_key else None
+        yield Rows(leases=self._view, members=self._view, ledger=ledger, tables=self._view)
