@@ -293,6 +293,32 @@ def test_kills_from_outside_condemn_nobody() -> None:
     simulate(main)
 
 
+def test_what_follows_the_suspects_of_a_closed_shard_is_read_as_ever() -> None:
+    """One answer has the suspects, others behind them, and the end of the shard: it ends when all are settled."""
+
+    async def main(cluster: Cluster) -> None:
+        slow = True
+
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(60 if slow else 0)
+
+        made = cluster.consumer(handle, checkpoint=Checkpoint(lease=LEASE, records=5, window=20))
+        cluster.put(*range(100))
+        [shard] = cluster.world.stream.listed()
+        cluster.world.stream.split(shard.id)
+        for _ in range(2):
+            killed = cluster.start(made)
+            await asyncio.sleep(20)
+            killed.kill()
+        slow = False
+        cluster.start(made)
+        await cluster.until_handled(*range(100))
+        assert cluster.events("shard.quarantined")
+        assert cluster.disorder == []
+
+    simulate(main)
+
+
 def test_stops_that_let_go_count_for_nothing() -> None:
     """A worker that leaves, or hands its shard over, in the middle of a record that takes long is no death."""
 
