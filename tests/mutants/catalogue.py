@@ -1198,6 +1198,14 @@ MUTANTS = (
         f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
     ),
     mutant(
+        "what is settled is counted among the suspects",
+        "22",
+        "runtimes/trial.py",
+        "if known := self._settling.known(records):",
+        "if known := self._settling.known(()):",
+        f"{QUARANTINE}::test_what_was_settled_before_a_killer_is_not_tried_in_its_place",
+    ),
+    mutant(
         "a closed shard ends with the last of its suspects",
         "22",
         "runtimes/shard.py",

@@ -247,6 +247,27 @@ def test_a_drain_in_the_middle_of_a_step_is_no_death() -> None:
     simulate(main)
 
 
+def test_what_was_settled_before_a_killer_is_not_tried_in_its_place() -> None:
+    """A shard whose later records are done is read from one record before its suspects on: that one is none of them."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({3}))
+        plainly = killing.handle
+
+        async def late(record: Record) -> None:
+            await asyncio.sleep({2: 6.0, 3: 5.0}.get(record.json(), 0.0))
+            await plainly(record)
+
+        killing.handle = late  # type: ignore[method-assign]
+        cluster.put(*range(20), keys=20)
+        killing.start()
+        await killing.until_settled(*range(20))
+        assert killing.dead == [3]
+        assert len(killing.deaths) <= 2 * log2(20) + 4
+
+    simulate(main)
+
+
 def test_killers_on_several_shards_of_a_worker_are_told_apart() -> None:
     """Each killer takes other shards' records into death with it: none of those is held to be one."""
 
