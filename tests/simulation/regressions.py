@@ -8,6 +8,7 @@ that need no chance, where one is named.
 from __future__ import annotations
 
 REGRESSIONS = {
+    4: "a closed shard ended with the last of its suspects, and what followed them was lost (shard.py)",
     8: "the time-out of a second attempt came `grace` late: the watch kept its first timer (engine/watch.py)",
     11: "a listing older than a split called a parent finished: the child of a merge ran before it (coordinator.py)",
     20: "a fenced start raised NameError, was counted against the record and condemned it (engine/engine.py)",
