@@ -22,6 +22,7 @@ REGRESSIONS = {
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
     438: "none of the product: the referee asked for a report of what was older than the first snapshot",
     503: "a record settled before the killer was tried in its place, and the killer acquitted for ever (trial.py)",
+    850: "the run of a shard trimmed away whole broke where a listing it needed was refused (coordinator.py)",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
     20170: "half the rates were known, and a shard went to and fro by what others seemed to bring (balance.py)",
