@@ -101,7 +101,7 @@ def _service(name: str) -> Any:
 
 def _no_request(service: str, operation: str, rest: list[str]) -> str | None:
     """Hold a command of the AWS command line against the SDK's models: operations and parameters, dashed."""
-    if (service, operation) == ("cloudformation", "deploy"):
+    if (service, operation) in {("cloudformation", "deploy"), ("s3", "cp")}:
         return None  # of the command line alone
     model = _service(service)
     names = {xform_name(name).replace("_", "-"): name for name in model.operation_names}

@@ -38,6 +38,7 @@ _NO_LETTER = re.compile("[^A-Za-z0-9_-]")
 """In the name of a function."""
 _FOREVER = -1
 _LATE_MILLISECONDS = 600_000
+_VARIABLES = {"Queue": "STREAMKIT_DEAD_LETTERS", "Successes": "STREAMKIT_ON_SUCCESS"}
 _KEPT: Json = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
 
 
@@ -62,8 +63,8 @@ class _Application:
         self._consumer = consumer
         self._handler = handler
         self._name = _NO_LETTER.sub("-", consumer.name)[:_LONGEST_NAME]
-        self._queue = consumer.dead_letters.queue if consumer.dead_letters else None
-        self._makes_queue = self._queue is not None and "/" not in self._queue and not self._queue.startswith("arn:")
+        declared = {"Queue": consumer.dead_letters, "Successes": consumer.on_success}
+        self._queues = {part: each.queue for part, each in declared.items() if each is not None}
 
     def parameters(self) -> Json:
         """Return what whoever deploys has to say, or may."""
@@ -98,14 +99,13 @@ class _Application:
             "Function": {"Type": "AWS::Lambda::Function", "DependsOn": ["Logs"], "Properties": self._function()},
             "Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": self._mapping()},
             "Table": {"Type": "AWS::DynamoDB::Table", **_KEPT, "Properties": self._table()},
-            **self._letters(),
+            **{
+                part: {"Type": "AWS::SQS::Queue", **_KEPT, "Properties": _queue(name)}
+                for part, name in self._queues.items()
+                if _is_name(name)
+            },
             **self._alarms(),
         }
-
-    def _letters(self) -> Json:
-        if self._queue is None or not self._makes_queue:
-            return {}
-        return {"Queue": {"Type": "AWS::SQS::Queue", **_KEPT, "Properties": _queue(self._queue)}}
 
     def _role(self) -> Json:
         trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -134,8 +134,8 @@ class _Application:
     def _variables(self) -> Mapping[str, object]:
         """Return what the function has to know of its surroundings; what the consumer says itself goes without."""
         found: Json = {"STREAMKIT_PARTIAL_RESPONSES": "true", "STREAMKIT_CHECKPOINT_TABLE": {"Ref": "Table"}}
-        if self._queue is not None:
-            found["STREAMKIT_DEAD_LETTERS"] = {"Ref": "Queue"} if self._makes_queue else self._queue
+        for part, name in self._queues.items():
+            found[_VARIABLES[part]] = {"Ref": part} if _is_name(name) else name
         if self._consumer.parallelization_factor is not None:
             found["STREAMKIT_PARALLELIZATION_FACTOR"] = str(self._consumer.parallelization_factor)
         return found
@@ -184,14 +184,19 @@ class _Application:
                 "Invocations end in an error: the log says which", ("AWS/Lambda", "Errors", function), above=0
             ),
         }
-        if self._queue is not None:
-            name = queue_arn(self._queue, _HERE).rpartition(":")[2]
+        if "Queue" in self._queues:
+            name = queue_arn(self._queues["Queue"], _HERE).rpartition(":")[2]
             found["RecordsAreDead"] = _alarm(
                 "Dead letters wait for a person: streamkit dlq",
                 ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": name}),
                 above=0,
             )
         return found
+
+
+def _is_name(queue: str) -> bool:
+    """Say whether a queue is named, to be made here; one by ARN or URL is somebody else's."""
+    return "/" not in queue and not queue.startswith("arn:")
 
 
 def _queue(name: str) -> Json:

@@ -43,6 +43,8 @@ class Look(msgspec.Struct, frozen=True):
     """Seconds since the epoch."""
     letters: int | None = None
     """About how many wait in the dead-letter queue, if somebody asked."""
+    queue_missing: bool = False
+    """Whether there is no such queue."""
 
 
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +127,7 @@ class Observer:
         shards = tuple(_shard(row, look, workers) for row in _in_order(look.rows))
         counted = tuple(_counted(each, shards) for each in workers.values())
         return Overview(
-            shards=shards, workers=counted, letters=look.letters, attention=_attention(shards, counted, look.letters)
+            shards=shards, workers=counted, letters=look.letters, attention=_attention(shards, counted, look)
         )
 
     def _worker(self, member: Member, look: Look, patience: float) -> WorkerView:
@@ -225,7 +227,7 @@ def _rate(vitals: Vitals | None, told: float | None, *, moving: bool) -> float |
     return vitals.rate if moving and told <= STALE_SECONDS else 0.0
 
 
-def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], letters: int | None) -> tuple[str, ...]:
+def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], look: Look) -> tuple[str, ...]:
     """Name what needs a look, worst first."""
     lines: list[str] = []
     for state in TROUBLE:
@@ -235,10 +237,11 @@ def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], lette
             lines.append(f"{which} {_said(state, len(found))}" + (f": {found[0].why}" if found[0].why else ""))
     silent = [each for each in workers if each.pulse == "silent" and not each.shards]
     lines += [f"{each.worker} is silent for {each.beat_seconds:.0f} s" for each in silent]
-    if letters:
-        lines.append(
-            f"about {letters:,} dead letters wait in the queue" if letters > 1 else "a dead letter waits in the queue"
-        )
+    if look.queue_missing:
+        lines.append("the dead-letter queue is not there: no record with a letter to send is passed")
+    if look.letters:
+        several = f"about {look.letters:,} dead letters wait in the queue"
+        lines.append(several if look.letters > 1 else "a dead letter waits in the queue")
     return tuple(lines)
 
 

@@ -14,7 +14,6 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from streamkit.core.successes import Success
 from streamkit.errors import Untold, WorldError
 from streamkit.events import SuccessesDelayed
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streamkit.core.records import Record
+    from streamkit.core.successes import Success
     from streamkit.engine.needs import Handling, Surroundings
     from streamkit.ports import Successes
 
@@ -146,6 +146,8 @@ class Announcing:
         return delay
 
     def _success(self, record: Record) -> Success:
+        from streamkit.core.successes import Success  # noqa: PLC0415 - a function without a destination loads none of it
+
         handling = self._handling
         return Success(
             record, handling.consumer, handling.code_version, handling.stream_arn, self._around.clock.now().timestamp()

@@ -102,7 +102,7 @@ ARN = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"
 async def orders(record: Record) -> None: ...
 
 @consumer("in.turn", source=Kinesis(ARN, start=datetime(2026, 1, 1, tzinfo=UTC)), dead_letters=Sqs("dlq.fifo"),
-          parallelization_factor=1)
+          on_success=Sqs("told"), parallelization_factor=1)
 async def in_turn(record: Record) -> None: ...
 
 @consumer("routes", source=DynamoDBStream("routes", start="LATEST"), dead_letters=Sqs(URL))
@@ -178,6 +178,7 @@ def test_a_declared_factor_cannot_be_raised_in_the_mapping_alone(call: Call) -> 
     assert declared["Parameters"]["ParallelizationFactor"]["MaxValue"] == 1
     variables = declared["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
     assert variables["STREAMKIT_PARALLELIZATION_FACTOR"] == "1"
+    assert variables["STREAMKIT_ON_SUCCESS"] == {"Ref": "Successes"}
     assert declared["Resources"]["Function"]["Properties"]["FunctionName"] == "in-turn"
     assert free["Parameters"]["ParallelizationFactor"]["MaxValue"] == 10
     variables = free["Resources"]["Function"]["Properties"]["Environment"]["Variables"]

@@ -53,6 +53,14 @@ def test_a_shard_at_its_tip_has_no_lag_however_long_ago_its_last_record_was() ->
     assert (worker.pulse, worker.shards, worker.rate, worker.up_seconds) == ("beating", 1, 9.5, 60.0)
 
 
+def test_a_queue_that_is_gone_needs_a_look() -> None:
+    """Nothing is passed that has a letter to send, so somebody should know why."""
+    observer, look = Observer(), Look((), (), 0.0, NOW, queue_missing=True)
+    observer.note(look)
+    [line] = observer.overview(look, patience=1.0).attention
+    assert line.startswith("the dead-letter queue is not there")
+
+
 def test_patience_is_measured_by_the_lease_that_the_workers_tell() -> None:
     """Of those alive, the longest: who looks may not have the consumer's code."""
     members = (ALIVE, Member("slow", lease=60.0), Member("gone", state="left", lease=900.0))

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import pytest
 
-from streamkit import Poison, Retry, Unavailable
+from streamkit import Kinesis, Poison, Retry, Unavailable
 from streamkit.consumer import DynamoDBStream
 from streamkit.core.records import Batch
 from streamkit.errors import ConfigurationError, MalformedEvent, Throttled, Unsettled
 from streamkit.testing import aggregate, run_virtual
 from tests.functions.stage import MODES, SETTLED, SHARD, Stage, batch_numbers, changes, first, kinesis, sequence
 
+TABLE = DynamoDBStream("flights")
 Play = Callable[[Stage], Coroutine[object, object, None]]
 
 
@@ -53,6 +54,26 @@ def test_a_clean_batch_costs_few_requests_whatever_its_size(factor: int | None, 
         assert stage.cost == requests
 
     staged(factor, play)
+
+
+@pytest.mark.parametrize(
+    ("source", "factor", "event", "most"),
+    [(Kinesis("stream"), 1, kinesis, 20), (Kinesis("stream"), 10, kinesis, 200), (TABLE, None, changes, 200)],
+    ids=["declared factor of 1", "any factor", "changes"],
+)
+def test_a_thousand_records_cost_at_most_a_tenth_of_powertools_requests(
+    source: Any, factor: int | None, event: Any, most: int
+) -> None:
+    """Its idempotency makes 2,000, one by one. Here in Lambda's default batches of 100; they cross slots of time."""
+
+    async def play(stage: Stage) -> None:
+        for batch in range(10):
+            made = event(*range(100 * batch, 100 * batch + 100))
+            assert await stage.invoke(made) == SETTLED
+        assert len(stage.effects) == 1_000
+        assert stage.cost <= most
+
+    staged(factor, play, source=source)
 
 
 @both

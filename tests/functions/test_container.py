@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -152,6 +154,68 @@ def test_two_threads_do_not_disturb_each_other(
     assert sorted(number for _, number, _ in effects) == expected
     assert len(opened) == len(set(opened)) == 4
     assert all(state in opened for _, _, state in effects)
+
+
+class Router:
+    """Forwards connections to the endpoint; it may forget them all, as happens while a container is frozen."""
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.rpartition("//")[2].rpartition(":")
+        self._target = (host, int(port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.connections = 0
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def forget(self) -> None:
+        """Reset every connection: what is sent on it from now on is answered by nobody."""
+        ends, self._open = self._open, []
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RD)
+            end.close()
+
+    def close(self) -> None:
+        """Stop."""
+        self.forget()
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                self.connections += 1
+                far = socket.create_connection(self._target)
+                self._open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
+
+    def _forward(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+
+
+def test_clients_survive_that_their_connections_die_while_frozen(
+    resource: Callable[[], str], embedded: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next invocation connects anew, and does not fail for it; within one, connections are reused."""
+    name, router = resource(), Router(embedded["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", router.url)
+    effects: list[tuple[str, int, object]] = []
+    handler = a_consumer(name, effects, []).lambda_handler
+    try:
+        for first in (10, 20, 30):
+            began = router.connections
+            assert handler(kinesis(*range(first, first + 3)), Context()) == SETTLED
+            assert handler(kinesis(*range(first + 3, first + 6)), Context()) == SETTLED
+            assert router.connections - began <= 2, "the SDK's own for the first requests, then one"
+            router.forget()
+    finally:
+        router.close()
+    assert sorted(number for _, number, _ in effects) == [n for first in (10, 20, 30) for n in range(first, first + 6)]
 
 
 def test_a_cold_start_loads_nothing_that_it_need_not(resource: Callable[[], str]) -> None:

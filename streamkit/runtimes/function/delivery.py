@@ -139,9 +139,11 @@ class Delivery:
                 loop.call_later(self._left(deadline.stop), self._stop),
                 loop.call_later(self._left(deadline.cancel), self._cancel, working),
             ]
-            await _worked(working)
-            for timer in timers:
-                timer.cancel()
+            try:
+                await _worked(working)
+            finally:  # a timer that outlived its invocation would keep all of it
+                for timer in timers:
+                    timer.cancel()
             for task in others:
                 task.cancel()
 
