@@ -240,15 +240,18 @@ class Coordinator:
 
     async def _take(self, wanted: Sequence[ShardRow], group: asyncio.TaskGroup) -> None:
         """Take shards at once, and run each that was had; then raise what went wrong with another, if anything did."""
-        async with asyncio.TaskGroup() as takes:
-            tasks = [takes.create_task(self._try_to_take(seen)) for seen in wanted]
-        taken = [task.result() for task in tasks]
+        taken = await self._try_to_take_all(wanted)
         for seen, row in zip(wanted, taken, strict=True):
             if isinstance(row, ShardRow) and row.id not in self._runs:
                 self._begin(row, seen.owner, group)
         for error in taken:
             if isinstance(error, WorldError):
                 raise error
+
+    async def _try_to_take_all(self, wanted: Sequence[ShardRow]) -> Sequence[ShardRow | WorldError | None]:
+        async with asyncio.TaskGroup() as takes:
+            tasks = [takes.create_task(self._try_to_take(seen)) for seen in wanted]
+        return [task.result() for task in tasks]
 
     async def _try_to_take(self, seen: ShardRow) -> ShardRow | WorldError | None:
         """Return the row of a shard that was had, or what is wrong with the table: other takes go on."""
