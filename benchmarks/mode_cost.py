@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.cold_start import PEERS, has_powertools
 from benchmarks.counting import Counts, counting
-from streamkit import Consumer, Kinesis, Record, Transaction, consumer
+from streamkit import Checkpoint, Consumer, Kinesis, Record, Transaction, consumer
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
 from streamkit.aws.desk import PATIENT
@@ -59,17 +59,17 @@ class Case:
     keyed: bool = False
 
     def consumer(self, stream: str) -> Consumer:
-        """Make its consumer."""
-        source = Kinesis(stream)
+        """Make its consumer. A lease that outlasts a busy machine: a worker that is fenced would repeat some."""
+        source, checkpoint = Kinesis(stream), Checkpoint(lease=timedelta(minutes=1))
         if self.mode == "transactional":
 
-            @consumer(stream, source=source, mode="transactional")
+            @consumer(stream, source=source, checkpoint=checkpoint, mode="transactional")
             async def writing(record: Record, *, tx: Transaction) -> None:
                 tx.put("sink", {"id": record.id})
 
             return writing
 
-        @consumer(stream, source=source)
+        @consumer(stream, source=source, checkpoint=checkpoint)
         async def handling(record: Record) -> None:
             """Handle at once."""
 

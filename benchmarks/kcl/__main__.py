@@ -89,6 +89,7 @@ def page(found: Mapping[str, Sequence[Found | str]], *, rounds: int) -> str:
         rounds=rounds,
         python=platform.python_version(),
         cores=os.cpu_count(),
+        load=os.getloadavg()[2],
         table="\n".join([f"| | {head} |", "|---|" + "---:|" * len(names), *lines]),
     )
 
@@ -113,12 +114,13 @@ processor made with kclpy; from PyPI's kclpy-ext), and streamkit's worker, at th
 (ministack), in turn: a line in a file for each of {RECORDS:,} records of {SIZE_BYTES:,} bytes over {SHARDS} shards, a
 checkpoint every 2 s. Then {IDLE_SECONDS:.0f} s of nothing, then a record every {EVERY_SECONDS} s while a second worker
 joins and the first is killed. CPU and memory are of all processes of a worker; the emulator's are nobody's. Medians
-(worst) of {{rounds}} rounds, {{cores}} cores, CPython {{python}}.
+(worst) of {{rounds}} rounds, {{cores}} cores, CPython {{python}}, load of the machine {{load:.0f}} at the end.
 
 {{table}}
 
 By their defaults the KCL's lease lasts 10 s, as ours does; the second pair has leases of 3 s, and the KCL's other
-timers shortened too. What an emulator cannot show: the latency and the quotas of AWS.
+timers shortened too. The worker that is killed is the first one, hence the KCL's leader; the death of a follower costs
+it less. What an emulator cannot show: the latency and the quotas of AWS.
 """
 
 if __name__ == "__main__":

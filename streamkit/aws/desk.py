@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.aws import schema
 from streamkit.aws.clients import Aws, AwsSettings
@@ -60,14 +61,14 @@ class Desk(msgspec.Struct, frozen=True):
         members = await self.members.members()
         seen = self.clock.monotonic()
         rows = await self.leases.rows()
-        return Look(rows, members, seen, self.clock.now().timestamp(), await self._waiting())
-
-    async def _waiting(self) -> int | None:
-        """Return about how many letters wait; None where there is no queue, or none to be asked."""
+        look = Look(rows, members, seen, self.clock.now().timestamp())
         try:
-            return None if self.letters is None else await self.letters.waiting()
-        except (Missing, Denied):
-            return None
+            waiting = None if self.letters is None else await self.letters.waiting()
+        except Missing:
+            return replace(look, queue_missing=True)
+        except Denied:  # whoever looks need not be allowed to
+            return look
+        return replace(look, letters=waiting)
 
 
 class Letters(msgspec.Struct, frozen=True):
@@ -141,6 +142,6 @@ async def desk(subject: Subject, *, clock: Clock, chance: Chance, report: Report
             TableHalts(call, subject.table, consumer=registration.consumer),
             letters,
             TableRedriven(call, subject.table, clock=clock),
-            TableLedger(call, subject.table, clock=clock, keep=keep),
+            TableLedger(call, subject.table, clock=clock, chance=chance, keep=keep),
             clock,
         )

@@ -70,7 +70,7 @@ class AwsFunctionWorld:
         from streamkit.aws.ledger import TableLedger
 
         keep = max(consumer.checkpoint.memory, timedelta(days=1))
-        return TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep)
+        return TableLedger(dynamodb, consumer.table, clock=self._clock, chance=self._chance, keep=keep)
 
     def _successes(self, queue: str, sdk: Sdk) -> Successes:
         from streamkit.aws.sqs import SqsSuccesses

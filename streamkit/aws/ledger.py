@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from streamkit.aws.attributes import VERSION, Attributes
+from streamkit.aws.backoff import Backoff, persist
 from streamkit.aws.errors import ConditionFailed
 from streamkit.aws.rows import claim_key
 from streamkit.core.ledger import Claimant, Holding
@@ -16,8 +17,9 @@ from streamkit.core.ledger import Claimant, Holding
 if TYPE_CHECKING:
     from streamkit.aws.attributes import Item
     from streamkit.aws.call import Call
-    from streamkit.ports import Clock
+    from streamkit.ports import Chance, Clock
 
+_BACKOFF = Backoff(base_seconds=0.05, limit_seconds=1.0, tries=4)
 _NAMES = {f"#{name}": name for name in ("claimant", "space", "epoch", "released", "expires")}
 _FREE = "attribute_not_exists(pk) OR #expires <= :now OR (#claimant <> :me AND attribute_exists(#released))"
 _MINE = "#space <> :space OR #epoch < :epoch OR (#epoch = :epoch AND attribute_not_exists(#released))"
@@ -27,19 +29,20 @@ _YIELDS = "#claimant = :me AND #space = :space AND #epoch <= :epoch"
 class TableLedger:
     """One row a key: a digest of the key, the record that claimed it, under which tenure, and when it is forgotten."""
 
-    def __init__(self, call: Call, table: str, *, clock: Clock, keep: timedelta) -> None:
+    def __init__(self, call: Call, table: str, *, clock: Clock, chance: Chance, keep: timedelta) -> None:
         """`keep` is at least the stream's retention: a duplicate must not outlive its original's claim."""
+        self._chance = chance
         self._call = call
         self._table = table
         self._clock = clock
         self._keep = keep
 
     async def claim(self, key: str, by: Claimant) -> Holding:
-        """Claim the key, if it is free or this record's. One request, which may be sent again."""
+        """Claim the key, if it is free or this record's. One request, sent again a few times in passing trouble."""
         now = self._clock.now().timestamp()
         expires = int(now + self._keep.total_seconds()) + 1
         try:
-            await self._call(
+            await self._ask(
                 "PutItem",
                 TableName=self._table,
                 Item=self._item(key, by, expires=expires),
@@ -60,7 +63,7 @@ class TableLedger:
         """
         names = {name: _NAMES[name] for name in ("#claimant", "#space", "#epoch", "#released")}
         try:
-            await self._call(
+            await self._ask(
                 "UpdateItem",
                 TableName=self._table,
                 Key=claim_key(key),
@@ -71,6 +74,10 @@ class TableLedger:
             )
         except ConditionFailed:
             return
+
+    async def _ask(self, operation: str, **parameters: object) -> None:
+        """Send a request that does no harm twice: a whole shard would pause for the trouble of one."""
+        await persist(lambda: self._call(operation, **parameters), backoff=_BACKOFF, chance=self._chance)
 
     def _item(self, key: str, by: Claimant, *, expires: int) -> Item:
         return {

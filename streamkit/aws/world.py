@@ -73,7 +73,7 @@ class AwsWorld:
             yield Rows(
                 leases=TableLeases(dynamodb, layout),
                 members=TableMembers(dynamodb, layout),
-                ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, keep=keep),
+                ledger=TableLedger(dynamodb, consumer.table, clock=self._clock, chance=self._chance, keep=keep),
                 tables=DynamoDBTables(dynamodb, layout, chance=self._chance),
             )
 

@@ -23,6 +23,7 @@ COLOURS: dict[State, str] = {
     "ended": "bright_black",
     "free": "yellow",
     "held up": "yellow",
+    "quarantine": "yellow",
     "silent": "red",
     "paused": "red",
     "halted": "red",

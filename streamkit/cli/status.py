@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NEEDS_A_LOOK = 1
 WIDTH = 80
-_BEAT = 0.3
-"""Of a lease: a worker beats four times a lease, so one that lives is seen to within this."""
+_BEAT = 0.5
+"""Of a lease: a worker beats four times a lease, and one late heartbeat is no silence."""
 _PAUSE_SECONDS = 0.25
 _NAMED = 5
 """Of many that need a look: enough to start with."""
@@ -65,7 +65,7 @@ def status(  # noqa: PLR0913 - click's options
     """Show how consumers are doing.
 
     Reads the checkpoint table and counts the letters in the queue; workers are not asked. A worker lives if its
-    counter moves while this watches: up to 0.3 of its lease (10 seconds, usually), less if all are seen sooner.
+    counter moves while this watches: up to half its lease (which is 10 seconds, usually), less if all are seen sooner.
 
     \b
     streamkit status consumers.flights:flights

@@ -9,7 +9,6 @@ from pathlib import Path
 from streamkit.cli.failing import WRONG_USE, complain
 from streamkit.cli.loading import configured
 from streamkit.errors import ConfigurationError
-from streamkit.runtimes.apart.child import prepare, serve
 
 
 def command(path: str, config: Path | None) -> list[str]:
@@ -19,6 +18,8 @@ def command(path: str, config: Path | None) -> list[str]:
 
 def main(path: str, config: str | None = None) -> int:
     """Serve the consumer until nobody asks any more; return the exit status."""
+    from streamkit.runtimes.apart.child import prepare, serve
+
     asks, answers = prepare()
     try:
         plan = configured([path], config=Path(config) if config else None)

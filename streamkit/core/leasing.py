@@ -121,10 +121,10 @@ def heir(shard: Shard, parents: Iterable[ShardRow]) -> ShardRow:
     """Return the first row of a shard that goes on from these: read whole, however late it was found (rule 15).
 
     While a parent was still being read at its tip, the child had no records yet: from then on some may have been
-    trimmed before they were read (rule 14).
+    trimmed before they were read (rule 14). Where nobody knows that of the parents (0), nobody knows it of the child.
     """
-    seen = max((max(row.caught_up_at or 0.0, row.frontier_arrived or 0.0) for row in parents), default=0.0)
-    return ShardRow(shard, "TRIM_HORIZON", caught_up_at=seen or None)
+    seen = [at for row in parents for at in (row.caught_up_at, row.frontier_arrived) if at is not None]
+    return ShardRow(shard, "TRIM_HORIZON", caught_up_at=max(seen, default=None))
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -13,18 +13,20 @@ import msgspec
 
 from streamkit.core.leasing import USUAL_LEASE, Member, ShardRow, Vitals, startable
 
-State = Literal["reading", "held up", "paused", "halted", "silent", "free", "waiting", "ended"]
+State = Literal["reading", "held up", "paused", "halted", "quarantine", "silent", "free", "waiting", "ended"]
 """Of a shard:
 
     reading   its owner lives and moves on           halted   stands still until a person acts
     held up   the oldest record does not settle      silent   its owner's heartbeat was not seen to move
     paused    everything fails: the owner probes     free     nobody owns it; a worker would take it
     waiting   for parents to be settled              ended    settled to its end
+    quarantine   one of its records may have killed its owners: it is searched for
 """
 Pulse = Literal["beating", "silent", "unseen"]
 
-TROUBLE: tuple[State, ...] = ("halted", "paused", "held up", "silent", "free")
+TROUBLE: tuple[State, ...] = ("halted", "paused", "quarantine", "held up", "silent", "free")
 """States that need a look, worst first."""
+_SAID: dict[State, str] = {"silent": "owned by a silent worker", "quarantine": "in quarantine"}
 HELD_UP_SECONDS = 60.0
 """A frontier that stands still for so long, with records waiting, needs a look."""
 STALE_SECONDS = 10.0
@@ -41,6 +43,8 @@ class Look(msgspec.Struct, frozen=True):
     """Seconds since the epoch."""
     letters: int | None = None
     """About how many wait in the dead-letter queue, if somebody asked."""
+    queue_missing: bool = False
+    """Whether there is no such queue."""
 
 
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +127,7 @@ class Observer:
         shards = tuple(_shard(row, look, workers) for row in _in_order(look.rows))
         counted = tuple(_counted(each, shards) for each in workers.values())
         return Overview(
-            shards=shards, workers=counted, letters=look.letters, attention=_attention(shards, counted, look.letters)
+            shards=shards, workers=counted, letters=look.letters, attention=_attention(shards, counted, look)
         )
 
     def _worker(self, member: Member, look: Look, patience: float) -> WorkerView:
@@ -197,6 +201,8 @@ def _state_of_owned(row: ShardRow, look: Look, owner: WorkerView) -> tuple[State
         return "silent", f"no heartbeat of {owner.worker} for {owner.beat_seconds:.0f} s"
     if vitals.paused is not None:
         return "paused", f"everything fails: {vitals.paused}"
+    if row.quarantine is not None:
+        return "quarantine", f"{len(row.deaths)} processes died, {row.quarantine.left} records to try at most"
     if vitals.held_up is not None and look.now - vitals.held_up >= HELD_UP_SECONDS:
         return "held up", f"nothing settled for {look.now - vitals.held_up:.0f} s, {vitals.waiting} records wait"
     return "reading", f"asked to halt: {row.asked}" if row.asked else None
@@ -221,7 +227,7 @@ def _rate(vitals: Vitals | None, told: float | None, *, moving: bool) -> float |
     return vitals.rate if moving and told <= STALE_SECONDS else 0.0
 
 
-def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], letters: int | None) -> tuple[str, ...]:
+def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], look: Look) -> tuple[str, ...]:
     """Name what needs a look, worst first."""
     lines: list[str] = []
     for state in TROUBLE:
@@ -231,13 +237,14 @@ def _attention(shards: Sequence[ShardView], workers: Sequence[WorkerView], lette
             lines.append(f"{which} {_said(state, len(found))}" + (f": {found[0].why}" if found[0].why else ""))
     silent = [each for each in workers if each.pulse == "silent" and not each.shards]
     lines += [f"{each.worker} is silent for {each.beat_seconds:.0f} s" for each in silent]
-    if letters:
-        lines.append(
-            f"about {letters:,} dead letters wait in the queue" if letters > 1 else "a dead letter waits in the queue"
-        )
+    if look.queue_missing:
+        lines.append("the dead-letter queue is not there: no record with a letter to send is passed")
+    if look.letters:
+        several = f"about {look.letters:,} dead letters wait in the queue"
+        lines.append(several if look.letters > 1 else "a dead letter waits in the queue")
     return tuple(lines)
 
 
 def _said(state: State, number: int) -> str:
     is_ = "is" if number == 1 else "are"
-    return f"{is_} {'owned by a silent worker' if state == 'silent' else state}"
+    return f"{is_} {_SAID.get(state, state)}"

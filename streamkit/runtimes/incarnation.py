@@ -71,8 +71,9 @@ class Incarnation:
         )
         self._coordinator = Coordinator(opened, self._heart, process=process, open_run=self._open_run)
         self._means = Means(
-            turn=process.turn,
-            ward=lambda: None if opened.handling.transactional else process.ward(opened.consumer),
+            quarters=process.quarters,
+            consumer=opened.consumer,
+            wardless=opened.handling.transactional,
             clock=process.clock,
             report=process.report,
         )

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from streamkit.consumer import Consumer
     from streamkit.engine.engine import Handling
     from streamkit.ports import Chance, Clock, Ports, Registration, Report, Rows
-    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.budget import Budget
     from streamkit.runtimes.health.meters import Meters
+    from streamkit.runtimes.trial import Quarters
     from streamkit.runtimes.world import World
 
 T = TypeVar("T")
@@ -39,10 +39,7 @@ class Process:
     stop: asyncio.Event
     grace: timedelta
     on_stuck: Callable[[], None]
-    turn: asyncio.Lock
-    """Held by the one step of suspects that runs in this process (rule 22)."""
-    ward: Callable[[Consumer], Ward | None]
-    """Makes a process apart for the suspects of a consumer, if it can have one."""
+    quarters: Quarters
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a request to the table returns, however long the table takes to answer.

@@ -5,19 +5,22 @@ They are handled in a ward, a process of their own, where there is one. Else in 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from streamkit.core.quarantine import KEPT, Death, resumed
 from streamkit.events import QuarantineEnded, ShardQuarantined, WardDied, WardMissed
 from streamkit.runtimes.apart.ward import NoWard
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+    from streamkit.consumer import Consumer
     from streamkit.core.leasing import ShardRow
     from streamkit.core.policy import Checkpoint
     from streamkit.core.quarantine import Quarantine
@@ -30,18 +33,36 @@ if TYPE_CHECKING:
 _STUCK = "killed, for an attempt neither ended nor could be stopped"
 
 
+WARDS = 4
+"""Wards of one process at a time: each takes as much memory as a worker, and all its shards may be in quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarters:
+    """What the trials of one process share."""
+
+    ward: Callable[[Consumer], Ward | None]
+    """Makes a ward, where the consumer can have one."""
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WARDS))
+    """For wards."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one step that runs in the process itself: by its death records of one shard only are suspected."""
+
+
 @dataclass(kw_only=True)
 class Means:
-    """What a process has to try the suspects of one consumer with."""
+    """What the suspects of one consumer are tried with."""
 
-    turn: asyncio.Lock
-    """Held by the one step that runs in the process itself: by its death records of one shard only are suspected."""
-    ward: Callable[[], Ward | None]
-    """Makes a ward, where the consumer can have one."""
+    quarters: Quarters
+    consumer: Consumer
     clock: Clock
     report: Report
-    wardless: bool = field(default=False, init=False)
-    """Whether a ward was to be had and could not be."""
+    wardless: bool = False
+    """Whether there can be no ward: what a transaction reads is read in the worker."""
+
+    def ward(self) -> Ward | None:
+        """Return a ward, if there can be one."""
+        return None if self.wardless else self.quarters.ward(self.consumer)
 
 
 class Trial:
@@ -55,7 +76,7 @@ class Trial:
         self._settling = settling
         self._means = means
         self._most = most
-        self._ward = None if means.wardless else means.ward()
+        self._ward = means.ward()
         self._trying = False
         """Whether a step is under way."""
         self._left = False
@@ -84,6 +105,7 @@ class Trial:
         """Keep the ward open. If it dies, or cannot be had, `stop` is called: the shard is to be taken anew."""
         async with AsyncExitStack() as stack:
             if self._ward is not None:
+                await stack.enter_async_context(self._means.quarters.places)
                 try:
                     await stack.enter_async_context(self._ward.opened(partial(self._fell, stop)))
                 except NoWard as error:
@@ -120,7 +142,7 @@ class Trial:
             if self._ward is not None:
                 await self._try(step, engine, write)
             else:
-                async with self._means.turn:
+                async with self._means.quarters.turn:
                     await self._try(step, engine, write)
 
     async def _try(self, step: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:

@@ -19,6 +19,7 @@ from streamkit.runtimes.budget import Budget
 from streamkit.runtimes.crew import Crew
 from streamkit.runtimes.health.meters import Meters
 from streamkit.runtimes.process import Process
+from streamkit.runtimes.trial import Quarters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ class Worker:
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         timed = options.health is not None or options.emit_every is not None
         self._meters = [Meters(consumer.name, report, timed=timed) for consumer in consumers]
-        turn = asyncio.Lock()
+        quarters = Quarters(ward=options.ward)
         budget = Budget(sum(consumer.read_ahead_bytes for consumer in consumers))
 
         def process(meters: Meters) -> Process:
@@ -87,8 +88,7 @@ class Worker:
                 stop=self._stop,
                 grace=options.grace,
                 on_stuck=options.on_stuck,
-                turn=turn,
-                ward=options.ward,
+                quarters=quarters,
             )
 
         self._crews = [Crew(each, process(meters)) for each, meters in zip(consumers, self._meters, strict=True)]

@@ -137,7 +137,7 @@ class TestLedger(LedgerContract):
     @pytest.fixture
     def ledger(self, dynamodb: Call, table: str, clock: ManualClock) -> TableLedger:
         """A ledger that keeps claims for an hour."""
-        return TableLedger(dynamodb, table, clock=clock, keep=timedelta(hours=1))
+        return TableLedger(dynamodb, table, clock=clock, chance=SystemChance(), keep=timedelta(hours=1))
 
     @pytest.fixture
     def expire(self, clock: ManualClock) -> Callable[[], None]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.nursery import Child
+
 Run = Callable[..., Any]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 FAST = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
 
 
-def read(worker: subprocess.Popen[str], lines: int) -> list[str]:
+def read(worker: Child, lines: int) -> list[str]:
     """Return so many lines of what a worker's handler prints."""
     assert worker.stdout is not None
     return [worker.stdout.readline().strip() for _ in range(lines)]

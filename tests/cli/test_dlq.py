@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.waiting import eventually
+from tests.nursery import Child
 
 Run = Callable[..., Any]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 Stage = Callable[..., str]
 Client = Callable[[str], Any]
 
@@ -91,7 +91,8 @@ def test_letters_that_fail_again_stay_and_others_may_be_purged(
     assert (stayed.status, "6  stayed: no price" in stayed.out) == (1, True)
     found = letters_of(operate, path, "--payload")
     assert [base64.b64decode(each["payload"]) for each in found["letters"]] == [b"0", b"1", b"2", b"3", b"4", b"5"]
-    assert operate("dlq", "purge", path, "--key", "a", "--dry-run").out.endswith("0 letters deleted\n")
+    assert operate("dlq", "purge", path, "--key", "a", "--dry-run").out.endswith("0 letters deleted (--dry-run)\n")
+    assert "say --yes where nobody is" in operate("dlq", "purge", path, "--key", "a").complaint
     purged = operate("dlq", "purge", path, "--key", "a", "--keep", "kept.ndjson", "--yes")
     assert (purged.status, purged.out.splitlines()[-1]) == (0, "queue purged-dlq: 3 letters deleted")
     assert len((project / "kept.ndjson").read_text().splitlines()) == 3
@@ -134,7 +135,7 @@ def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
         (project / "bad").unlink()
         redriven = operate("dlq", "redrive", path, **fast)
         assert redriven.status == 0, redriven.err
-        assert "1 keys are parked no more" in redriven.out
+        assert "1 key parked no more" in redriven.out
         put("3")
         effects = project / "effects"
         eventually(lambda: "3 False" in effects.read_text(), "the worker handles the key's next record")

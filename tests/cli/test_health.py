@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.waiting import eventually
+from tests.nursery import Child
 
 pytestmark = pytest.mark.e2e
 
-Program = Callable[..., "subprocess.Popen[str]"]
+Program = Callable[..., Child]
 
 QUICK = (
     "handler_timeout=__import__('datetime').timedelta(seconds=1), "
@@ -51,7 +52,7 @@ def ready(run: Callable[..., Any], stage: Callable[..., str]) -> Callable[..., s
     return make
 
 
-def address(child: subprocess.Popen[str]) -> str:
+def address(child: Child) -> str:
     """Wait until it says where its health is served."""
     assert child.stderr is not None
     for line in child.stderr:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,10 +14,11 @@ from streamkit.cli.replay.progress import Progress, described
 from streamkit.clock import SystemClock
 from streamkit.core.replay import Headway
 from streamkit.testing import ManualClock
+from tests.nursery import Child
 
 CLOCK = SystemClock()
 Run = Callable[..., Any]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 FAST = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
 HANDLER = """
     if record.replayed: await asyncio.sleep(0.05)

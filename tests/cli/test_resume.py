@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from streamkit.errors import ConfigurationError, Unanswered
 from streamkit.runtimes.gaps import HALTED_BY_GAP
 from streamkit.testing.memory import MemoryTable
 from streamkit.testing.time import SeededChance
+from tests.nursery import Child
 
 Client = Callable[[str], Any]
 Run = Callable[..., Any]
@@ -55,7 +55,7 @@ def test_a_halted_shard_goes_on_where_it_stopped(run: Run, operate: Run, stage: 
 
 @pytest.mark.e2e
 def test_a_worker_that_runs_takes_a_resumed_shard_again(
-    operate: Run, program: Callable[..., subprocess.Popen[str]], stage: Stage, client: Client
+    operate: Run, program: Callable[..., Child], stage: Stage, client: Client
 ) -> None:
     """Nobody has to start anything anew."""
     path = stage("standing", handler=HANDLER, settings="on_dead_letter='halt'")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from tests.nursery import Child
+
 pytestmark = pytest.mark.e2e
 
 Run = Callable[..., Any]
 Client = Callable[[str], Any]
 Stage = Callable[..., str]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 
 FOREVER = "print('begun', flush=True); await asyncio.sleep(3600)"
 
@@ -44,7 +45,7 @@ def logged(err: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-def begun(child: subprocess.Popen[str]) -> None:
+def begun(child: Child) -> None:
     """Wait until a handler runs, or the program has ended."""
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"

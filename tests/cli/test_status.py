@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,16 @@ from typing import Any
 import pytest
 
 from streamkit.cli.figures import columns, count, elided, short, span
+from tests.nursery import Child
 
 Run = Callable[..., Any]
-Program = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., Child]
 FAST = {"STREAMKIT_CHECKPOINT_LEASE": "2s", "STREAMKIT_CHECKPOINT_INTERVAL": "200ms"}
 HANDLER = """if os.path.exists("down"): raise OSError("no database")
     print(record.text(), flush=True)"""
 
 
-def awaited(worker: subprocess.Popen[str], event: str) -> None:
+def awaited(worker: Child, event: str) -> None:
     """Read a worker's log up to an event."""
     assert worker.stderr is not None
     assert any(f'"{event}"' in line for line in worker.stderr), event

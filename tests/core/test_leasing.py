@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, levels_of, outlived, plan
+from streamkit.core.leasing import SUSPICION, Member, Plan, ShardRow, Sightings, heir, levels_of, outlived, plan
 from streamkit.core.lineage import Shard
 from streamkit.testing.strategies import lineages
 
@@ -267,3 +267,13 @@ def test_a_row_is_outlived_when_nobody_can_ask_for_it_again() -> None:
     rows = {each.id: each for each in made}
     assert outlived(rows.values(), listed={"listed"}, before=20.0) == [rows["old"]]
     assert outlived([replace(rows["old"], caught_up_at=20.0)], listed=(), before=20.0) == []
+
+
+def test_who_goes_on_from_what_nobody_knows_is_not_taken_for_a_first_snapshot() -> None:
+    """Else whatever was trimmed before a shard was found would go unreported, from its children on (rule 14)."""
+    child = Shard("child", ("one", "two"))
+    unknown, first = ShardRow(Shard("one"), "TRIM_HORIZON", caught_up_at=0.0), ShardRow(Shard("two"), "TRIM_HORIZON")
+    read = replace(first, caught_up_at=20.0, frontier_arrived=30.0)
+    assert heir(child, [unknown]).caught_up_at == 0.0
+    assert heir(child, [unknown, read]).caught_up_at == 30.0
+    assert heir(child, [first]).caught_up_at is None

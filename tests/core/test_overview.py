@@ -11,6 +11,7 @@ from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
 from streamkit.core.lineage import Shard
 from streamkit.core.overview import Look, Observer, Overview
 from streamkit.core.positions import Position
+from streamkit.core.quarantine import Death, Quarantine
 
 NOW = 1_000_000.0
 ROW = ShardRow(
@@ -52,6 +53,14 @@ def test_a_shard_at_its_tip_has_no_lag_however_long_ago_its_last_record_was() ->
     assert (worker.pulse, worker.shards, worker.rate, worker.up_seconds) == ("beating", 1, 9.5, 60.0)
 
 
+def test_a_queue_that_is_gone_needs_a_look() -> None:
+    """Nothing is passed that has a letter to send, so somebody should know why."""
+    observer, look = Observer(), Look((), (), 0.0, NOW, queue_missing=True)
+    observer.note(look)
+    [line] = observer.overview(look, patience=1.0).attention
+    assert line.startswith("the dead-letter queue is not there")
+
+
 def test_patience_is_measured_by_the_lease_that_the_workers_tell() -> None:
     """Of those alive, the longest: who looks may not have the consumer's code."""
     members = (ALIVE, Member("slow", lease=60.0), Member("gone", state="left", lease=900.0))
@@ -84,8 +93,13 @@ def test_lag_is_the_age_of_the_oldest_record_that_is_not_settled() -> None:
             "held up",
             "shard-1 is held up: nothing settled for 90 s, 8 records wait",
         ),
+        (
+            replace(ROW, deaths=(Death(NOW, "signal 9", 3),) * 2, quarantine=Quarantine.of(160)),
+            "quarantine",
+            "shard-1 is in quarantine: 2 processes died, 160 records to try at most",
+        ),
     ],
-    ids=["halted", "free", "orphaned", "paused", "held up"],
+    ids=["halted", "free", "orphaned", "paused", "held up", "quarantine"],
 )
 def test_what_stands_still_needs_a_look_and_says_why(row: ShardRow, state: str, said: str) -> None:
     """One line for a person, and a state for a script."""

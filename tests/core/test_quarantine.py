@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamkit.core.positions import Position
-from streamkit.core.quarantine import DEATHS, STRIKES, STRIKES_APART, Death, Quarantine, resumed
+from streamkit.core.quarantine import DEATHS, Death, Quarantine, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def test_a_worker_that_has_other_shards_takes_one_death_more(among: tuple[int, i
     assert len(deaths) <= 2 * log2(records) + 5
 
 
-@pytest.mark.parametrize(("apart", "enough"), [(True, STRIKES_APART), (False, STRIKES)])
+@pytest.mark.parametrize(("apart", "enough"), [(True, 2), (False, 3)])
 def test_a_record_is_condemned_by_deaths_that_it_was_alone_at(apart: bool, enough: int) -> None:  # noqa: FBT001 - a case
     """Not by those of a step with others in it, nor by fewer."""
     state = Quarantine.of(2).marked(position(1), tried=2, epoch=5).died(strikes(5, apart=apart))

@@ -45,6 +45,9 @@ class Stage:
     endpoint, whatever the environment says.
     """
 
+    source = CONSUMER
+    """The module of the consumer, to be formatted with the names of stream and queue."""
+
     def __init__(
         self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int, start: Start = anew
     ) -> None:
@@ -61,7 +64,7 @@ class Stage:
         self._read: list[Effect] = []
 
     def __enter__(self) -> Self:
-        source = CONSUMER.format(name=self.name, queue=self._queue)
+        source = self.source.format(name=self.name, queue=self._queue)
         (self._folder / "staged.py").write_text(source, encoding="utf-8")
         self._kinesis.create_stream(StreamName=self.name, ShardCount=self._shards)
         self._stack.callback(self._kinesis.delete_stream, StreamName=self.name)
@@ -83,7 +86,7 @@ class Stage:
 
     def load(self, chance: Random, pace: Pace | None = None) -> Load:
         """Put records for as long as the load is not left."""
-        return Load(self._put, pace or Pace(), chance)
+        return Load(self.put, pace or Pace(), chance)
 
     def split(self, shard: str) -> None:
         """Split an open shard in the middle."""
@@ -107,7 +110,8 @@ class Stage:
         self._stack.callback(child.kill)
         return Process(child, log)
 
-    def _put(self, payloads: Sequence[Payload]) -> list[Place]:
+    def put(self, payloads: Sequence[Payload]) -> list[Place]:
+        """Put records; return where each lies."""
         entries = [{"PartitionKey": key, "Data": data} for key, data in payloads]
         answer = self._kinesis.put_records(StreamName=self.name, Records=entries)
         assert answer["FailedRecordCount"] == 0, answer
@@ -145,12 +149,13 @@ class Stage:
         ]
         names = ("ParentShardId", "AdjacentParentShardId")
         parents = {each["ShardId"]: [each[name] for name in names if each.get(name)] for each in self._listed()}
-        return Evidence(load.put, self.effects(), self._dead_letters(), takes, parents)
+        return Evidence(load.put, self.effects(), self.dead_letters(), takes, parents)
 
     def _listed(self) -> list[dict[str, Any]]:
         return list(self._kinesis.list_shards(StreamName=self.name)["Shards"])
 
-    def _dead_letters(self) -> list[Place]:
+    def dead_letters(self) -> list[Place]:
+        """Return the places of the records in the queue, and empty it."""
         url = self._client("sqs").get_queue_url(QueueName=self._queue)["QueueUrl"]
         records = [read(body).record for body in self._messages(url)]
         return [Place(record.shard, record.sequence) for record in records]

@@ -16,6 +16,7 @@ SUCCESSES = f"{ENGINE}test_successes.py"
 ATTEMPTS = f"{ENGINE}test_attempts.py"
 KEYS = f"{ENGINE}test_business_keys.py"
 EVENTS = "tests/runtimes/test_business_keys.py"
+SIMULATED_KEYS = "tests/simulation/test_keys.py"
 SHARING = "tests/runtimes/test_sharing_a_stream.py"
 POSITIONS = "tests/runtimes/test_positions.py"
 RESHARDING = "tests/runtimes/test_resharding.py"
@@ -35,6 +36,10 @@ ONCE = "tests/runtimes/test_at_most_once.py"
 TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
+QUARANTINE = "tests/runtimes/test_quarantine.py"
+ATTEMPTING = "runtimes/function/attempts.py"
+LET_OFF = "place(records[0]) in self._cut"
+"""What that file asks of who was cut off before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +333,7 @@ MUTANTS = (
         'self._ledger.claim(key, Claimant(f"{record.id} {id(self)}", self._tenure))',
         f"{KEYS}::test_a_claim_outlives_a_crash_between_claim_and_effect",
         f"{KEYS}::test_the_same_event_put_twice_takes_effect_once_whatever_interrupts[record]",
+        f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
         "a dead letter keeps its claim",
@@ -336,6 +342,15 @@ MUTANTS = (
         "                await self._screen.release(letter.record)\n",
         "                await self._screen.release(letter.record) if False else None\n",
         f"{KEYS}::test_a_dead_letter_releases_the_claim",
+    ),
+    mutant(
+        "what is another record's event is handled",
+        "26",
+        "engine/screen.py",
+        '        return holding == "mine"\n',
+        '        return holding != "older"\n',
+        f"{EVENTS}::test_an_event_on_two_shards_takes_effect_by_one_of_its_records",
+        f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
         "claims know nothing of the epoch",
@@ -634,6 +649,14 @@ MUTANTS = (
         "        if finished:\n",
         "        if finished is None:\n",
         f"{AUDIT}::test_an_ended_row_that_was_deleted_is_not_read_again",
+    ),
+    mutant(
+        "heirs of what nobody knows begin as in a first snapshot",
+        "14",
+        "core/leasing.py",
+        "caught_up_at=max(seen, default=None))",
+        "caught_up_at=max(seen, default=None) or None)",
+        "tests/core/test_leasing.py::test_who_goes_on_from_what_nobody_knows_is_not_taken_for_a_first_snapshot",
     ),
     mutant(
         "LATEST resolved anew after a crash",
@@ -1101,20 +1124,21 @@ MUTANTS = (
         "tests/core/test_memory.py::test_digests_are_exact_for_any_company",
         "tests/functions/test_answers.py::test_the_answer_names_the_first_record_that_is_not_settled",
     ),
-    mutant(
-        "the deadline is a verdict",
-        "24",
-        "runtimes/function/attempts.py",
-        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
-        "return _is_alone(subject)",
-        "tests/functions/test_deadlines.py::test_an_attempt_that_the_deadline_cuts_off_once_is_no_failure",
+    Mutant(
+        name="the deadline is a verdict",
+        rule="24",
+        patches=(
+            Patch(file=ATTEMPTING, old="        if not self._cut:\n            return call\n", new=""),
+            Patch(file=ATTEMPTING, old=f" and {LET_OFF}", new=""),
+        ),
+        tests=("tests/functions/test_deadlines.py::test_an_attempt_that_the_deadline_cuts_off_once_is_no_failure",),
     ),
     mutant(
         "who is cut off is let off for ever",
         "24",
-        "runtimes/function/attempts.py",
-        "return bool(self._cut) and _is_alone(subject) and any(place(each) in self._cut for each in _records(subject))",
-        "return False",
+        ATTEMPTING,
+        LET_OFF,
+        "False",
         "tests/functions/test_deadlines.py::test_a_record_that_takes_all_the_time_again_and_again_is_given_up_alone",
     ),
     mutant(
@@ -1156,5 +1180,53 @@ MUTANTS = (
         "flags = _either(flags, memo.known.ahead(records, decoding))",
         "flags = _either(flags, bytearray())",
         f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+    ),
+    mutant(
+        "deaths of owners are not counted",
+        "22",
+        "runtimes/coordinator.py",
+        "        if seen.owner not in self._dead:\n",
+        "        if seen.owner not in ():\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "suspects start before the row tells of them",
+        "22",
+        "runtimes/trial.py",
+        "        await write()\n        self._trying = True\n",
+        "        self._trying = True\n",
+        f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
+    ),
+    mutant(
+        "any death is held against the step marked last",
+        "22",
+        "core/quarantine.py",
+        "if death.epoch == kept.epoch and not death.apart]",
+        "if not death.apart]",
+        "tests/core/test_quarantine.py::test_deaths_before_a_step_was_marked_are_not_its_own",
+    ),
+    mutant(
+        "one death condemns",
+        "22",
+        "core/quarantine.py",
+        "STRIKES_APART = 2\n",
+        "STRIKES_APART = 1\n",
+        "tests/core/test_quarantine.py::test_a_record_is_condemned_by_deaths_that_it_was_alone_at",
+    ),
+    mutant(
+        "suspects of several shards share the death of a worker",
+        "22",
+        "runtimes/trial.py",
+        "                async with self._means.quarters.turn:\n",
+        "                if self._means:\n",
+        f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
+    ),
+    mutant(
+        "the end of a ward is nobody's fault",
+        "22",
+        "runtimes/trial.py",
+        "if self._trying and not self._left:",
+        "if self._left:",
+        f"{QUARANTINE}::test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own",
     ),
 )

@@ -53,7 +53,7 @@ class Killing:
 
     async def until_settled(self, *values: int) -> None:
         """Wait until all of these were handled, or are dead letters."""
-        await self.cluster.until(lambda: set(values) <= self.cluster.seen | set(self.dead), within=3600)
+        await self.cluster.until(lambda: set(values) <= self.cluster.seen | set(self.dead), within=900)
 
     @property
     def dead(self) -> list[int]:

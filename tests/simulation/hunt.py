@@ -21,14 +21,14 @@ LIMIT_SECONDS = 900
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
 _HUNT = """
 from streamkit.testing.simulation import draw, simulate
-for seed in range({seeds}):
+for seed in range({first}, {first} + {seeds}):
     mix = draw(seed)
     rates = mix.rates
     if not ({matters}):
         continue
     violation = simulate(seed).violation
     if violation:
-        print(f"{{seed + 1}}|{{violation.partition(':')[0]}}")
+        print(f"{{seed - {first} + 1}}|{{violation.partition(':')[0]}}")
         break
 """
 _TABLE = re.compile(r"(?<=\|---\|---\|---:\|---\|\n)(?:\|.*\n)+")
@@ -51,7 +51,7 @@ def hunt(prey: Prey, *, seeds: int = SEEDS) -> Catch | None:
         copy(root)
         mutate(root / "streamkit", prey.mutant)
         here = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-        script = _HUNT.format(seeds=seeds, matters=prey.matters)
+        script = _HUNT.format(first=prey.first, seeds=seeds, matters=prey.matters)
         command = [sys.executable, "-c", script]
         try:
             done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamkit.testing.simulation.mix import CHANGED, PUSHED
 from tests.mutants import catalogue
 from tests.mutants.catalogue import Mutant, Patch, mutant
 
@@ -14,6 +15,8 @@ class Prey:
 
     mutant: Mutant
     matters: str = "True"
+    first: int = 0
+    """Where its seeds begin: those of another source are apart."""
 
     @property
     def name(self) -> str:
@@ -23,7 +26,7 @@ class Prey:
     @property
     def chosen(self) -> bool:
         """Whether seeds are left out: then the first that shows it may be later than the first of all."""
-        return self.matters != "True"
+        return self.matters != "True" or self.first > 0
 
 
 def shared(name: str) -> Mutant:
@@ -149,6 +152,13 @@ _BROKEN: tuple[Mutant, ...] = (
         tests=(),
     ),
     mutant(
+        "a stream enabled again is read beside the one before",
+        "11",
+        "core/lineage.py",
+        "replace(each, parents=(crossing.id,)) if last and not each.parents else each for each in shards",
+        "each for each in shards",
+    ),
+    mutant(
         "a child's row that exists cancels its other parent's end",
         "12",
         "testing/memory/table.py",
@@ -178,9 +188,17 @@ _BROKEN: tuple[Mutant, ...] = (
         "now - self._seen > self._retention",
         "now - self._seen > 1e12",
     ),
+    shared("heirs of what nobody knows begin as in a first snapshot"),
     shared("LATEST resolved anew after a crash"),
     shared("checkpoint before dead letter"),
     shared("frontier passes what is unsettled"),
+    mutant(
+        "a renewed subscription begins after its continuation",
+        "16",
+        "aws/fan_out_reader.py",
+        'return {"Type": "AT_SEQUENCE_NUMBER", "SequenceNumber": self._continuation}',
+        'return {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self._continuation}',
+    ),
     shared("done set ignored at takeover"),
     shared("done set forgotten by the successor's first checkpoint"),
     shared("done bits kept though their records were trimmed"),
@@ -209,6 +227,9 @@ _BROKEN: tuple[Mutant, ...] = (
     ),
     shared("evidence ignored"),
     shared("unavailable costs an attempt"),
+    shared("deaths of owners are not counted"),
+    shared("suspects start before the row tells of them"),
+    shared("suspects of several shards share the death of a worker"),
     mutant(
         "duplicates are handed to the handler",
         "23",
@@ -228,7 +249,19 @@ _MATTERS = {
     "a parent that a stale listing lacks is called finished": "rates.reshards > 2",
     "shards are taken without asking whose they are": "rates.remakes",
     "the positions of an earlier stream are taken for another's": "rates.remakes",
+    "heirs of what nobody knows begin as in a first snapshot": "mix.retention",
+    "a stream enabled again is read beside the one before": "rates.remakes",
+    "deaths of owners are not counted": "mix.killers",
+    "suspects start before the row tells of them": "mix.killers",
+    "suspects of several shards share the death of a worker": "mix.killers",
 }
 """What a seed's mix must have for those that few seeds can show."""
+_FIRST = {
+    "heirs of what nobody knows begin as in a first snapshot": CHANGED,
+    "a stream enabled again is read beside the one before": CHANGED,
+    "a renewed subscription begins after its continuation": PUSHED,
+}
 
-MUTANTS = tuple(Prey(mutant=each, matters=_MATTERS.get(each.name, "True")) for each in _BROKEN)
+MUTANTS = tuple(
+    Prey(mutant=each, matters=_MATTERS.get(each.name, "True"), first=_FIRST.get(each.name, 0)) for each in _BROKEN
+)

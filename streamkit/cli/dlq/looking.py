@@ -152,14 +152,14 @@ def _page(found: Seen) -> list[str]:
         return lines
     reasons = [(f"{number:,}", condition, _clip(reason, 46)) for number, condition, reason in counted(letters)]
     lines += ["", *columns(("LETTERS", "CONDITION", "REASON"), reasons[:_MANY], left=(1, 2))]
-    lines += [f"and {len(reasons) - _MANY:,} more reasons"] if len(reasons) > _MANY else []
+    lines += [f"and {many(len(reasons) - _MANY, 'more reason')}"] if len(reasons) > _MANY else []
     of_keys = [(f"{number:,}", name) for number, name in keys(letters)]
     lines += ["", *columns(("LETTERS", "KEY (digest)"), of_keys[:_MANY], left=(1,))]
-    lines += [f"and {len(of_keys) - _MANY:,} more keys"] if len(of_keys) > _MANY else []
+    lines += [f"and {many(len(of_keys) - _MANY, 'more key')}"] if len(of_keys) > _MANY else []
     now = SystemClock().now().timestamp()
     heads = ("LETTER", "AGE", "SHARD", "TRIES", "KEY (digest)", "REASON")
     lines += ["", *columns(heads, [_line(each, now) for each in letters[:_LETTERS]], left=(0, 4, 5))]
-    return [*lines, *([f"and {len(letters) - _LETTERS:,} more letters"] if len(letters) > _LETTERS else [])]
+    return [*lines, *([f"and {many(len(letters) - _LETTERS, 'more letter')}"] if len(letters) > _LETTERS else [])]
 
 
 def _line(letter: Letter, now: float) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def _sheet(letter: Letter, *, omitted: bool) -> list[str]:
         "key": f"{record.key}  (digest {digest(record.key)})",
         "arrived": record.arrived_at.isoformat(timespec="milliseconds"),
         "given up": f"{_moment(letter.condemned)} by {letter.consumer} {letter.code_version}".rstrip(),
-        "condition": f"{verdict.condition}, after {verdict.attempts} attempts",
+        "condition": f"{verdict.condition}, after {many(verdict.attempts, 'attempt')}",
         "reason": letter.reason,
     }
     lines = [f"{click.style(name, fg='cyan')}{' ' * (11 - len(name))}{text}" for name, text in facts.items()]

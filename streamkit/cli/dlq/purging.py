@@ -52,7 +52,7 @@ def purge(path: str | None, queue: str | None, config: Path | None, limit: int, 
     if keep is not None and keep.exists():
         raise ConfigurationError(f"--keep: expected a file that is not there yet, got {keep}")
     deleted = asyncio.run(_purge(name, want, most=limit, keep=keep, ask=not options["yes"], dry=options["dry_run"]))
-    click.echo(f"queue {name}: {many(deleted, 'letter')} deleted")
+    click.echo(f"queue {name}: {many(deleted, 'letter')} deleted{' (--dry-run)' if options['dry_run'] else ''}")
 
 
 async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: bool, dry: bool) -> int:
@@ -85,7 +85,13 @@ async def _agreed(name: str, found: list[Letter], *, ask: bool, dry: bool) -> bo
     click.echo(f"queue {name}: {many(len(found), 'letter')} to delete")
     if dry or not ask:
         return not dry
-    return await asyncio.to_thread(click.confirm, "Delete them for good?")
+    try:
+        return await asyncio.to_thread(click.confirm, "Delete them for good?")
+    except click.Abort:
+        click.echo()
+        raise ConfigurationError(
+            "expected an answer, got none; nothing is deleted: say --yes where nobody is"
+        ) from None
 
 
 async def _delete(found: list[Letter], grip: Grip, stack: Stack, keep: Path | None) -> None:

@@ -108,7 +108,8 @@ async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) 
     done = parked_keys(await at.leases.rows()) - result.remaining
     if not done:
         return result
-    click.echo(f"{len(done):,} parked keys have no letters left: their shards stand still until that is sure")
+    has = "parked key has" if len(done) == 1 else "parked keys have"
+    click.echo(f"{len(done):,} {has} no letters left: the shards stand still until that is sure")
     async with steering(consumer) as (_, steer):
         held = await hold_parked(at.leases, steer, done, within=_HOLD_SECONDS)
         sure: frozenset[str] = frozenset()
@@ -117,7 +118,7 @@ async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) 
             sure = done - last.remaining if last.complete and not last.stopped else sure
         finally:
             await let_go(steer, held, sure)
-    click.echo(f"{len(sure):,} keys are parked no more")
+    click.echo(f"{many(len(sure), 'key')} parked no more")
     return result + last
 
 

@@ -14,7 +14,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 LENGTH = 60
 """Looks remembered."""
 SORTS = ("shard", "lag", "rate", "state")
-_WORST = ("halted", "paused", "held up", "silent", "free", "waiting", "reading", "ended")
+_WORST = ("halted", "paused", "quarantine", "held up", "silent", "free", "waiting", "reading", "ended")
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -59,9 +59,7 @@ class ProcessWard:
     @asynccontextmanager
     async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
         """Start the process, and end it with the context. Raises `NoWard` if it does not become ready."""
-        process = self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
-        )
+        process = self._process = await self._started()
         try:
             await self._ready(process)
             async with asyncio.TaskGroup() as group:
@@ -71,6 +69,13 @@ class ProcessWard:
         finally:
             self._gone = True
             await _end(process)
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        try:
+            return await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, start_new_session=True)
+        except OSError as error:
+            raise NoWard(f"expected a process for suspects, got {error}") from error
 
     async def _ready(self, process: asyncio.subprocess.Process) -> None:
         try:

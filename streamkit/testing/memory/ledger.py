@@ -38,6 +38,14 @@ class MemoryLedger:
     async def claim(self, key: str, by: Claimant) -> Holding:
         """Claim the key, if it is free or this record's."""
         await self._request()
+        return self._claim(key, by)
+
+    async def release(self, key: str, by: Claimant) -> None:
+        """Let others have the key, if the claim is this claimant's."""
+        await self._request()
+        self._release(key, by)
+
+    def _claim(self, key: str, by: Claimant) -> Holding:
         now = self._clock.now().timestamp()
         there = self.claims.get(key)
         holding = there.holding(by, now=now) if there else "mine"
@@ -45,9 +53,7 @@ class MemoryLedger:
             self.claims[key] = Claim(by, now + self._keep.total_seconds())
         return holding
 
-    async def release(self, key: str, by: Claimant) -> None:
-        """Let others have the key, if the claim is this claimant's."""
-        await self._request()
+    def _release(self, key: str, by: Claimant) -> None:
         there = self.claims.get(key)
         if there is not None and there.yields(by):
             self.claims[key] = replace(there, by=by, released=True)

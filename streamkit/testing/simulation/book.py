@@ -12,7 +12,7 @@ from streamkit.core.positions import Since
 from streamkit.testing.time import START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from streamkit.core.leasing import ShardRow
     from streamkit.core.records import Record
@@ -58,13 +58,15 @@ class Entry:
     required: bool = True
     effects: int = 0
     letter: str | None = None
+    duplicate: bool = False
+    """Whether its business key was refused it: another record's."""
     failures: int = 0
     runs: list[Run] = field(default_factory=list[Run])
 
     @property
     def settled(self) -> bool:
         """Say whether it took effect, is a dead letter, or does not matter."""
-        return self.effects > 0 or self.letter is not None or not self.required
+        return self.effects > 0 or self.letter is not None or self.duplicate or not self.required
 
     def __str__(self) -> str:
         return f"record {self.number} (key {self.key}, {self.shard[-4:]}, {self.behaviour})"
@@ -85,7 +87,9 @@ def key_of(record: Record) -> str:
 class Book:
     """Every record in the order of its putting, by key and by shard. `now` tells the virtual second."""
 
-    def __init__(self, now: Callable[[], float], *, retention: float | None) -> None:
+    def __init__(
+        self, now: Callable[[], float], lineage: Mapping[str, tuple[str, ...]], *, retention: float | None
+    ) -> None:
         self.entries: list[Entry] = []
         self.by_key: dict[str, list[Entry]] = defaultdict(list)
         self.log: dict[str, list[Entry]] = defaultdict(list)
@@ -95,6 +99,7 @@ class Book:
         self.era = 0
         """How often the stream was deleted: what is put then is of another stream."""
         self._now = now
+        self._lineage = lineage
         self._retention = retention
         self._sequences: dict[str, list[int]] = defaultdict(list)
         self._start: float | None = None
@@ -164,12 +169,17 @@ class Book:
             entry.shard, 1e12
         ):
             return True  # older than the first snapshot, gone before the first frontier: nobody can know (seed 438)
-        return any(
-            gap.shard == entry.shard
-            and int(gap.after or 0) < entry.sequence
-            and (gap.until is None or entry.sequence < int(gap.until))
-            for gap in self.gaps
-        )
+        return any(self._names(gap, entry) for gap in self.gaps)
+
+    def _names(self, gap: RecordsTrimmed, entry: Entry) -> bool:
+        """Say whether a report is of a record: by its range, or as one of what came before, of shards never read."""
+        if gap.shard != entry.shard:
+            return gap.after is None and entry.shard not in self._moved and self._before(gap.shard, entry.shard)
+        return int(gap.after or 0) < entry.sequence and (gap.until is None or entry.sequence < int(gap.until))
+
+    def _before(self, shard: str, other: str) -> bool:
+        parents = self._lineage.get(shard, ())
+        return other in parents or any(self._before(parent, other) for parent in parents)
 
     # What a row says
 

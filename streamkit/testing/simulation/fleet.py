@@ -19,6 +19,7 @@ from streamkit.testing.memory import MemoryTable
 from streamkit.testing.simulation.changed import ChangedTable
 from streamkit.testing.simulation.history import History
 from streamkit.testing.simulation.home import HOME
+from streamkit.testing.simulation.keys import event_of
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
@@ -191,6 +192,7 @@ class Fleet:
                 lease=timedelta(seconds=mix.lease),
                 window=mix.window,
             ),
+            dedupe_key=event_of if mix.keyed else None,
             on_dead_letter=mix.on_dead_letter,
             handler_timeout=timedelta(seconds=mix.timeout),
             batch_size=mix.batch_size,

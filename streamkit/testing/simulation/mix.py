@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Literal
 
 from streamkit.core.settlement import OnDeadLetter
+from streamkit.testing.simulation import keys
+from streamkit.testing.simulation.keys import keyed
 from streamkit.testing.simulation.modes import moded
 
 
@@ -78,6 +80,8 @@ class Mix:
     bad: float
     """Share of records whose handler misbehaves."""
     rates: Rates
+    keyed: bool = False
+    """Whether records have business keys, each of two of them."""
     uneven: bool = False
     """Whether a few keys bring most of the records, for long enough that it is measured."""
     stuck: float = 0.0
@@ -97,7 +101,7 @@ class Mix:
 
 def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
-    return _deadly(moded(sourced(_drawn(seed))))
+    return keyed(_drawn(seed)) if seed >= keys.FROM else _deadly(moded(sourced(_drawn(seed))))
 
 
 def _drawn(seed: int) -> Mix:

@@ -1,7 +1,7 @@
 """Consumers of the other modes in a simulation, and what is promised of them (rule 25).
 
 transactional   every effect exactly once, in step with the row; none of a dead letter's under its epoch; at the end
-                counters are exact
+                counters are exact. What had run ahead of a gap is handled again (rule 17)
 at_most_once    no record is handed out twice; what may have been interrupted is a letter
 """
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamkit import Record, Transaction
+    from streamkit.core.leasing import ShardRow
     from streamkit.core.transactions import Write
     from streamkit.testing.memory import Items
     from streamkit.testing.simulation.book import Entry
@@ -66,11 +67,13 @@ class Exact:
         self._effective: dict[int, int] = {}
         """Effects by number: under which epoch. A letter may be on its way while its sender's shard is taken."""
 
-    def committed(self, process: Process, writes: Sequence[Write]) -> None:
-        """A transaction is about to take effect."""
+    def committed(self, process: Process, before: ShardRow, writes: Sequence[Write]) -> None:
+        """A transaction is about to take effect, upon a shard whose row is like this."""
+        book = self._referee.book
         for write in writes:
             if write.table == "effects":
-                self._took_effect(process, self._referee.book.entries[int(str(plain(write.key)["id"]))])
+                entry = book.entries[int(str(plain(write.key)["id"]))]
+                self._took_effect(process, entry, again=book.forgotten(before, entry))
 
     def lettered(self, process: Process, entry: Entry) -> None:
         """A letter of a transactional consumer is durable."""
@@ -78,9 +81,9 @@ class Exact:
         if self._effective.get(entry.number) == epoch:
             self._referee.violated("what took effect is no dead letter", str(entry))
 
-    def _took_effect(self, process: Process, entry: Entry) -> None:
+    def _took_effect(self, process: Process, entry: Entry, *, again: bool) -> None:
         epoch = self._effective[entry.number] = _epoch(process, entry)
-        if entry.effects:
+        if entry.effects and not again:
             self._referee.violated("exactly once", f"{entry} again, by {process.name}")
         if self._lettered.get(entry.number) == epoch:
             self._referee.violated("a dead letter has no effect", f"{entry}, by {process.name}")

@@ -19,6 +19,7 @@ from streamkit.events import (
     WorkerFenced,
 )
 from streamkit.testing.simulation.book import Book, Run
+from streamkit.testing.simulation.keys import Events
 from streamkit.testing.simulation.letters import Letters
 from streamkit.testing.simulation.modes import Exact, expect_first
 from streamkit.testing.simulation.repeats import Repeats
@@ -55,9 +56,10 @@ class Referee:
     def __init__(self, mix: Mix, loop: FleetLoop, history: History, table: MemoryTable, site: Site) -> None:
         self.mix = mix
         self.violation: str | None = None
-        self.book = Book(loop.time, retention=mix.retention)
+        self.book = Book(loop.time, site.lineage, retention=mix.retention)
         self.repeats = Repeats(mix, self.book, history, violated=self.violated)
         self.exact = Exact(self)
+        self.events = Events(self)
         self.roll = Roll(mix, loop.time, history, violated=self.violated)
         self.letters = Letters(mix, self.book, violated=self.violated)
         self._loop = loop
@@ -149,6 +151,8 @@ class Referee:
     def took_effect(self, process: Process, entry: Entry) -> None:
         """A record's effect takes place."""
         self._note(process.name, f"effect of {entry}{' again' if entry.effects else ''}")
+        if self.mix.keyed:
+            self.events.took_effect(entry)
         if not entry.effects:
             self._first(entry)
         entry.effects += 1

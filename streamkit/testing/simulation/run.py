@@ -339,6 +339,8 @@ class Script:
             fleet.referee.violated("what is trimmed is reported", str(entry))
         if self.mix.kind == "transactional":
             fleet.referee.exact.final(fleet.table.items)
+        if self.mix.keyed:
+            fleet.referee.events.final()
         for row in fleet.table.shard_rows.values():
             if fleet.referee.kept_by_the_left(row):
                 fleet.referee.violated("a drain releases", fleet.referee.told(row))

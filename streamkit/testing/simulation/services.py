@@ -79,8 +79,8 @@ class TableView(MemoryTable):
         before = self.shard_rows.get(held.id)
         if before is not None and before.token == wanted.token:
             self._process.history.saw("sent a transaction again that was applied")
-        if self._is_as_held(held) and not self.items.objections(writes):
-            self._referee.exact.committed(self._process, writes)
+        if before is not None and self._is_as_held(held) and not self.items.objections(writes):
+            self._referee.exact.committed(self._process, before, writes)
         super()._commit(held, wanted, writes)
 
     def _add(self, rows: Sequence[ShardRow]) -> None:
@@ -170,4 +170,5 @@ class ProcessWorld:
     @asynccontextmanager
     async def rows(self, consumer: Consumer, registration: Registration) -> AsyncGenerator[Rows, None]:  # noqa: ARG002
         """Open the rows; there are those of one registration."""
-        yield Rows(leases=self._view, members=self._view, ledger=None, tables=self._view)
+        ledger = self._referee.events.view(self._process) if consumer.dedupe_key else None
+        yield Rows(leases=self._view, members=self._view, ledger=ledger, tables=self._view)
