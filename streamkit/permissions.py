@@ -119,8 +119,9 @@ def _sending(consumer: Consumer, place: Place) -> Iterator[Statement]:
         yield _allowed("TellSuccesses", SEND, queue_arn(consumer.on_success.queue, place))
 
 
-def _allowed(sid: str, actions: tuple[str, ...], resource: str, *more: str) -> Statement:
-    return Statement(sid=sid, action=actions, resource=(resource, *more) if more else resource)
+def _allowed(sid: str, actions: tuple[str, ...], *resources: str) -> Statement:
+    [first, *others] = resources
+    return Statement(sid=sid, action=actions, resource=resources if others else first)
 
 
 def queue_arn(queue: str, place: Place) -> str:
