@@ -44,8 +44,6 @@ def _complaint(words: list[str]) -> str | None:
             return _no_targets(targets)
         case ["python" | ".venv/bin/python", *rest]:
             return _no_python(rest)
-        case ["aws", "s3", "cp", _, target] if target.startswith("s3://"):
-            return None  # no operation of the service's, but a command of the tool's own
         case ["aws", service, operation, *rest]:
             return _no_request(service, operation, rest)
         case _ if words[0] in PLAIN:
@@ -103,7 +101,7 @@ def _service(name: str) -> Any:
 
 def _no_request(service: str, operation: str, rest: list[str]) -> str | None:
     """Hold a command of the AWS command line against the SDK's models: operations and parameters, dashed."""
-    if (service, operation) == ("cloudformation", "deploy"):
+    if (service, operation) in {("cloudformation", "deploy"), ("s3", "cp")}:
         return None  # of the command line alone
     model = _service(service)
     names = {xform_name(name).replace("_", "-"): name for name in model.operation_names}

@@ -196,6 +196,10 @@ class Settling:
                 self._window.settle(ordinal)
             self._settled((record,), Outcome.DUPLICATE)
 
+    def known(self, records: Sequence[Record]) -> int:
+        """Return how many of these, up to the first that is none, were settled before."""
+        return self._window.known(records)
+
     # What may run
 
     def inherit(

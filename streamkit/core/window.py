@@ -92,6 +92,18 @@ class Window:
         self.settle(ordinal)
         return None
 
+    def known(self, records: Sequence[Record]) -> int:
+        """Return how many of these, up to the first that is none, would be duplicates if they were admitted now."""
+        floor, ordinal = self._floor, self._admitted
+        for count, record in enumerate(records):
+            if (place := _place(record)) <= floor:
+                continue
+            misled = ordinal == 0 and not self._is_first(record)
+            if misled or ordinal >= len(self._ahead) or not self._ahead[ordinal]:
+                return count
+            floor, ordinal = place, ordinal + 1
+        return len(records)
+
     def settle(self, ordinal: int) -> None:
         """Mark the record; the frontier passes it as soon as everything before it is marked."""
         self._flags[ordinal - self._base] = 1

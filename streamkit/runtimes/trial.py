@@ -134,9 +134,14 @@ class Trial:
     async def feed(self, records: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
         """Try these records; those that are left once no suspect is stay untouched.
 
-        `write` makes `state` durable, with what is settled.
+        `write` makes `state` durable, with what is settled. What was settled before is no suspect, and counts for none:
+        the shard is read from a little before its suspects on.
         """
         while records and not self.state.over:
+            if known := self._settling.known(records):
+                engine.feed(records[:known])
+                records = records[known:]
+                continue
             size = min(self.state.size, self._most)
             step, records = records[:size], records[size:]
             if self._ward is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import msgspec
 import pytest
@@ -46,8 +47,10 @@ class Owner:
         return cls(stream, window, set(settled), read=read)
 
     def admit(self, count: int) -> None:
-        """Read so many records more: only what is not settled may get an ordinal."""
-        for record in self.stream[self.read : self.read + count]:
+        """Read so many records more: only what is not settled may get an ordinal; what comes before that is known."""
+        more = self.stream[self.read : self.read + count]
+        assert self.window.known(more) == len([*takewhile(lambda each: place(each) in self.settled, more)])
+        for record in more:
             ordinal = self.window.admit(record)
             assert (ordinal is None) == (place(record) in self.settled)
             if ordinal is not None:

@@ -15,11 +15,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
+from msgspec.structs import replace
 
+from streamkit import Kinesis
 from streamkit.core.leasing import SUSPICION, Member, Progress, ShardRow
 from streamkit.core.positions import Position
 from streamkit.engine.retry import FullJitter
-from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered
+from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered, WorldError
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.identity import Identity
 from streamkit.runtimes.lease import Lease
@@ -79,6 +81,7 @@ class Table(Outside):
 
     async def take(self, seen: ShardRow, wanted: ShardRow) -> ShardRow:
         """Ask."""
+        wanted = replace(wanted, deaths=())  # nothing here depends on them, and they would tell equal worlds apart
         return cast("ShardRow", await ask(Request("take", (seen, wanted))))
 
     async def write(self, held: ShardRow, wanted: ShardRow, *, children: Sequence[ShardRow] = ()) -> None:
@@ -256,6 +259,10 @@ class Untimed(Coordinator):
     def _hold_off(self, shard: str) -> None:
         """Try a shard whose run broke at the next tick."""
 
+    async def _try_to_take_all(self, wanted: Sequence[ShardRow]) -> Sequence[ShardRow | WorldError | None]:
+        """Ask for one after the other: in every order there may be, for any of the answers may be late."""
+        return [await self._try_to_take(seen) for seen in wanted]
+
     async def _listing(self) -> Sequence[Shard]:
         """Wait for the answer."""
         return await self._source.shards()
@@ -284,7 +291,9 @@ class Machine:
             registration=SimpleNamespace(
                 start="TRIM_HORIZON", stream=SimpleNamespace(retention=timedelta(days=1)), replay=None
             ),
-            consumer=SimpleNamespace(checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE)), table=""),
+            consumer=SimpleNamespace(
+                checkpoint=SimpleNamespace(lease=timedelta(seconds=LEASE)), table="", source=Kinesis("stream")
+            ),
         )
         process = SimpleNamespace(clock=self.clock, chance=self.chance, report=_ignore, grace=timedelta(seconds=LEASE))
         self.coordinator = Untimed(opened, self.heart, process=process, open_run=self._open_run)
@@ -393,11 +402,12 @@ class Machine:
             return frozenset([self._picture(each) for each in value])
         if isinstance(value, _LISTS):
             return tuple([self._picture(each) for each in value])
-        return tuple(sorted([(name, self._picture(each)) for name, each in vars(value).items() if name not in _ASIDE]))
+        return tuple(sorted([(name, self._picture(each)) for name, each in _fields(value) if name not in _ASIDE]))
 
 
 _ASIDE = {
     *("_cared_for_since", "_report", "_open_run", "_clock", "_chance", "_rows", "_source", "_heart"),
+    *("_allowed", "_dead"),
     *("_audit", "_identity", "_stream"),  # without holes the audit knows what the rows tell
     *("alive", "current", "_kept", "_lease", "_not_before"),
 }
@@ -406,6 +416,12 @@ _PLAIN = (str, int, bytes, type(None), msgspec.Struct)
 _OUTSIDE = (Outside, FullJitter, SimpleNamespace, asyncio.Lock)
 _SETS = (set, frozenset)
 _LISTS = (list, tuple)
+
+
+def _fields(value: object) -> list[tuple[str, Any]]:
+    """Return the names and values of an object's attributes."""
+    slots: tuple[str, ...] = getattr(type(value), "__slots__", ())
+    return [(name, getattr(value, name)) for name in slots] if slots else list(vars(value).items())
 
 
 def _ignore(_event: object) -> None:

@@ -47,7 +47,10 @@ MUTANTS = (
     ),
     Mutant(
         "something newer is sent under the token of the write in doubt",
-        ((_LEASE, *_NEWER), (_LEASE, "token=self._chance.token(), **changes", "token=self.row.token, **changes")),
+        (
+            (_LEASE, *_NEWER),
+            (_LEASE, "token=self._chance.token(), **step.changes", "token=self.row.token, **step.changes"),
+        ),
     ),
     Mutant("a take that leaves the epoch", ((_LEASE, "epoch=seen.epoch + 1", "epoch=seen.epoch"),)),
     Mutant("a take without a condition", ((_TABLE, _TAKE_IF, "if row is None:"),)),
@@ -78,7 +81,7 @@ MUTANTS = (
     Mutant("a heartbeat raises the dead", ((_TABLE, 'if row is None or row.state != "alive":', "if row is None:"),)),
     Mutant(
         "the children's rows are left out",
-        ((_LEASE, "self.row, wanted, children=children", "self.row, wanted"),),
+        ((_LEASE, "self.row, wanted, children=step.children", "self.row, wanted"),),
         _MERGE,
     ),
     Mutant(

@@ -291,9 +291,7 @@ def test_what_fails_in_a_replay_is_retried_and_becomes_a_dead_letter() -> None:
 
 def replace_age(made: Consumer) -> object:
     """Return the consumer's retries, for records of the last minute only."""
-    from dataclasses import replace as replaced
-
-    return replaced(made.retry, max_age=timedelta(minutes=1))
+    return replace(made.retry, max_age=timedelta(minutes=1))
 
 
 def test_a_shard_that_was_not_begun_before_its_records_expired_is_reported() -> None:

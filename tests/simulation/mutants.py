@@ -123,8 +123,8 @@ _BROKEN: tuple[Mutant, ...] = (
         "a shard is let go while an attempt runs",
         "8",
         "runtimes/shard.py",
-        "            self._working.cancel()\n",
-        "            self._working.cancel()\n"
+        "        self._leave_trial()\n        if self._working is not None:\n            self._working.cancel()\n",
+        "        self._leave_trial()\n        if self._working is not None:\n            self._working.cancel()\n"
         "            self._early = None if self._working.done() else asyncio.create_task(self._finish())\n",
     ),
     mutant(
