@@ -173,6 +173,10 @@ class Settling:
 
     # What comes in
 
+    def awaits(self, records: Sequence[Record]) -> list[bool]:
+        """Say of each of the records to be admitted next whether it has yet to be settled."""
+        return self._window.awaits(records)
+
     def admit(self, records: Iterable[Record], now: float) -> None:
         """Take records in, in stream order. Those settled before are dropped, quietly, and counted (rule 23)."""
         records = list(records)

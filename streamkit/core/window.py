@@ -92,6 +92,22 @@ class Window:
         self.settle(ordinal)
         return None
 
+    def awaits(self, records: Sequence[Record]) -> list[bool]:
+        """Say of each of the records to be admitted next whether it has yet to be settled."""
+        ordinal, floor, ahead = self._admitted, self._floor, self._ahead
+        awaited: list[bool] = []
+        for record in records:
+            place = _place(record)
+            if place <= floor:
+                awaited.append(False)
+                continue
+            if ordinal == 0 and not self._is_first(record):
+                ahead = bytearray()
+            done = ordinal < len(ahead) and ahead[ordinal]
+            awaited.append(not done and not record.foreign)
+            ordinal, floor = ordinal + 1, place
+        return awaited
+
     def settle(self, ordinal: int) -> None:
         """Mark the record; the frontier passes it as soon as everything before it is marked."""
         self._flags[ordinal - self._base] = 1
