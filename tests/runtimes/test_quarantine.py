@@ -41,8 +41,9 @@ class Killing:
         """Handle a record, or die of it."""
         await asyncio.sleep(1.5 if self.slow else 0.001)
         process = running(self.cluster)
-        if record.json() in self.killers and process.name not in self.killed:
+        if record.json() in self.killers and self.patience:
             await asyncio.sleep(self.patience)
+        if record.json() in self.killers and process.name not in self.killed:
             self.killed.add(process.name)
             self.deaths.append(record.json())
             process.kill()
