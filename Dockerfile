@@ -1,6 +1,6 @@
 # A worker: docker build -t flights . && docker run flights consumers.flights:flights
 # Health and metrics are served inside on 127.0.0.1:8080; for a scraper outside: -e STREAMKIT_HEALTH=0.0.0.0:8080 -p 8080:8080
-# Not built by CI, which has no Docker. Stop it with SIGTERM, and give it longer than your handlers take: it drains.
+# Linted, and not built by CI, which has no Docker. Stop it with SIGTERM, and give it longer than your handlers take: it drains.
 
 FROM python:3.13-slim AS build
 WORKDIR /src

@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-memory bench-peers fleet isolation pins build clean
+.PHONY: help demo test test-long check fmt localstack-test lambda-test mutants simulate mutants-simulated bench bench-memory bench-peers fleet isolation pins build clean
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 VENV ?= .venv
@@ -20,6 +20,9 @@ demo: $(VENV)/.local  ## the whole job on real data, with a worker killed half-w
 
 test: $(VENV)/.dev  ## all tests but the LocalStack tier; TESTS=... chooses
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)
+
+test-long: $(VENV)/.dev  ## the tests whose shorter twins are in `make test`
+	$(BIN)/pytest -m long $(TESTS)
 
 check: $(VENV)/.dev  ## format, lint and types, as CI checks them
 	$(BIN)/ruff format --check .

@@ -96,12 +96,17 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
         try:
             if part == "source":
                 values = dict(_of_source(consumer.source, found))
-            changes = {part: replace(getattr(consumer, part), **values)} if part else values
+            changes = {part: _changed(getattr(consumer, part), values)} if part else values
             consumer = consumer.using(**changes)
         except ConfigurationError as error:
             origins = ", ".join(each.origin for each in found.values())
             raise ConfigurationError(f"{origins}: {error}") from error
     return consumer
+
+
+def _changed(part: Any, values: Mapping[str, Any]) -> object:  # noqa: ANN401 - a source, or a policy
+    """Return a part of a consumer with other values."""
+    return msgspec.structs.replace(part, **values) if isinstance(part, msgspec.Struct) else replace(part, **values)
 
 
 def _of_source(source: Source, given: Mapping[str, Given]) -> Iterator[tuple[str, object]]:

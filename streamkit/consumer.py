@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpack, get_args, overload
 
+import msgspec
+
 from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
 from streamkit.core.rules import OnDeadLetter, OnMissingKey
@@ -131,8 +133,7 @@ Source = Kinesis | DynamoDBStream
 """What a consumer may read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sqs:
+class Sqs(msgspec.Struct, frozen=True):
     """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO."""
 
     queue: str

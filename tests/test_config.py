@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -319,7 +320,8 @@ def test_the_bounds_of_the_schema_are_those_of_the_consumer(setting: Setting) ->
     def using(value: object) -> Consumer:
         changed = {setting.field: value}
         part: Any = getattr(FLIGHTS, setting.part) if setting.part else None
-        return FLIGHTS.using(**({setting.part: replace(part, **changed)} if part else changed))
+        anew: Any = msgspec.structs.replace if isinstance(part, msgspec.Struct) else replace
+        return FLIGHTS.using(**({setting.part: anew(part, **changed)} if part else changed))
 
     if setting.name not in CROSSED:
         using(kind.low)

@@ -73,8 +73,8 @@ def status(  # noqa: PLR0913 - click's options
     streamkit status consumers.flights:flights --max-lag 300 || page-somebody
 
     LAG is the age up to which nothing is unsettled ("<" where nobody reads, so that it may be less), OLDEST the age
-    of the oldest record read and not settled, READ how many were read and wait. Figures are those of the last
-    checkpoint.
+    of the oldest record read and not settled, READ how many were read and wait; EPOCH grows with every change of owner.
+    Figures are those of the last checkpoint.
 
     Exit status: 0 all is well, 1 something needs a look (named at the end), 2 for something you have to correct.
     """
@@ -187,7 +187,7 @@ def page(report: Report, *, everything: bool = False) -> str:
     names = {each.worker: f"w{number}" for number, each in enumerate(view.workers, 1)}
     shown = [each for each in view.shards if everything or each.state != "ended"]
     ended = len(view.shards) - len(shown)
-    heads = ("SHARD", "STATE", "LAG", "OLDEST", "READ", "RATE/S", "RETRIED", "DEAD", "OWNER")
+    heads = ("SHARD", "STATE", "LAG", "OLDEST", "READ", "RATE/S", "RETRIED", "DEAD", "OWNER", "EPOCH")
     lines = [
         f"{click.style(report.consumer, bold=True)}  stream {report.stream}, table {report.table}",
         "",
@@ -217,6 +217,7 @@ def _shard_line(each: ShardView, names: dict[str, str]) -> list[str]:
         count(each.retried),
         count(each.dead),
         names.get(each.owner or "", "-"),
+        str(each.epoch),
     ]
 
 

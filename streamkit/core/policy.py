@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
+
+import msgspec
 
 from streamkit.errors import ConfigurationError
 
@@ -13,8 +14,7 @@ _LISTING_SECONDS = 60.0
 """How often the shards are listed although nothing points to a change, by a fleet that a service does not notice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how long a failing record is tried. Delays have full jitter: uniform from 0 to the ceiling.
 
     The ceiling doubles from `initial` to `maximum`. A record that is older than `max_age` when it fails is not tried
@@ -40,8 +40,7 @@ class Retry:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
     """When everything fails, the shard pauses and nothing is condemned (rule 20).
 
     It pauses as soon as `records` different records failed and none succeeded since; with fewer, when a verdict is due.
@@ -64,8 +63,7 @@ class Outage:
         return self.limit or min(timedelta(hours=6), retention / 4)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What a service allows whoever lists a stream's shards."""
 
     shards: int
@@ -82,8 +80,7 @@ class Listing:
         return max(_LISTING_SECONDS, 2 * calls / self.calls_per_second)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how often progress is made durable. After a crash at most one interval is repeated.
 
     A checkpoint is one write request a shard, whatever it covers; it is written `interval` after the first unwritten

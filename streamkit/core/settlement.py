@@ -173,10 +173,6 @@ class Settling:
 
     # What comes in
 
-    def awaits(self, records: Sequence[Record]) -> list[bool]:
-        """Say of each of the records to be admitted next whether it has yet to be settled."""
-        return self._window.awaits(records)
-
     def admit(self, records: Iterable[Record], now: float) -> None:
         """Take records in, in stream order. Those settled before are dropped, quietly, and counted (rule 23)."""
         records = list(records)
@@ -199,6 +195,10 @@ class Settling:
             if ordinal is not None:
                 self._window.settle(ordinal)
             self._settled((record,), Outcome.DUPLICATE)
+
+    def known(self, records: Sequence[Record]) -> int:
+        """Return how many of these, up to the first that is none, were settled before."""
+        return self._window.known(records)
 
     # What may run
 

@@ -92,21 +92,17 @@ class Window:
         self.settle(ordinal)
         return None
 
-    def awaits(self, records: Sequence[Record]) -> list[bool]:
-        """Say of each of the records to be admitted next whether it has yet to be settled."""
-        ordinal, floor, ahead = self._admitted, self._floor, self._ahead
-        awaited: list[bool] = []
-        for record in records:
-            place = _place(record)
-            if place <= floor:
-                awaited.append(False)
+    def known(self, records: Sequence[Record]) -> int:
+        """Return how many of these, up to the first that is none, would be duplicates if they were admitted now."""
+        floor, ordinal = self._floor, self._admitted
+        for count, record in enumerate(records):
+            if (place := _place(record)) <= floor:
                 continue
-            if ordinal == 0 and not self._is_first(record):
-                ahead = bytearray()
-            done = ordinal < len(ahead) and ahead[ordinal]
-            awaited.append(not done and not record.foreign)
-            ordinal, floor = ordinal + 1, place
-        return awaited
+            misled = ordinal == 0 and not self._is_first(record)
+            if misled or ordinal >= len(self._ahead) or not self._ahead[ordinal]:
+                return count
+            floor, ordinal = place, ordinal + 1
+        return len(records)
 
     def settle(self, ordinal: int) -> None:
         """Mark the record; the frontier passes it as soon as everything before it is marked."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from datetime import timedelta
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from streamkit.core.leasing import Member, Move, Plan, ShardRow, plan
 from streamkit.core.quarantine import Death
 from streamkit.core.schedule import FOREVER
+from streamkit.engine.retry import FullJitter, insist
 from streamkit.errors import ConfigurationError, Throttled, Unanswered, WorldError, leaves
 from streamkit.events import CoordinationDelayed, ShardFailed, ShardsOffered, ShardTaken
 from streamkit.runtimes.audit import Audit
@@ -25,11 +27,13 @@ from streamkit.runtimes.lookout import Lookout
 from streamkit.runtimes.shard import ShardRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from streamkit.core.lineage import Shard
     from streamkit.runtimes.heart import Heart
     from streamkit.runtimes.process import Opened, Process
+
+T = TypeVar("T")
 
 _LISTING_LEAST_SECONDS = 2.0
 """A listing may take a quarter of a lease, or this: nobody's shards are taken over meanwhile (rule 2)."""
@@ -154,15 +158,20 @@ class Coordinator:
             self._report(CoordinationDelayed(worker=self._me, error=type(error).__name__))
 
     async def children_of(self, shard: str) -> Sequence[Shard]:
-        """Return the shards that go on from this one, by a listing of its own."""
-        self._listed = {each.id: each for each in await self._source.shards()}
+        """Return the shards that go on from this one, by a listing of its own, however long that takes."""
+        self._listed = {each.id: each for each in await self._insist(self._source.shards)}
         return [each for each in self._listed.values() if shard in each.parents]
 
     async def is_trimmed(self, shard: str) -> bool:
         """Say whether two complete listings of the very stream that is registered lack the shard (rules 11, 13)."""
-        if (await self._source.identify()).incarnation != self._stream.incarnation:
+        if (await self._insist(self._source.identify)).incarnation != self._stream.incarnation:
             return False
-        return not any([shard in {each.id for each in await self._source.shards()} for _ in range(2)])
+        return not any([shard in {each.id for each in await self._insist(self._source.shards)} for _ in range(2)])
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer of a stream that a shard's run waits for: a refusal is no fault of the run."""
+        wait = FullJitter(initial=timedelta(seconds=0.1), maximum=timedelta(seconds=10), chance=self._chance)
+        return await insist(ask, wait, lambda error, _: self._report(CoordinationDelayed(worker=self._me, error=error)))
 
     def _give_up_vanished(self) -> None:
         """Stop running what has no row any more: it is made again, and may be anybody's then."""

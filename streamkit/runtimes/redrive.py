@@ -10,7 +10,6 @@ record's id. A crash between an effect and its row in the ledger repeats that ef
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -159,7 +158,7 @@ class Redrive:
     async def _settle(self, letters: Sequence[Letter], handling: Handling) -> None:
         """Settle the letters of one shard, in order."""
         settling = self._settling(letters)
-        handling = dataclasses.replace(handling, stream_arn=letters[0].stream_arn)
+        handling = replace(handling, stream_arn=letters[0].stream_arn)
         self._engine = engine = Engine(handling, settling, self._surroundings())
         ended, fed = asyncio.Event(), asyncio.Event()
 

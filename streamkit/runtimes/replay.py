@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import replace as replaced
 from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
@@ -111,7 +110,7 @@ async def begun(  # noqa: PLR0913 - two ports, and what was asked for
 
 def of_key(consumer: Consumer, key: str | None) -> Consumer:
     """Return the consumer as it replays: of one key only, if one is named, and without regard to the age of records."""
-    anew = consumer.using(retry=replaced(consumer.retry, max_age=None))
+    anew = consumer.using(retry=replace(consumer.retry, max_age=None))
     where = consumer.where
     if key is None:
         return anew

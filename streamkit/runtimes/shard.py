@@ -300,26 +300,20 @@ class ShardRun:
             await self._feed(expand_all(read.records, hash_range=hash_range))
             if self._draining and self._terms.wave is not None:
                 return  # some of them may not be marked, and are the successor's
-            if self._terms.trial is not None and self._terms.trial.state.over:
-                self._acquit()
-                return  # some of them may not have been handed over: the next run reads them again
-            if not (read.behind or read.ended) and self._settling.clear:
+            trial = self._terms.trial
+            tried = trial is not None and trial.state.over  # what follows the suspects in this answer is not touched
+            if not (read.behind or read.ended or tried) and self._settling.clear:
                 self._caught_up_at = asked
             self._note_behind(read)
             self._note_idle(caught_up=not read.records and not read.behind)
-            if read.ended:
+            if tried or (trial is not None and self._caught_up_at == asked):
+                self._acquitted = True
+            elif read.ended:
                 self._children = read.children or await self._terms.children_of(self.id)
                 self._ended = True
+            if self._ended or self._acquitted:
                 self._engine.feed(())
                 return
-            if self._terms.trial is not None and self._caught_up_at == asked:
-                self._acquit()
-                return
-
-    def _acquit(self) -> None:
-        """No record is suspected any more: the shard is to be taken anew, and run as ever."""
-        self._acquitted = True
-        self._engine.feed(())
 
     async def _answer(self, reader: Reader) -> Read:
         """Return the next answer. A shard that was trimmed away whole has ended; a stream that is gone has not."""

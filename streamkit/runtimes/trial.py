@@ -134,25 +134,24 @@ class Trial:
     async def feed(self, records: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
         """Try these records; those that are left once no suspect is stay untouched.
 
-        `write` makes `state` durable, with what is settled.
+        `write` makes `state` durable, with what is settled. What was settled before is no suspect, and counts for none:
+        the shard is read from a little before its suspects on.
         """
         while records and not self.state.over:
-            awaited = [at for at, awaits in enumerate(self._settling.awaits(records)) if awaits]
-            awaited = awaited[: min(self.state.size, self._most)]
-            if not awaited:
-                engine.feed(records)
-                return
-            step, records = records[: awaited[-1] + 1], records[awaited[-1] + 1 :]
+            if known := self._settling.known(records):
+                engine.feed(records[:known])
+                records = records[known:]
+                continue
+            size = min(self.state.size, self._most)
+            step, records = records[:size], records[size:]
             if self._ward is not None:
-                await self._try(step, len(awaited), engine, write)
+                await self._try(step, engine, write)
             else:
                 async with self._means.quarters.turn:
-                    await self._try(step, len(awaited), engine, write)
+                    await self._try(step, engine, write)
 
-    async def _try(
-        self, step: Sequence[Record], tried: int, engine: Engine, write: Callable[[], Awaitable[None]]
-    ) -> None:
-        self.state = self.state.marked(step[-1].position, tried=tried, epoch=self._row.epoch)
+    async def _try(self, step: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
+        self.state = self.state.marked(step[-1].position, tried=len(step), epoch=self._row.epoch)
         await write()
         self._trying = True
         engine.feed(step)

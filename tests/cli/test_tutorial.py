@@ -38,7 +38,7 @@ def looks_like(shown: str) -> re.Pattern[str]:
 
 @pytest.mark.slow
 def test_the_tutorial_goes_as_it_says(
-    operate: Call, project: Path, world: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    operate: Call, run: Call, project: Path, world: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the empty folder to the letter that was made good."""
     monkeypatch.syspath_prepend(project)
@@ -47,12 +47,12 @@ def test_the_tutorial_goes_as_it_says(
     shown = list(steps())
     assert len(shown) > 15
     for step, text in shown:
-        play(step, text, operate, project)
+        play(step, text, lambda *words: (run if words[0] == "run" else operate)(*words), project)
     totals = sorted((project / "totals.txt").read_text().splitlines(), key=lambda line: int(line.split()[0]))
     assert totals == [f"{number} {10 if number == 13 else 20}" for number in range(20)]
 
 
-def play(step: str, text: str, operate: Call, project: Path) -> None:
+def play(step: str, text: str, streamkit: Call, project: Path) -> None:
     """Do what one step says, and compare."""
     if not step.startswith("$ "):
         (project / step).write_text(text, encoding="utf-8")
@@ -68,7 +68,7 @@ def play(step: str, text: str, operate: Call, project: Path) -> None:
     if program == "python":
         runpy.run_path(str(project / words[0]))
         return
-    outcome = operate(*words)
+    outcome = streamkit(*words)
     if text:
         assert looks_like(text).fullmatch(outcome.out), f"{step}\n{outcome.out}"
     assert outcome.status in {0, 1}, outcome.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +68,7 @@ def url(embedded: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def bucket(url: str, name: str) -> AsyncIterator[Any]:
+async def bucket(url: str, name: str) -> AsyncGenerator[Any]:
     """Make a bucket and a client."""
     session: Any = aioboto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
     async with session.client("s3", endpoint_url=url) as s3:

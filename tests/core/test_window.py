@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from streamkit.core.kpl import DECODING
 from streamkit.core.leasing import Progress
 from streamkit.core.positions import Position
 from streamkit.core.records import Record
-from streamkit.core.window import Window, pack
+from streamkit.core.window import Window
 from streamkit.testing.builders import records
 from streamkit.testing.strategies import record_runs
 
@@ -46,8 +47,10 @@ class Owner:
         return cls(stream, window, set(settled), read=read)
 
     def admit(self, count: int) -> None:
-        """Read so many records more: only what is not settled may get an ordinal."""
-        for record in self.stream[self.read : self.read + count]:
+        """Read so many records more: only what is not settled may get an ordinal; what comes before that is known."""
+        more = self.stream[self.read : self.read + count]
+        assert self.window.known(more) == len([*takewhile(lambda each: place(each) in self.settled, more)])
+        for record in more:
             ordinal = self.window.admit(record)
             assert (ordinal is None) == (place(record) in self.settled)
             if ordinal is not None:
@@ -203,17 +206,3 @@ def test_what_is_left_of_an_aggregate_is_not_lost_when_it_becomes_one_record() -
     assert successor.admit(replace(whole, defect="too large")) == 0
     successor.settle(0)
     assert Window(successor.progress()).admit(whole) is None
-
-
-@given(st.lists(st.booleans(), max_size=30), st.integers(0, 3), st.integers(0, 30), st.booleans())
-def test_what_is_awaited_is_what_gets_an_ordinal(done: list[bool], again: int, more: int, trimmed: bool) -> None:  # noqa: FBT001 - drawn
-    """Before anything is admitted, whatever was done, read twice, or trimmed meanwhile."""
-    stream = records(5 + len(done) + more)
-    bits = pack(bytearray([*done, True]))
-    progress = Progress(stream[3].position, first=Position(stream[4].sequence_number, 0), done=bits, decoding=DECODING)
-    window = Window(progress)
-    coming = stream[5 if trimmed else max(0, 4 - again) :]
-    half = len(coming) // 2
-    for part in (coming[:half], coming[half:]):
-        awaited = window.awaits(part)
-        assert [window.admit(record) is not None for record in part] == awaited

@@ -1198,6 +1198,22 @@ MUTANTS = (
         f"{QUARANTINE}::test_a_killer_among_a_thousand_is_dead_lettered_alone",
     ),
     mutant(
+        "what is settled is counted among the suspects",
+        "22",
+        "runtimes/trial.py",
+        "if known := self._settling.known(records):",
+        "if known := self._settling.known(()):",
+        f"{QUARANTINE}::test_what_was_settled_before_a_killer_is_not_tried_in_its_place",
+    ),
+    mutant(
+        "a closed shard ends with the last of its suspects",
+        "22",
+        "runtimes/shard.py",
+        "tried = trial is not None and trial.state.over  #",
+        "tried = trial is not None and trial.state.over and not read.ended  #",
+        f"{QUARANTINE}::test_what_follows_the_suspects_of_a_closed_shard_is_read_as_ever",
+    ),
+    mutant(
         "any death is held against the step marked last",
         "22",
         "core/quarantine.py",

@@ -13,14 +13,17 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
-from functools import partial
 
 import msgspec
 
 from streamkit.cli import COMMANDS, main
 
 MOST_BYTES = 1 << 18
-LOADED = ("aioboto3", "moto.server", "streamkit.aws.world", "streamkit.testing.endpoint", "streamkit.runtimes.worker")
+LOADED = (
+    *("aioboto3", "streamkit.aws.world", "streamkit.runtimes.worker", "streamkit.testing.endpoint"),
+    *("moto.server", "moto.dynamodb.responses", "moto.s3.responses", "moto.sqs.responses"),
+)
+"""What programs import late."""
 
 
 class Request(msgspec.Struct):
@@ -95,16 +98,15 @@ class Parent:
 
 def load() -> None:
     """Import what programs import, and read the descriptions of the services that the SDK would read anew each time."""
-    import boto3
     import botocore.session
 
     for module in (*LOADED, *{place.partition(":")[0] for place in COMMANDS.values()}):
         importlib.import_module(module)
-    session = boto3.Session(region_name="us-east-1")
-    for service in ("kinesis", "dynamodb", "sqs"):
-        session.client(service)
-    loader = session._session.get_component("data_loader")  # noqa: SLF001 - no other way to it
-    botocore.session.create_loader = partial(lambda *_: loader)
+    session = botocore.session.get_session()
+    for service in ("kinesis", "dynamodb", "dynamodbstreams", "sqs"):
+        session.create_client(service, region_name="us-east-1")
+    loader = session.get_component("data_loader")
+    botocore.session.create_loader = lambda *_: loader
     gc.freeze()
 
 

@@ -18,6 +18,8 @@ def consumer_of(mode: str, cluster: Cluster) -> Consumer:
     """A consumer of this mode whose handler returns at once."""
     if mode == "transactional":
         return transactional(one_write)
+    if mode == "dedupe_key":
+        return cluster.consumer(dedupe_key=Record.text)
     return cluster.consumer().using(mode=mode)
 
 
@@ -35,7 +37,7 @@ def measured(mode: str) -> tuple[Counter[str], int]:
         cluster.world.table.items = type(table.items)({"seen": ["id"]})
         cluster.start(consumer_of(mode, cluster), until_idle=3)
         await cluster.until(cluster.processes[0].task.done)
-        return table.requests, len(table.items["seen"])
+        return table.requests + Counter(claims=cluster.world.ledger.requests), len(table.items["seen"])
 
     return simulate(main, latency=lambda: 0.005)
 
@@ -52,3 +54,10 @@ def test_a_thousand_records_cost_so_many_requests(mode: str, most_writes: int, m
     if mode == "transactional":
         assert items == RECORDS
         assert requests["commit"] >= RECORDS / 99
+
+
+def test_a_business_key_costs_one_request_a_record() -> None:
+    """One write, of one unit, and none when the record is done: the checkpoint says so."""
+    requests, _ = measured("dedupe_key")
+    assert requests["claims"] == RECORDS
+    assert 0 < requests["write"] <= 12

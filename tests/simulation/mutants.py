@@ -231,13 +231,6 @@ _BROKEN: tuple[Mutant, ...] = (
     shared("suspects start before the row tells of them"),
     shared("suspects of several shards share the death of a worker"),
     mutant(
-        "what a trial left over is taken for read",
-        "22",
-        "runtimes/shard.py",
-        "            if self._terms.trial is not None and self._terms.trial.state.over:\n",
-        "            if self._terms.trial is not None and self._terms.trial.state.over and not read.ended:\n",
-    ),
-    mutant(
         "duplicates are handed to the handler",
         "23",
         "core/window.py",

@@ -8,6 +8,7 @@ that need no chance, where one is named.
 from __future__ import annotations
 
 REGRESSIONS = {
+    4: "a closed shard ended with the last of its suspects, and what followed them was lost (shard.py)",
     8: "the time-out of a second attempt came `grace` late: the watch kept its first timer (engine/watch.py)",
     11: "a listing older than a split called a parent finished: the child of a merge ran before it (coordinator.py)",
     20: "a fenced start raised NameError, was counted against the record and condemned it (engine/engine.py)",
@@ -20,6 +21,8 @@ REGRESSIONS = {
     230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
     354: "so had the heirs of a shard of the first snapshot (coordinator.py)",
     438: "none of the product: the referee asked for a report of what was older than the first snapshot",
+    503: "a record settled before the killer was tried in its place, and the killer acquitted for ever (trial.py)",
+    850: "the run of a shard trimmed away whole broke where a listing it needed was refused (coordinator.py)",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
     20170: "half the rates were known, and a shard went to and fro by what others seemed to bring (balance.py)",
