@@ -1,7 +1,7 @@
 """Which dead letters are within the promise (rules 19, 20, 21), and which are not.
 
 poison ................ it said so
-process died .......... nobody survives it: any other record is innocent, whoever killed its handlers' processes
+process died .......... nobody survives it; or three deaths fell upon it alone, whoever did it
 parked ................ an earlier letter of its key; its own, where the bit that said so was lost to a trimmed gap
 handled at most once .. any failure; or marked by an earlier owner, with no outcome known
 attempts used up ...... as many failures as configured, under one lease, and no outage
@@ -14,7 +14,7 @@ would have been fine is not asked: who fails so often is condemned, whatever hin
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from streamkit.signals import Poison, Unavailable
@@ -31,6 +31,8 @@ OUTAGE_SECONDS = 20.0
 """Of everything failing, after which attempts count again: `outage.limit` of the simulated consumer."""
 _SEVERAL = 2
 """Others that failed for the first time since the last success: with the record itself, an outage (rule 20)."""
+_DEATHS = 3
+"""Upon one record alone: enough to condemn it where there is no ward, whoever did it (docs/quarantine.md)."""
 
 Ends = list[tuple["Entry", "Run"]]
 
@@ -52,8 +54,10 @@ class Letters:
     def judge(self, entry: Entry, letter: Letter, process: Process, *, again: bool) -> None:
         """A letter is durable; `again` if there was one, and nobody can know that any more (rule 17)."""
         condition = letter.verdict.condition
-        if condition in ("Poison", "ProcessDied"):
-            fit = entry.behaviour == {"Poison": "poison", "ProcessDied": "killer"}[condition]
+        if condition == "Poison":
+            fit = entry.behaviour == "poison"
+        elif condition == "ProcessDied":
+            fit = entry.behaviour == "killer" or self._deaths(entry) >= _DEATHS
         elif condition == "Parked":
             fit = again or any(each.letter for each in self._book.by_key[entry.key] if each.number < entry.number)
         elif self._mix.kind == "at_most_once":
@@ -62,6 +66,12 @@ class Letters:
             fit = any(self._is_used_up(entry, ends) for ends in self._leases(entry, process))
         if not fit:
             self._violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
+
+    def _deaths(self, entry: Entry) -> int:
+        """Return at how many deaths of its process an attempt was under way, and no other of its shard."""
+        under_way = [(run.process, each) for each in self._book.log[entry.shard] for run in each.runs if run.cut_off]
+        alone = Counter(process for process, _ in under_way)
+        return sum(each is entry and alone[process] == 1 for process, each in under_way)
 
     def _leases(self, entry: Entry, process: Process) -> Iterator[Ends]:
         epochs = {run.epoch for run in entry.runs if run.process is process}
