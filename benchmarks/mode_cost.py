@@ -89,7 +89,8 @@ def purpose(write: Mapping[str, Any]) -> str:
     """Say what a write is for, by its table and key."""
     if not write["TableName"].startswith("streamkit-"):
         return "item"
-    kind = (write.get("Key") or write.get("Item") or {})["pk"]["S"].partition("#")[0]
+    key: Mapping[str, Any] = write.get("Key") or write["Item"]
+    kind = str(key["pk"]["S"]).partition("#")[0]
     return {"shard": "shard", "key": "claim"}.get(kind, "by time")
 
 

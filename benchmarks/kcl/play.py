@@ -6,21 +6,20 @@ put RECORDS -- start A -- all handled -- IDLE_SECONDS of nothing -- start B, put
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import quantiles
 from typing import Any
-
-import boto3
 
 from benchmarks.kcl.applications import Application
 from benchmarks.kcl.services import WRITES, Counted
@@ -70,7 +69,7 @@ class Putter:
     """Puts records, each with its number, its shard, and when."""
 
     def __init__(self, stream: str) -> None:
-        self._kinesis: Any = boto3.client("kinesis")
+        self._kinesis: Any = importlib.import_module("boto3").client("kinesis")
         self._stream = stream
         self.put = 0
 
@@ -99,7 +98,7 @@ class Putter:
         return {"Data": text.ljust(SIZE_BYTES).encode(), "PartitionKey": str(shard), "ExplicitHashKey": place}
 
     @contextmanager
-    def trickle(self) -> Iterator[None]:
+    def trickle(self) -> Generator[None]:
         """Put one record after the other, for as long as it lasts."""
         over = threading.Event()
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -91,7 +91,7 @@ class Counted:
 
 
 @contextmanager
-def emulator() -> Iterator[str]:
+def emulator() -> Generator[str]:
     """Run ministack on this machine alone and yield its address. Raises TimeoutError if it does not come up."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -120,7 +120,7 @@ def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def services() -> Iterator[tuple[Mapping[str, str], Counted]]:
+def services() -> Generator[tuple[Mapping[str, str], Counted]]:
     """Run everything; yield the variables that lead an SDK there, and the count."""
     with emulator() as url, Counted(url) as counted:
         yield (

@@ -284,16 +284,32 @@ def _joined(first: Attribute | None, second: Attribute | None) -> Attribute:
     return Attribute(L=[*first.L, *second.L])
 
 
+def _is_there(value: Attribute | None) -> bool:
+    return value is not None
+
+
+def _is_missing(value: Attribute | None) -> bool:
+    return value is None
+
+
+def _is_of(value: Attribute | None, kind: Attribute) -> bool:
+    return value is not None and _kind(value) == kind.S
+
+
+def _or_else(value: Attribute | None, otherwise: Attribute | None) -> Attribute | None:
+    return otherwise if value is None else value
+
+
 _TESTS: Mapping[str, Callable[..., bool]] = {
-    "attribute_exists": lambda value: value is not None,
-    "attribute_not_exists": lambda value: value is None,
-    "attribute_type": lambda value, kind: value is not None and _kind(value) == kind.S,
+    "attribute_exists": _is_there,
+    "attribute_not_exists": _is_missing,
+    "attribute_type": _is_of,
     "begins_with": _begins_with,
     "contains": _contains,
 }
 _VALUES: Mapping[str, Callable[..., Attribute | None]] = {
     "size": _measured,
-    "if_not_exists": lambda value, otherwise: otherwise if value is None else value,
+    "if_not_exists": _or_else,
     "list_append": _joined,
 }
 

@@ -39,7 +39,7 @@ class Screen:
     def __init__(self, handling: Handling, ledger: Ledger | None, tenure: Tenure) -> None:
         self._where = handling.where
         self._dedupe_key = handling.dedupe_key
-        self._on_missing_key = handling.on_missing_key
+        self._on_missing_key: OnMissingKey = handling.on_missing_key
         self._ledger = ledger
         self._tenure = tenure
 

@@ -14,6 +14,7 @@ from streamkit.signals import Poison
 if TYPE_CHECKING:
     from streamkit.consumer import Consumer
     from streamkit.core.records import Record
+    from streamkit.core.rules import OnMissingKey
     from streamkit.ports import Ledger, Redriven
 
 _GRACE_SECONDS = 60.0
@@ -26,7 +27,7 @@ class Once:
 
     def __init__(self, consumer: Consumer, redriven: Redriven, ledger: Ledger | None, *, run: str) -> None:
         self._dedupe_key = consumer.dedupe_key
-        self._on_missing_key = consumer.on_missing_key
+        self._on_missing_key: OnMissingKey = consumer.on_missing_key
         self._within = consumer.handler_timeout.total_seconds() + _GRACE_SECONDS
         self._redriven = redriven
         self._ledger = ledger

@@ -47,9 +47,11 @@ def test_rows_of_the_real_kcl_become_rows_that_go_on_after_what_it_handled() -> 
             assert step.row.state == "ended"
         elif shard in marks:
             number, sub = marks[shard]
-            assert step.row.progress.frontier == Position(number, sub or 0)
-            assert step.row.progress.frontier.covers(int(number), sub or 0)
-            assert not step.row.progress.frontier.covers(int(number), (sub or 0) + 1)
+            frontier = step.row.progress.frontier
+            assert frontier is not None
+            assert frontier == Position(number, sub or 0)
+            assert frontier.covers(int(number), sub or 0)
+            assert not frontier.covers(int(number), (sub or 0) + 1)
         else:
             assert (step.row.progress.frontier, step.row.start) == (None, "TRIM_HORIZON")
     assert not holes(step.row.shard for step in made.values() if step.row.state != "ended")

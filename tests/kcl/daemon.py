@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,7 +79,7 @@ def jars() -> Path | None:
 @contextmanager
 def daemon(
     folder: Path, *, stream: str, application: str, variables: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Generator[subprocess.Popen[bytes]]:
     """Run the KCL on a stream, working in `folder`; killed at the end, as a crashed application would be."""
     (folder / "processor.py").write_text(PROCESSOR, encoding="utf-8")
     text = PROPERTIES.format(

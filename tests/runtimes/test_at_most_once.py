@@ -139,8 +139,13 @@ def test_a_batch_that_fails_is_not_halved() -> None:
     async def main(cluster: Cluster) -> None:
         cluster.put(*range(10))
         made = consumer.batch("cluster", source=Kinesis("stream"), dead_letters=Sqs("dead"), mode="at_most_once")
-        settings: Settings = {"checkpoint": Checkpoint(lease=LEASE), "batch_size": 5}
-        cluster.start(made(handle).using(**settings, retry=Retry(), outage=Outage(limit=timedelta(hours=1))))
+        settings: Settings = {
+            "checkpoint": Checkpoint(lease=LEASE),
+            "batch_size": 5,
+            "retry": Retry(),
+            "outage": Outage(limit=timedelta(hours=1)),
+        }
+        cluster.start(made(handle).using(**settings))
         await cluster.until(lambda: len(letters(cluster)) == 6)
         assert sorted(runs) == list(range(10))
         assert set(letters(cluster)) == {0, 1, 2, 3, 4, 5}

@@ -40,7 +40,7 @@ def subscriptions(cluster: Cluster) -> list[Subscription]:
 
 def taken(subscription: Subscription) -> int:
     """Return how many records have left the service by a subscription to the only shard there is, or before it."""
-    numbers = subscription.shard._numbers  # noqa: SLF001 - the service's side of it
+    numbers = subscription.shard._numbers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the service's side
     return sum(int(number) < subscription.position for number in numbers)
 
 

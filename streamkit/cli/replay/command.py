@@ -110,7 +110,7 @@ def replay(path: str, config: Path | None, *, dry_run: bool, grace: float, verbo
     from streamkit.runtimes.replay import of_key
 
     consumer, asked = the_consumer(path, config), _asked(path, options)
-    report = _reporter() if verbose else lambda _: None
+    report: Any = _reporter() if verbose else _untold
     if dry_run:
         return asyncio.run(_count(of_key(consumer, asked.key), asked))
     return asyncio.run(_replay(of_key(consumer, asked.key), asked, report, grace=grace))
@@ -242,6 +242,10 @@ def _tell(replay: Replay, result: Result, *, finished: bool, interrupted: bool) 
     if interrupted and not finished:
         return _INTERRUPTED
     return 0 if finished and not (headway.dead or result.trimmed) else _NOT_ALL
+
+
+def _untold(_: object) -> None:
+    """Report nothing."""
 
 
 def _reporter() -> Any:  # noqa: ANN401 - a Report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -93,5 +93,5 @@ def _plain(answer: object) -> dict[str, Any]:
 def _epoch(value: object) -> object:
     """Return a moment, also one inside, as seconds since the epoch."""
     if isinstance(value, dict):
-        return {key: _epoch(each) for key, each in value.items()}
+        return {key: _epoch(each) for key, each in cast("dict[str, object]", value).items()}
     return value.timestamp() if isinstance(value, datetime) else value
