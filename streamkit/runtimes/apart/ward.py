@@ -124,8 +124,11 @@ class ProcessWard:
         raise error_of(fault, subject if isinstance(subject, Batch) else (subject,))
 
     def _say(self, message: bytes) -> None:
-        if self._process is not None and self._process.stdin is not None and not self._gone:
-            self._process.stdin.write(message)
+        pipe = self._process.stdin if self._process is not None else None
+        if (
+            pipe is not None and not pipe.is_closing()
+        ):  # a broken one is closing, before its process is known to be gone
+            pipe.write(message)
 
     def kill(self, why: str) -> None:
         """End the process, whatever runs in it."""
