@@ -70,7 +70,7 @@ class Meter:
         answer = await self.call(operation, **parameters)
         self.requests += 1
         if operation in ("Query", "GetItem"):
-            items = answer.get("Items") or [answer.get("Item") or {}]
+            items: list[Any] = answer.get("Items") or [answer.get("Item") or {}]
             self.reads += max(1, ceil(sum(map(size, items)) / 4096))
         else:
             items = [parameters.get("Item") or {}, answer.get("Attributes") or {}]
@@ -86,11 +86,11 @@ class World:
     table: str
 
     @asynccontextmanager
-    async def function(self, subject: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
+    async def function(self, consumer: Consumer, report: Report) -> AsyncGenerator[FunctionPorts]:
         """Open it."""
         del report
-        memory = TableMemory(self.meter, self.table, consumer=subject.name, keep=timedelta(days=7))
-        halts = TableHalts(self.meter, self.table, consumer=subject.name)
+        memory = TableMemory(self.meter, self.table, consumer=consumer.name, keep=timedelta(days=7))
+        halts = TableHalts(self.meter, self.table, consumer=consumer.name)
         yield FunctionPorts(memory=memory, halts=halts, dead_letters=None, ledger=None)
 
 

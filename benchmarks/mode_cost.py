@@ -1,6 +1,6 @@
 """What each mode costs in DynamoDB, beside Powertools' idempotency: requests and write units, counted on their way.
 
-    python -m benchmarks.mode_cost [--records 1000]
+    python -m benchmarks.mode_cost [--records 1000] [--only at_least_once]
 
 Real workers on the embedded endpoint, one shard, handlers that return at once; transactional ones put an item each.
 Heartbeats and looks at rows come by time and are left out. Units follow AWS's rules: a write is one for each started
@@ -35,6 +35,7 @@ from streamkit.testing.endpoint import endpoint_process
 PACES = {"all at hand": 0, "100 a second": 100}
 """Records a second, as they are put; 0 is all before the worker starts."""
 KEYS = 200
+PEER = "Powertools' `idempotent_function`"
 POWERTOOLS = """
 import json, sys
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
@@ -178,19 +179,21 @@ def row(label: str, pace: str, counts: Counts, records: int) -> str:
 WORDS = {"shard": "for the shard's row", "claim": "for claims", "item": "for the handler's items"}
 
 
-async def main(records: int, endpoint: str) -> None:
-    """Measure and print a table."""
+async def main(records: int, only: str, endpoint: str) -> None:
+    """Measure those with this in their label, and print a table."""
     print("| mode | records come | requests | write units | of them |\n|---|---|--:|--:|---|")
-    for case in CASES:
+    for case in [case for case in CASES if only in case.label]:
         for pace, per_second in PACES.items():
             print(row(case.label, pace, await measured(case, per_second, records, endpoint), records), flush=True)
-    if has_powertools():
-        print(row("Powertools' `idempotent_function`", "one by one", await powertools(records, endpoint), records))
+    if only in PEER and has_powertools():
+        print(row(PEER, "one by one", await powertools(records, endpoint), records))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mode_cost", description="DynamoDB's part of each mode.")
     parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--only", default="", help="Part of a label.")
+    options = parser.parse_args()
     with endpoint_process() as exports:
         os.environ.update(exports)
-        asyncio.run(main(parser.parse_args().records, exports["AWS_ENDPOINT_URL"]))
+        asyncio.run(main(options.records, options.only, exports["AWS_ENDPOINT_URL"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -246,8 +246,8 @@ def _filled_in(value: object) -> object:
         case str() if "${" in value:
             return {"Fn::Sub": value}
         case dict():
-            return {name: _filled_in(each) for name, each in value.items()}
+            return {name: _filled_in(each) for name, each in cast("Json", value).items()}
         case list() | tuple():
-            return [_filled_in(each) for each in value]
+            return [_filled_in(each) for each in cast("list[object]", value)]
         case _:
             return value

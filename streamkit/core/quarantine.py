@@ -60,6 +60,8 @@ class Quarantine(msgspec.Struct, frozen=True, omit_defaults=True):
     """Records to try before the shard is above suspicion, those of the step under way included."""
     size: int
     """Most records of a step."""
+    until: Position | None = None
+    """The last suspect, where a death has told; else the first `left` records are suspected."""
     step: Position | None = None
     """The last record of the step marked last."""
     tried: int = 0
@@ -97,7 +99,10 @@ class Quarantine(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def passed(self) -> Quarantine:
         """Return how things stand once the step is settled."""
-        return Quarantine(self.left - self.tried, self.size)
+        left = self.left - self.tried
+        if self.until is not None and self.step is not None:
+            left = max(1, left) if self.step.place < self.until.place else 0
+        return Quarantine(left, self.size, self.until)
 
     def stopped(self) -> Quarantine:
         """Return how things stand when nothing is under way, the step settled or not."""
@@ -106,8 +111,8 @@ class Quarantine(msgspec.Struct, frozen=True, omit_defaults=True):
     def died(self, deaths: Iterable[Death]) -> Quarantine:
         """Return how things stand after processes died in this step."""
         if self.tried > 1:
-            return Quarantine.of(self.tried)
-        return replace(self, left=1, size=1, epoch=0, strikes=(*self.strikes, *deaths))
+            return Quarantine(self.tried, piece(self.tried), self.step)
+        return replace(self, left=1, size=1, until=self.step, epoch=0, strikes=(*self.strikes, *deaths))
 
 
 def piece(suspects: int) -> int:

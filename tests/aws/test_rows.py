@@ -52,6 +52,7 @@ quarantines = st.builds(
     Quarantine,
     left=counts,
     size=counts,
+    until=st.none() | positions,
     step=st.none() | positions,
     tried=counts,
     epoch=counts,

@@ -9,14 +9,14 @@ import pytest
 
 from tests.exhaustive.model import Model, State, Step
 from tests.exhaustive.mutants import MUTANTS, Mutant, found
-from tests.exhaustive.search import SMALL, search, size
+from tests.exhaustive.search import LARGER, SMALL, search, size
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.long) for name in LARGER)])
 def test_no_history_of_a_small_world_breaks_a_law(name: str) -> None:
     """Kills, pauses, late writes and lost answers in every order; from everywhere a way leads to the end."""
-    seen = search(SMALL[name])
+    seen = search((SMALL | LARGER)[name])
     print(f"{name}: {seen}")  # noqa: T201 - shown by pytest -s
     assert seen.broken is None, str(seen)
     assert seen.states > 100

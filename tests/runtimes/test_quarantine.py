@@ -34,11 +34,15 @@ class Killing:
     killed: set[str] = field(default_factory=set[str])
     made: Consumer | None = None
     slow: bool = False
+    patience: float = 0.0
+    """Seconds that a process takes to die in."""
 
     async def handle(self, record: Record) -> None:
         """Handle a record, or die of it."""
         await asyncio.sleep(1.5 if self.slow else 0.001)
         process = running(self.cluster)
+        if record.json() in self.killers and self.patience:
+            await asyncio.sleep(self.patience)
         if record.json() in self.killers and process.name not in self.killed:
             self.killed.add(process.name)
             self.deaths.append(record.json())
@@ -377,5 +381,38 @@ def test_a_drain_in_quarantine_leaves_the_suspects_to_the_next_worker() -> None:
         await killing.until_settled(*range(50))
         assert killing.dead == [5]
         assert cluster.seen == {*range(50)} - {5}
+
+    simulate(main)
+
+
+def test_a_shard_that_is_closed_ends_when_all_of_it_is_settled() -> None:
+    """What a trial has left over of the last answer is read again, as ever, before the children begin."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({5}))
+        cluster.ward = partial(SimulatedWard, killing)
+        cluster.put(*range(40), keys=40)
+        cluster.world.stream.split(cluster.world.stream.listed()[0].id)
+        killing.start()
+        await cluster.until(lambda: len(cluster.events("shard.ended")) == 1)
+        assert cluster.seen == {*range(40)} - {5}
+        assert killing.dead == [5]
+
+    simulate(main)
+
+
+def test_what_ran_ahead_is_no_suspect() -> None:
+    """Other keys are done far beyond the killer: they take neither steps nor deaths."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({0}))
+        killing.patience = 8.0
+        cluster.ward = partial(SimulatedWard, killing)
+        cluster.put(*range(1000), keys=500)
+        killing.start()
+        await killing.until_settled(*range(1000))
+        assert killing.dead == [0]
+        assert cluster.repeated == []
+        assert len(killing.deaths) <= 2 * log2(1000) + 4
 
     simulate(main)

@@ -309,7 +309,9 @@ def everything(shard: str) -> ShardRow:
             Death(1_356_998_400.5, "worker worker-z was declared dead", 11),
             Death(0.25, "signal 9", 12, apart=True),
         ),
-        quarantine=Quarantine(7, 2, Position(NUMBER), 1, 12, (Death(0.25, "signal 9", 12, apart=True),)),
+        quarantine=Quarantine(
+            7, 2, Position(NUMBER, 9), Position(NUMBER), 1, 12, (Death(0.25, "signal 9", 12, apart=True),)
+        ),
         vitals=Vitals(at=1_356_998_462.25, settled=7, dead=1, oldest=1_356_998_460.5, paused="OSError at shop.py:7"),
     )
 
