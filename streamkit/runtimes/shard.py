@@ -113,6 +113,8 @@ class ShardRun:
         self._began = lease.row
         self._children: Sequence[Shard] = ()
         self._caught_up_at = lease.row.caught_up_at
+        self._snapshot = lease.row.caught_up_at if lease.row.progress.frontier is None else None
+        """What the first row says of the shard: it holds until there is a frontier."""
         self._held = 0
         self._sizes: deque[tuple[int, int]] = deque()
         self._moved = (0, self._clock.monotonic())
@@ -467,8 +469,11 @@ class ShardRun:
         """Return what a checkpoint changes in the row, now or once these ordinals are settled too."""
         settling = self._settling
         edge = settling.edge_after(also) if also else settling.edge
+        progress = settling.progress(also)
+        if progress.frontier is not None and self._caught_up_at == self._snapshot:
+            self._caught_up_at = None
         return {
-            "progress": settling.progress(also),
+            "progress": progress,
             "parked": settling.parked,
             "frontier_arrived": edge.arrived if edge is not None else self.lease.row.frontier_arrived,
             "caught_up_at": self._caught_up_at,

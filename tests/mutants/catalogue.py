@@ -651,6 +651,15 @@ MUTANTS = (
         f"{AUDIT}::test_an_ended_row_that_was_deleted_is_not_read_again",
     ),
     mutant(
+        "the first snapshot is taken for having read all",
+        "14",
+        "runtimes/shard.py",
+        "        if progress.frontier is not None and self._caught_up_at == self._snapshot:\n"
+        "            self._caught_up_at = None\n",
+        "",
+        f"{POSITIONS}::test_what_is_trimmed_of_a_backlog_is_reported_however_young_the_first_snapshot",
+    ),
+    mutant(
         "heirs of what nobody knows begin as in a first snapshot",
         "14",
         "core/leasing.py",

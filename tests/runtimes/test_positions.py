@@ -175,6 +175,31 @@ def test_records_trimmed_before_they_were_read_are_reported(on_gap: Literal["res
     simulate(main)
 
 
+def test_what_is_trimmed_of_a_backlog_is_reported_however_young_the_first_snapshot() -> None:
+    """The moment of the snapshot says nothing of what is unread, from the first frontier on."""
+
+    async def main(cluster: Cluster) -> None:
+        async def stuck(record: Record) -> None:
+            await asyncio.sleep(20 if record.json() == 2 else 0)
+
+        cluster.put(1)
+        await asyncio.sleep(3600)
+        cluster.put(2)
+        await asyncio.sleep(22 * 3600)
+        first = cluster.start(cluster.consumer(stuck))
+        await asyncio.sleep(10)
+        first.kill()
+        await asyncio.sleep(3 * 3600)
+        cluster.put(3)
+        cluster.start()
+        await cluster.until_handled(3)
+        assert cluster.values == [1, 3]
+        [gap] = cluster.events("records.trimmed")
+        assert gap.after is not None
+
+    simulate(main)
+
+
 def test_a_shard_that_was_caught_up_and_quiet_is_no_gap() -> None:
     """Nothing was trimmed unread: `caught_up_at` decides."""
 

@@ -25,6 +25,7 @@ REGRESSIONS = {
     850: "the run of a shard trimmed away whole broke where a listing it needed was refused (coordinator.py)",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
+    8055: "the moment of the first snapshot hid what was trimmed of the backlog behind a frontier (shard.py)",
     20170: "half the rates were known, and a shard went to and fro by what others seemed to bring (balance.py)",
     20368: "the referee: done bits dropped over a trimmed gap, after a hand-over (rule 17), were called a repeat",
     30219: "a slow answer from the tip counted from its coming, not from its asking: a gap unseen (gaps.py)",
