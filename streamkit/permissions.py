@@ -120,7 +120,8 @@ def _sending(consumer: Consumer, place: Place) -> Iterator[Statement]:
 
 
 def _allowed(sid: str, actions: tuple[str, ...], *resources: str) -> Statement:
-    return Statement(sid=sid, action=actions, resource=resources if len(resources) > 1 else resources[0])
+    [first, *others] = resources
+    return Statement(sid=sid, action=actions, resource=resources if others else first)
 
 
 def queue_arn(queue: str, place: Place) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import signal
 from collections.abc import Callable, Mapping
@@ -83,7 +84,7 @@ def test_letters_are_listed_shown_and_redriven_and_an_interrupted_redrive_goes_o
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_letters_that_fail_again_stay_and_others_may_be_purged(
-    run: Run, operate: Run, stage: Stage, client: Client, project: Path
+    run: Run, operate: Run, stage: Stage, client: Client, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status 1 says that some stayed; a purge deletes what its filter means, having kept a copy."""
     path = filled(run, operate, stage, client, "purged")
@@ -92,8 +93,10 @@ def test_letters_that_fail_again_stay_and_others_may_be_purged(
     found = letters_of(operate, path, "--payload")
     assert [base64.b64decode(each["payload"]) for each in found["letters"]] == [b"0", b"1", b"2", b"3", b"4", b"5"]
     assert operate("dlq", "purge", path, "--key", "a", "--dry-run").out.endswith("0 letters deleted (--dry-run)\n")
-    unanswered = run("dlq", "purge", path, "--key", "a")
-    assert (unanswered.status, "say --yes where nobody is" in unanswered.err) == (2, True), unanswered.err
+    with monkeypatch.context() as nobody:
+        nobody.setattr("sys.stdin", io.StringIO())
+        unasked = operate("dlq", "purge", path, "--key", "a")
+    assert (unasked.status, "say --yes where nobody is" in unasked.err) == (2, True)
     purged = operate("dlq", "purge", path, "--key", "a", "--keep", "kept.ndjson", "--yes")
     assert (purged.status, purged.out.splitlines()[-1]) == (0, "queue purged-dlq: 3 letters deleted")
     assert len((project / "kept.ndjson").read_text().splitlines()) == 3

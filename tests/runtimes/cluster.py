@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -186,12 +186,15 @@ class Cluster:
                 ward=self.ward,
             ),
         )
-        context = contextvars.copy_context()
-        context.run(_process.set, name)
-        task = self.loop.create_task(worker.run(), name=name, context=context)
-        process = Process(name, worker, task, self.loop)
+        process = Process(name, worker, self.spawn(name, worker.run()), self.loop)
         self.processes.append(process)
         return process
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run it as a process of this name: one that `loop.freeze` stops."""
+        context = contextvars.copy_context()
+        context.run(_process.set, name)
+        return self.loop.create_task(work, name=name, context=context)
 
     async def until(self, condition: Callable[[], bool], *, within: float = 600.0) -> float:
         """Wait for it; return the seconds it took."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import Counter, defaultdict
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ from streamkit import Consumer, Poison, Record
 from streamkit.runtimes.redrive import Redrive
 from streamkit.runtimes.redrive_terms import Options, Result, Tools
 from streamkit.testing import MemoryLedger, MemoryMailbox, MemoryRedriven
-from tests.runtimes.cluster import Cluster, _process, simulate
+from tests.runtimes.cluster import Cluster, simulate
 from tests.runtimes.test_replay import Scene
 
 NUMBERS = range(40)
@@ -74,9 +73,7 @@ class Letters:
             report=lambda _: None,
             on_stuck=lambda: None,
         )
-        context = contextvars.copy_context()
-        context.run(_process.set, name)
-        return self.cluster.loop.create_task(Redrive(self.made, tools, Options()).run(), name=name, context=context)
+        return self.cluster.spawn(name, Redrive(self.made, tools, Options()).run())
 
 
 @pytest.mark.parametrize("moment", [0.05, 0.15, 0.35, 0.8, 1.6])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from streamkit.runtimes.tallying import count
 from streamkit.runtimes.worker import Options
 from streamkit.testing import VirtualClock
 from streamkit.testing.memory.stream import MemorySource
-from tests.runtimes.cluster import Cluster, Process, _process, simulate
+from tests.runtimes.cluster import Cluster, Process, simulate
 
 
 @dataclass
@@ -98,9 +97,7 @@ class Scene:
             report=lambda event: self.cluster.log.append((self.cluster.loop.time(), name, event)),
             options=Options(grace=timedelta(seconds=5), on_stuck=lambda: None),
         )
-        context = contextvars.copy_context()
-        context.run(_process.set, name)
-        task = self.cluster.loop.create_task(run.run(), name=name, context=context)
+        task = self.cluster.spawn(name, run.run())
         started = Started(name, run, task, self)
         self.cluster.processes.append(Process(name, run, task, self.cluster.loop))  # type: ignore[arg-type] # it drains
         return started
