@@ -33,16 +33,16 @@ class Worlds:
     def __getitem__(self, name: str) -> World:
         return self._worlds[name]
 
-    def open(self, of: Consumer, report: Report) -> AbstractAsyncContextManager[Ports]:
+    def open(self, consumer: Consumer, report: Report) -> AbstractAsyncContextManager[Ports]:
         """Open what the consumer asks for. Raises `Missing` where there is no such stream."""
-        return self._of(of).open(of, report)
+        return self._of(consumer).open(consumer, report)
 
-    def rows(self, of: Consumer, registration: Registration) -> AbstractAsyncContextManager[Rows]:
+    def rows(self, consumer: Consumer, registration: Registration) -> AbstractAsyncContextManager[Rows]:
         """Open the consumer's own table."""
-        return self._of(of).rows(of, registration)
+        return self._of(consumer).rows(consumer, registration)
 
-    def _of(self, of: Consumer) -> World:
-        return self._worlds.get(of.source.stream, next(iter(self._worlds.values())))
+    def _of(self, consumer: Consumer) -> World:
+        return self._worlds.get(consumer.source.stream, next(iter(self._worlds.values())))
 
 
 def noting(name: str, into: list[tuple[str, int]], handler: Handler | None = None) -> Consumer:

@@ -32,7 +32,7 @@ class Site(ABC):
     """A stream, or a table with one. `lineage` has the parents of every shard there ever was."""
 
     def __init__(self) -> None:
-        self.era = 0
+        self.era: int = 0
         """How often it was deleted: what is put then is of another one."""
         self.lineage: dict[str, tuple[str, ...]] = {}
 
