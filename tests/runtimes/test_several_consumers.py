@@ -41,8 +41,8 @@ class Worlds:
         """Open the consumer's own table."""
         return self._of(consumer).rows(consumer, registration)
 
-    def _of(self, of: Consumer) -> World:
-        return self._worlds.get(of.source.stream, next(iter(self._worlds.values())))
+    def _of(self, consumer: Consumer) -> World:
+        return self._worlds.get(consumer.source.stream, next(iter(self._worlds.values())))
 
 
 def noting(name: str, into: list[tuple[str, int]], handler: Handler | None = None) -> Consumer:
