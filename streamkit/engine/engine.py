@@ -58,12 +58,12 @@ class Engine:
         self._settling = settling
         self._around = around
         self._screen = Screen(handling, around.ledger, around.tenure)
-        self._burial = Burial(handling, settling, around, self._screen, self._may_start)
+        self._burial = Burial(handling, settling, around, self._screen, self.may_start)
         self._changed = asyncio.Event()
         self._screens = handling.where is not None or self._screen.claims
         self._turn = Turn(handling.pace) if handling.pace else None
         told = around.successes
-        self._announcing = Announcing(handling, around, told, settling.shard, self._may_start) if told else None
+        self._announcing = Announcing(handling, around, told, settling.shard, self.may_start) if told else None
         waits = transacting or told
         self._hastes = not (handling.batches or handling.threads or self._screen.claims or self._turn or waits)
         self._runners = 0
@@ -205,7 +205,7 @@ class Engine:
         due = self._turn.due(now) if self._turn is not None else FOREVER
         return self._settling.wake_at() if due == FOREVER else due
 
-    def _may_start(self) -> bool:
+    def may_start(self) -> bool:
         """Look whether the lease may be gone, with no await between this and the handler (rule 3)."""
         if not self._around.may_start():
             self._fence()
@@ -290,14 +290,14 @@ class Engine:
         live = self._settling.reduce(attempt, dropped) if dropped else attempt
         if dropped and self._turn is not None:
             self._turn.give_back(len(dropped))
-        if live is not None and not self._may_start():
+        if live is not None and not self.may_start():
             self._settling.abandoned(live)
             return None
         return live
 
     async def _hasten(self, stretch: Stretch, watch: Watch) -> Attempt | Stretch | None:
         """Call the handler with one record of the stretch after the other; return what was handled, if anything was."""
-        call, where, may_start = self._handling.call, self._handling.where, self._may_start
+        call, where, may_start = self._handling.call, self._handling.where, self.may_start
         notice = asyncio.get_running_loop().call_soon(self._notice, stretch, watch)
         try:
             for record in stretch:
@@ -368,7 +368,7 @@ class Engine:
         refusals = 0
         try:
             while self._settling.condemned and (refusals == 0 or not self._stopping):
-                if not self._may_start():
+                if not self.may_start():
                     return
                 delay = await self._burial.send(queue, refusals=refusals)
                 self.settled.set()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.quarantine import KEPT, Death, resumed
+from streamkit.errors import LeaseLost
 from streamkit.events import QuarantineEnded, ShardQuarantined, WardDied, WardMissed
 from streamkit.runtimes.apart.ward import NoWard
 
@@ -132,7 +133,7 @@ class Trial:
     # The steps
 
     async def feed(self, records: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
-        """Try these records; those that are left once no suspect is stay untouched.
+        """Try these records; those that are left once no suspect is stay untouched. Raises `LeaseLost`.
 
         `write` makes `state` durable, with what is settled. What was settled before is no suspect, and counts for none:
         the shard is read from a little before its suspects on.
@@ -151,6 +152,9 @@ class Trial:
                     await self._try(step, engine, write)
 
     async def _try(self, step: Sequence[Record], engine: Engine, write: Callable[[], Awaitable[None]]) -> None:
+        if not engine.may_start():  # the step would never run, and be taken for what its owner died of
+            msg = f"{self._row!r} may be another's by now"
+            raise LeaseLost(msg)
         self.state = self.state.marked(step[-1].position, tried=len(step), epoch=self._row.epoch)
         await write()
         self._trying = True

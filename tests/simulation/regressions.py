@@ -33,6 +33,8 @@ REGRESSIONS = {
     30744: "the same",
     31051: "after a stop longer than time-out and grace, an attempt just cancelled was called stuck (engine/watch.py)",
     50171: "a worker fenced beside a thread that did not end said so only when it did (incarnation.py)",
+    100203: "the referee: what three owners died of alone may be condemned, though it never started with one of them",
+    100466: "an owner fenced went on to mark steps of its other shards, and its death fell upon them all (trial.py)",
     300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
     400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
     400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",

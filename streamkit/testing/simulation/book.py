@@ -40,11 +40,6 @@ class Run:
         """Say whether it ended well."""
         return self.ended is not None and self.error is None
 
-    @property
-    def cut_off(self) -> bool:
-        """Say whether its process died of it, or beside it."""
-        return self.ended is None and self.process.gone_at is not None
-
     def under_way(self, now: float) -> bool:
         """Say whether it has begun and not ended."""
         return self.ended is None or self.ended > now

@@ -1,7 +1,7 @@
 """Which dead letters are within the promise (rules 19, 20, 21), and which are not.
 
 poison ................ it said so
-process died .......... nobody survives it; or three deaths fell upon it alone, whoever did it
+process died .......... nobody survives it; or three owners died when the row told of it alone, whoever did it
 parked ................ an earlier letter of its key; its own, where the bit that said so was lost to a trimmed gap
 handled at most once .. any failure; or marked by an earlier owner, with no outcome known
 attempts used up ...... as many failures as configured, under one lease, and no outage
@@ -22,6 +22,7 @@ from streamkit.signals import Poison, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from streamkit.core.leasing import ShardRow
     from streamkit.core.letters import Letter
     from streamkit.testing.simulation.book import Book, Entry, Run
     from streamkit.testing.simulation.mix import Mix
@@ -46,10 +47,23 @@ class Letters:
         self._violated = violated
         self._ends: dict[tuple[str, str, int], Ends] = defaultdict(list)
         """The ends of attempts, in their order, by process, shard and epoch."""
+        self._alone: Counter[tuple[str, tuple[int, float]]] = Counter()
+        """Deaths of owners that fell upon one record alone, by its shard and place."""
+        self._dead: set[str] = set()
+        """Owners whose death has fallen upon a record: it cannot fall upon those of several shards."""
 
     def ended(self, entry: Entry, run: Run) -> None:
         """An attempt ended."""
         self._ends[run.process.name, entry.shard, run.epoch].append((entry, run))
+
+    def took(self, before: ShardRow) -> None:
+        """A shard was taken: its owner died, and of one record alone if the row told of that only (rule 22)."""
+        tried, owner = before.quarantine, before.owner
+        if owner is None or owner in self._dead or tried is None or tried.tried != 1 or tried.epoch != before.epoch:
+            return
+        self._dead.add(owner)
+        if tried.step is not None:
+            self._alone[before.id, tried.step.place] += 1
 
     def judge(self, entry: Entry, letter: Letter, process: Process, *, again: bool) -> None:
         """A letter is durable; `again` if there was one, and nobody can know that any more (rule 17)."""
@@ -57,7 +71,8 @@ class Letters:
         if condition == "Poison":
             fit = entry.behaviour == "poison"
         elif condition == "ProcessDied":
-            fit = entry.behaviour == "killer" or self._deaths(entry) >= _DEATHS
+            at = entry.shard, letter.record.position.place
+            fit = entry.behaviour == "killer" or self._alone[at] >= _DEATHS
         elif condition == "Parked":
             fit = again or any(each.letter for each in self._book.by_key[entry.key] if each.number < entry.number)
         elif self._mix.kind == "at_most_once":
@@ -66,12 +81,6 @@ class Letters:
             fit = any(self._is_used_up(entry, ends) for ends in self._leases(entry, process))
         if not fit:
             self._violated("only what cannot be handled is dead-lettered", f"{entry}: {condition}")
-
-    def _deaths(self, entry: Entry) -> int:
-        """Return at how many deaths of its process an attempt was under way, and no other of its shard."""
-        under_way = [(run.process, each) for each in self._book.log[entry.shard] for run in each.runs if run.cut_off]
-        alone = Counter(process for process, _ in under_way)
-        return sum(each is entry and alone[process] == 1 for process, each in under_way)
 
     def _leases(self, entry: Entry, process: Process) -> Iterator[Ends]:
         epochs = {run.epoch for run in entry.runs if run.process is process}

@@ -215,6 +215,8 @@ class Referee:
 
     def _took(self, process: Process, before: ShardRow, row: ShardRow) -> None:
         self.roll.took(process, row)
+        if before.owner != row.owner:
+            self.letters.took(before)
         if before.owner == row.owner:
             self._history.saw("retook what a lost answer left")
         if row.progress.done:
