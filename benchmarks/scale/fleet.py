@@ -27,6 +27,7 @@ from benchmarks.scale.costs import (
     units,
     worker_buckets,
 )
+from streamkit.consumer import Kinesis
 from streamkit.core.leasing import Member, Progress, ShardRow
 from streamkit.core.lineage import Shard, Stream
 from streamkit.core.positions import Position
@@ -195,7 +196,7 @@ class Fleet:
             ports=SimpleNamespace(source=SimpleNamespace(shards=self.listed, identify=self.identified)),
             rows=SimpleNamespace(leases=table, members=table),
             registration=SimpleNamespace(start="TRIM_HORIZON", stream=STREAM, replay=None),
-            consumer=SimpleNamespace(checkpoint=DEFAULTS, table="scale"),
+            consumer=SimpleNamespace(checkpoint=DEFAULTS, source=Kinesis("scale"), table="scale"),
         )
         process = SimpleNamespace(clock=clock, chance=chance, report=_ignore, grace=timedelta(seconds=25))
         coordinator = Coordinator(cast("Any", opened), heart, process=cast("Any", process), open_run=open_run)
