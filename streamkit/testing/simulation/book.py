@@ -193,8 +193,9 @@ class Book:
         return 0 if frontier is None else self.at(row.id, frontier.sequence_number) + 1
 
     def beyond(self, row: ShardRow, entry: Entry) -> int:
-        """Return how many records that matter lie between the frontier and this one."""
-        return sum(each.required for each in self.log[row.id][self.passed(row) : self.at(row.id, str(entry.sequence))])
+        """Return how many records that matter lie between the frontier and this one, but for those never read."""
+        between = self.log[row.id][self.passed(row) : self.at(row.id, str(entry.sequence))]
+        return sum(each.required and bool(each.runs or not self.trimmed(each)) for each in between)
 
     def done(self, row: ShardRow) -> list[Entry]:
         """Return the entries that the row's done bits name; none where the bits mean nothing any more (rule 17).
