@@ -35,7 +35,7 @@ REGRESSIONS = {
     50171: "a worker fenced beside a thread that did not end said so only when it did (incarnation.py)",
     100203: "the referee: what three owners died of alone may be condemned, though it never started with one of them",
     100466: "an owner fenced went on to mark steps of its other shards, and its death fell upon them all (trial.py)",
-    102871: "the referee: what was trimmed unread counted against the window",
+    102871: "the referee: bits lost to a gap were read as if what was trimmed behind it had been in the window",
     300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
     400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
     400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",

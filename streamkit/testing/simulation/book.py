@@ -222,8 +222,15 @@ class Book:
         return entry in self.done(row)
 
     def forgotten(self, row: ShardRow, entry: Entry) -> bool:
-        """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17)."""
-        return entry.number in self._forgotten or (self._bits_lost(row) and entry in self._named(row))
+        """Say whether the record was done ahead of the frontier, and nobody can know it any more (rule 17).
+
+        Which of its records lost bits named, the row does not tell where what was trimmed later was never read either.
+        """
+        if entry.number in self._forgotten:
+            return True
+        first = row.progress.first
+        ahead = first is not None and bool(row.progress.done) and entry.sequence > int(first.sequence_number)
+        return ahead and self._bits_lost(row)
 
     def dropped(self, before: ShardRow, row: ShardRow) -> list[Entry]:
         """Return the records that the row named as done before, and does not cover any more (rule 17)."""
