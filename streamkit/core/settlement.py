@@ -196,6 +196,10 @@ class Settling:
                 self._window.settle(ordinal)
             self._settled((record,), Outcome.DUPLICATE)
 
+    def skip(self) -> None:
+        """Records may be missing after the last one admitted: which of the next ran ahead, nobody can know (rule 17)."""
+        self._window.skip()
+
     def known(self, records: Sequence[Record]) -> int:
         """Return how many of these, up to the first that is none, were settled before."""
         return self._window.known(records)

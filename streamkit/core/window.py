@@ -92,6 +92,14 @@ class Window:
         self.settle(ordinal)
         return None
 
+    def skip(self) -> None:
+        """Records may be missing after the last one admitted, if there is one: what ran ahead was counted with them.
+
+        Before the first one, it tells itself whether it is the one that is counted from (rule 17).
+        """
+        if self._admitted:
+            del self._ahead[self._admitted :]
+
     def known(self, records: Sequence[Record]) -> int:
         """Return how many of these, up to the first that is none, would be duplicates if they were admitted now."""
         floor, ordinal = self._floor, self._admitted

@@ -235,8 +235,9 @@ class Coordinator:
         for first in range(0, len(due), _TAKES):
             await self._take(due[first : first + _TAKES], group)
         self._heed_operators()
-        if steps.moves and self._lookout.current and not any(run.draining for run in self.runs):
-            self._offer(steps.moves)
+        moves = [move for move in steps.moves if move.shard in self._runs]  # others ended while shards were taken
+        if moves and self._lookout.current and not any(run.draining for run in self.runs):
+            self._offer(moves)
 
     async def _take(self, wanted: Sequence[ShardRow], group: asyncio.TaskGroup) -> None:
         """Take shards at once, and run each that was had; then raise what went wrong with another, if anything did."""

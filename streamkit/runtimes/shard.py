@@ -392,6 +392,7 @@ class ShardRun:
 
     def _report_gap(self, gap: Gap) -> None:
         self._report(RecordsTrimmed(shard=self.id, after=gap.after, until=gap.until))
+        self._settling.skip()
         if self._terms.halt_on_gap:
             self._settling.halt(HALTED_BY_GAP)
 

@@ -121,6 +121,22 @@ def test_done_bits_of_records_that_were_trimmed_are_dropped(stream: list[Record]
     assert [window.admit(each) for each in left] == list(range(len(left)))
 
 
+@given(
+    stream=record_runs(least=3, most=24),
+    bits=st.binary(min_size=1, max_size=3),
+    read=st.integers(1, 4),
+    trimmed=st.integers(0, 5),
+)
+def test_done_bits_behind_a_gap_are_dropped(stream: list[Record], bits: bytes, read: int, trimmed: int) -> None:
+    """Bits counted with records that were trimmed before they were read would name others: these would be lost."""
+    anchor = Position(stream[0].sequence_number, stream[0].subsequence)
+    window = Window(Progress(first=anchor, done=bits, decoding=DECODING))
+    for each in stream[:read]:
+        window.admit(each)
+    window.skip()
+    assert None not in [window.admit(each) for each in stream[read + trimmed :]]
+
+
 @given(stream=record_runs(least=1, most=24), bits=st.binary(min_size=1, max_size=3))
 def test_done_bits_of_another_decoding_version_are_dropped(stream: list[Record], bits: bytes) -> None:
     """Counted by other rules they would name other records."""

@@ -67,6 +67,14 @@ def mutant(name: str, rule: str, file: str, old: str, new: str, *tests: str) -> 
 
 
 MUTANTS = (
+    mutant(
+        "done bits are believed behind a gap",
+        "17",
+        "core/window.py",
+        "            del self._ahead[self._admitted :]",
+        "            pass",
+        f"{WINDOW}::test_done_bits_behind_a_gap_are_dropped",
+    ),
     # Transactions, and at most once
     mutant(
         "a commit without the condition on its epoch",
