@@ -197,7 +197,7 @@ class Settling:
             self._settled((record,), Outcome.DUPLICATE)
 
     def skip(self) -> None:
-        """Records may be missing after the last one admitted: which of the next ran ahead, nobody can know (rule 17)."""
+        """Records may be missing after the last one admitted: nobody knows which of the next ran ahead (rule 17)."""
         self._window.skip()
 
     def known(self, records: Sequence[Record]) -> int:

@@ -513,8 +513,8 @@ MUTANTS = (
         "a hand-over is planned by rows that are out of date",
         "6",
         "runtimes/coordinator.py",
-        "if steps.moves and self._lookout.current and not any(",
-        "if steps.moves and not any(",
+        "if moves and self._lookout.current and not any(",
+        "if moves and not any(",
         f"{SHARING}::test_nothing_is_handed_over_by_rows_that_are_out_of_date[0]",
     ),
     mutant(
