@@ -5,7 +5,7 @@
 
 What is forked is as a program that was started: a process of its own, with its own arguments, environment, folder,
 streams, signals and status. Only its imports happened before. What a start itself shows is for `subprocess`:
-`tests/cli/test_run.py` and the demo start programs the long way.
+the demo and the children of `--processes` start the long way.
 """
 
 from tests.nursery.children import Child, Nursery
