@@ -73,7 +73,6 @@ class Incarnation:
         self._means = Means(
             quarters=process.quarters,
             consumer=opened.consumer,
-            wardless=opened.handling.transactional,
             clock=process.clock,
             report=process.report,
         )

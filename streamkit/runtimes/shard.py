@@ -99,7 +99,7 @@ class ShardRun:
         handling, around = terms.handling, terms.around
         if terms.trial is not None:
             handling, around = terms.trial.apart(handling, around)
-        self._engine = Engine(handling, settling, around, self._transacting())
+        self._engine = Engine(handling, settling, around, self._transacting(handling))
         self._task: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._draining = False
@@ -129,15 +129,15 @@ class ShardRun:
         self._durable = 0
         """Records that the frontier had passed at the last checkpoint."""
 
-    def _transacting(self) -> Transacting | None:
+    def _transacting(self, handling: Handling) -> Transacting | None:
         terms = self._terms
-        if not terms.handling.transactional:
+        if not handling.transactional:
             return None
         if terms.tables is None:
             msg = "expected a world with transactions, for mode='transactional', got one without"
             raise ConfigurationError(msg)
         commit = partial(self._commit, terms.tables)
-        return Transacting(terms.handling, self._settling, terms.around, terms.tables, commit)
+        return Transacting(handling, self._settling, terms.around, terms.tables, commit)
 
     @property
     def id(self) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from streamkit import Checkpoint, Record
 from streamkit.core.records import Batch
+from streamkit.engine.transaction import writes_of
 from streamkit.runtimes.apart.ward import NoWard
 from tests.runtimes.cluster import LEASE, Cluster, running, simulate
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from streamkit import Consumer
+    from streamkit.core.transactions import Write
+    from streamkit.ports import Tables
 
 
 @dataclass
@@ -84,11 +87,19 @@ class SimulatedWard:
     async def call(self, subject: Record | Batch) -> None:
         """Handle a record, or die of it."""
         assert isinstance(subject, Record)
-        if subject.json() in self._killing.killers:
-            self._killing.deaths.append(subject.json())
+        await self._die_of(subject)
+        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
+
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Run a transactional handler, or die of the record."""
+        await self._die_of(record)
+        return await writes_of(self._consumer.handler, record, tables)  # type: ignore[arg-type] # a coroutine function
+
+    async def _die_of(self, record: Record) -> None:
+        if record.json() in self._killing.killers:
+            self._killing.deaths.append(record.json())
             self.kill("signal 9 (SIGKILL)")
             await asyncio.sleep(1e9)
-        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
 
     def kill(self, why: str) -> None:
         """End it."""
@@ -124,6 +135,10 @@ class NotToBeHad:
     async def call(self, subject: Record | Batch) -> None:
         """Nobody comes here."""
         raise AssertionError(subject)
+
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Nobody comes here."""
+        raise AssertionError(record, tables)
 
     def kill(self, why: str) -> None:
         """Nothing is there."""

@@ -21,9 +21,11 @@ from streamkit.testing import record as a_record
 
 CONSUMER = """
 import asyncio, ctypes, os, signal, sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from streamkit import Failed, Kinesis, Partial, Poison, Record, Unavailable, consumer
+from decimal import Decimal
+from streamkit import Failed, Kinesis, Partial, Poison, Record, Transaction, Unavailable, consumer
+from streamkit.errors import StreamkitError
 
 print("a line of the user's own, at the import")
 
@@ -64,6 +66,42 @@ def many(batch):
 @consumer("changes", source=Kinesis("stream", changes=True))
 async def changes(record) -> None:
     assert record.new == {"id": 1}, record
+
+@consumer("halves", source=Kinesis("stream"))
+async def halves(record) -> None:
+    raise ValueError("half a pair: \\ud83d")
+
+@consumer("garbling", source=Kinesis("stream"))
+async def garbling(record) -> None:
+    import gc, io
+    [pipe] = [each for each in gc.get_objects() if isinstance(each, io.FileIO) and not each.closed and each.writable()]
+    pipe.write(b"\\xff" * 8 if record.text() == "long" else bytes((0, 0, 0, 1, 0xc1)))
+    await asyncio.sleep(3600)
+
+@consumer("tx", source=Kinesis("stream"), mode="transactional")
+async def transacting(record: Record, *, tx: Transaction) -> None:
+    before = await tx.get("sums", {"key": record.key}) or {"total": Decimal(0)}
+    part = await tx.get("sums", {"key": "other"}, attributes=["total", "more"])
+    assert part is None or "unread" not in part
+    tx.put("seen", {"id": record.text(), "raw": b"1", "set": {1, 2}}, condition="attribute_not_exists(id)")
+    tx.update("sums", {"key": record.key}, "SET total = :n", values={":n": before["total"] + 1})
+    match record.text():
+        case "exit":
+            os._exit(3)
+        case "raise":
+            raise KeyError("missing")
+        case "much":
+            for n in range(100):
+                tx.delete("seen", {"id": f"{n}"})
+        case "wait":
+            await tx.get("sums", {"key": "slow"})
+        case "afterwards":
+            with suppress(StreamkitError):
+                await tx.get("sums", {"key": "denied"})
+        case "many":
+            await asyncio.gather(*(tx.get("sums", {"key": f"{n}"}) for n in range(90)))
+        case text:
+            await tx.get("sums", {"key": text})
 """
 
 
