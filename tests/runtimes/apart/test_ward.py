@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,17 +16,16 @@ from streamkit.cli.ward import command
 from streamkit.core.changes import Change
 from streamkit.core.letters import Told, cause_of
 from streamkit.core.records import Batch
+from streamkit.runtimes.apart.frames import Ready, packed
 from streamkit.runtimes.apart.ward import NoWard, ProcessWard
 from streamkit.testing import change
 from streamkit.testing import record as a_record
 
 CONSUMER = """
 import asyncio, ctypes, os, signal, sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from decimal import Decimal
-from streamkit import Failed, Kinesis, Partial, Poison, Record, Transaction, Unavailable, consumer
-from streamkit.errors import StreamkitError
+from streamkit import Failed, Kinesis, Partial, Poison, Record, Unavailable, consumer
 
 print("a line of the user's own, at the import")
 
@@ -54,6 +54,8 @@ async def one(record: Record, *, state) -> None:
             raise Unavailable("down", retry_after=timedelta(seconds=7))
         case "error":
             raise KeyError("missing")
+        case "half":
+            raise ValueError("half a pair: \\ud83d")
         case _:
             assert state == "state"
 
@@ -66,42 +68,6 @@ def many(batch):
 @consumer("changes", source=Kinesis("stream", changes=True))
 async def changes(record) -> None:
     assert record.new == {"id": 1}, record
-
-@consumer("halves", source=Kinesis("stream"))
-async def halves(record) -> None:
-    raise ValueError("half a pair: \\ud83d")
-
-@consumer("garbling", source=Kinesis("stream"))
-async def garbling(record) -> None:
-    import gc, io
-    [pipe] = [each for each in gc.get_objects() if isinstance(each, io.FileIO) and not each.closed and each.writable()]
-    pipe.write(b"\\xff" * 8 if record.text() == "long" else bytes((0, 0, 0, 1, 0xc1)))
-    await asyncio.sleep(3600)
-
-@consumer("tx", source=Kinesis("stream"), mode="transactional")
-async def transacting(record: Record, *, tx: Transaction) -> None:
-    before = await tx.get("sums", {"key": record.key}) or {"total": Decimal(0)}
-    part = await tx.get("sums", {"key": "other"}, attributes=["total", "more"])
-    assert part is None or "unread" not in part
-    tx.put("seen", {"id": record.text(), "raw": b"1", "set": {1, 2}}, condition="attribute_not_exists(id)")
-    tx.update("sums", {"key": record.key}, "SET total = :n", values={":n": before["total"] + 1})
-    match record.text():
-        case "exit":
-            os._exit(3)
-        case "raise":
-            raise KeyError("missing")
-        case "much":
-            for n in range(100):
-                tx.delete("seen", {"id": f"{n}"})
-        case "wait":
-            await tx.get("sums", {"key": "slow"})
-        case "afterwards":
-            with suppress(StreamkitError):
-                await tx.get("sums", {"key": "denied"})
-        case "many":
-            await asyncio.gather(*(tx.get("sums", {"key": f"{n}"}) for n in range(90)))
-        case text:
-            await tx.get("sums", {"key": text})
 """
 
 
@@ -151,6 +117,8 @@ async def test_what_a_handler_says_is_heard() -> None:
         cause = cause_of(told.value)
         assert (cause.type, cause.message) == ("KeyError", "'missing'")
         assert "apart_consumers.py" in cause.where
+        with pytest.raises(Told, match="surrogates not allowed"):
+            await ward.call(a_record(b"half"))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await ward.call(a_record(b"wait"))
@@ -211,6 +179,17 @@ async def test_an_endless_loop_is_killed() -> None:
         await deaths.some.wait()
         assert deaths == ["stuck"]
         attempt.cancel()
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 8, b"\0\0\0\1\xc1", packed(Ready())[:-1] + b"!"])
+async def test_a_process_that_says_nonsense_is_ended(garbage: bytes) -> None:
+    """What crashed native code leaves in the pipe takes no memory of the worker's, and is a death like others."""
+    said = packed(Ready()) + garbage
+    script = f"import os, time; os.write(1, {said!r}); time.sleep(3600)"
+    ward, deaths = ProcessWard([sys.executable, "-c", script]), Deaths()
+    async with asyncio.timeout(60), ward.opened(deaths):
+        await deaths.some.wait()
+        assert deaths[0].startswith("expected a frame")
 
 
 @pytest.mark.usefixtures("folder")
