@@ -37,6 +37,7 @@ TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
 QUARANTINE = "tests/runtimes/test_quarantine.py"
+APART = "tests/runtimes/apart/test_transactions.py"
 ATTEMPTING = "runtimes/function/attempts.py"
 LET_OFF = "place(records[0]) in self._cut"
 """What that file asks of who was cut off before."""
@@ -1261,5 +1262,45 @@ MUTANTS = (
         "if self._trying and not self._left:",
         "if self._left:",
         f"{QUARANTINE}::test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own",
+    ),
+    mutant(
+        "transactions of suspects run in the worker",
+        "22",
+        "runtimes/trial.py",
+        "call=ward.call, collect=ward.collect,",
+        "call=handling.call,",
+        f"{QUARANTINE}::test_transactional_suspects_have_a_process_of_their_own_too",
+    ),
+    mutant(
+        "of what a suspect wants written the last is lost",
+        "25",
+        "runtimes/apart/child.py",
+        "writes=await self._writes(ask, subject))",
+        "writes=(await self._writes(ask, subject))[:-1])",
+        f"{APART}::test_what_is_to_be_written_is_what_would_be_here",
+    ),
+    mutant(
+        "a table that does not answer a suspect is held against it",
+        "19",
+        "runtimes/apart/frames.py",
+        '"world down" if isinstance(error, WorldDown) else "unavailable"',
+        '"unavailable"',
+        f"{APART}::test_what_a_table_refuses_is_refused_there_and_what_the_handler_says_here",
+    ),
+    mutant(
+        "a table whose key nobody tells is held against the record",
+        "19",
+        "engine/transaction.py",
+        "            with _answering(write.table):\n",
+        "            if write.table:\n",
+        f"{APART}::test_what_a_table_refuses_is_refused_there_and_what_the_handler_says_here",
+    ),
+    mutant(
+        "a replay tries its suspects itself",
+        "22",
+        "cli/replay/command.py",
+        "on_stuck=lambda: os._exit(_STUCK), ward=ward)",
+        "on_stuck=lambda: os._exit(_STUCK))",
+        "tests/cli/test_replay.py::test_a_record_that_kills_its_replay_is_found_in_a_process_apart",
     ),
 )

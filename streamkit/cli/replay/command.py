@@ -234,7 +234,7 @@ def _tell(replay: Replay, result: Result, *, finished: bool, interrupted: bool) 
     rows = [
         (tally.handled, "handled"),
         (tally.filtered, "filtered"),
-        (tally.duplicates, "done before under their business key, dropped"),
+        (tally.duplicates, "done before, dropped"),
         (tally.dead, "dead letters"),
     ]
     for line in columns(("", ""), [(f"{number:,}", what) for number, what in rows if number], left=(1,))[1:]:

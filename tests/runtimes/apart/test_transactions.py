@@ -114,6 +114,14 @@ class DifficultTables:
         return KEYS[table]
 
 
+class ThrottlingTables(DifficultTables):
+    """Tables that nobody learns the keys of."""
+
+    async def key_names(self, table: str) -> Sequence[str]:
+        """Ask for a slower pace."""
+        raise Throttled(table)
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """Return the consumer as it is in this process; the ward imports it from the same folder."""
@@ -161,6 +169,9 @@ async def test_what_a_table_refuses_is_refused_there_and_what_the_handler_says_h
             down = await ended(ward, text, tables)
             assert isinstance(down, WorldDown)
             assert down.reason == f"reading table sums: {text.title()}"
+        down = await ended(ward, "absent", ThrottlingTables())
+        assert isinstance(down, WorldDown)
+        assert down.reason == "reading table seen: Throttled"
         for text, name in (("denied", "streamkit.errors.Denied"), ("missing", "streamkit.errors.Missing")):
             assert cause_of(await ended(ward, text, tables)).type == name
         for text, name in (("odd", "ZeroDivisionError"), ("error", "KeyError")):
