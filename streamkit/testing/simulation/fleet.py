@@ -228,7 +228,7 @@ class Fleet:
         if entry.behaviour == "killer":
             await asyncio.sleep(weather.way())
             if (ward := self.wards.get(HOME.get())) is not None:
-                ward.kill("by a record")
+                ward.die_of(entry)
             else:
                 process.kill("by a record")
                 self.bereaved(process)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
     from streamkit.ports import Tables
+    from streamkit.testing.simulation.book import Entry
     from streamkit.testing.simulation.fleet import Fleet
     from streamkit.testing.simulation.home import Home
     from streamkit.testing.simulation.mix import Mix
@@ -42,6 +43,8 @@ _TRANSACTIONAL = 0.6
 _MISSED = 0.05
 """Of the wards cannot be had."""
 _PIPE_SECONDS = 0.002
+_DEATHS = 12
+"""Of wards, by one record: one of 200 takes about four."""
 SIGHT: ContextVar[Sight | None] = ContextVar("SIGHT", default=None)
 """What was to be seen when the worker asked for the handler that runs in a ward."""
 
@@ -117,6 +120,13 @@ class SimulatedWard:
                     raise
                 errand.cancel()
         return errand.answer.result()()
+
+    def die_of(self, entry: Entry) -> None:
+        """A record ends the ward. Few of them do before the record is found."""
+        entry.failures += 1
+        if entry.failures > _DEATHS:
+            self._fleet.referee.violated("few deaths leave the killer alone", str(entry))
+        self.kill("by a record")
 
     def kill(self, why: str) -> None:
         """End it, whatever runs there."""
