@@ -28,7 +28,7 @@ from streamkit.runtimes.apart.frames import (
     subject_of,
     unpacked,
 )
-from streamkit.runtimes.apart.tables import AskedTables, Questions
+from streamkit.runtimes.apart.tables import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -133,6 +133,7 @@ class Calls:
 
     async def _writes(self, ask: Ask, subject: Record | Batch) -> tuple[Write, ...]:
         if ask.transacts and not isinstance(subject, Batch):
-            return await writes_of(self._call, subject, AskedTables(self._questions, ask.number))
+            with self._questions.attempt(ask.number) as tables:
+                return await writes_of(self._call, subject, tables)
         expect_nothing(await self._call(subject))
         return ()

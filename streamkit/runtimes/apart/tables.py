@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from streamkit.errors import Denied, Missing, Throttled, Unanswered, WorldError
 from streamkit.runtimes.apart.frames import Found, KeyNames, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from streamkit.core.values import Image
     from streamkit.ports import Tables
@@ -45,20 +46,37 @@ class Questions:
     def __init__(self, say: Callable[[Frame], None]) -> None:
         self._say = say
         self._numbers = count(1)
-        self._open: dict[int, asyncio.Future[Found]] = {}
+        self._open: dict[int, tuple[int, asyncio.Future[Found]]] = {}
+        """Whoever waits, and for which attempt."""
+        self._attempts: set[int] = set()
         self._places = asyncio.Semaphore(MOST)
+
+    @contextmanager
+    def attempt(self, ask: int) -> Iterator[Tables]:
+        """Give what the attempt asked for under this number may read; what it left behind ends with it."""
+        self._attempts.add(ask)
+        try:
+            yield AskedTables(self, ask)
+        finally:
+            self._attempts.remove(ask)
+            for waiting in [waiting for whose, waiting in self._open.values() if whose == ask]:
+                waiting.cancel()
 
     def answered(self, answer: Found) -> None:
         """Hear an answer. Whoever asked may be gone."""
-        if (waiting := self._open.get(answer.number)) is not None and not waiting.done():
+        _, waiting = self._open.get(answer.number, (0, None))
+        if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    async def ask(self, question: Callable[[int], Read | KeyNames]) -> Found:
+    async def ask(self, question: Callable[[int], Read | KeyNames], *, ask: int) -> Found:
         """Ask what `question` makes of a number, and wait. Raises what the worker's table raised."""
         async with self._places:
+            if ask not in self._attempts:
+                msg = "expected no use of a transaction after its handler has returned, got one"
+                raise RuntimeError(msg)
             number = next(self._numbers)
             waiting: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-            self._open[number] = waiting
+            self._open[number] = ask, waiting
             try:
                 self._say(question(number))
                 answer = await waiting
@@ -81,8 +99,10 @@ class AskedTables:
     async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
         """Return an item, or its key and these attributes of it, read consistently; None if there is none."""
         wanted = None if attributes is None else tuple(attributes)
-        return (await self._questions.ask(lambda number: Read(number, self._ask, table, key, wanted))).item
+        found = await self._questions.ask(lambda number: Read(number, self._ask, table, key, wanted), ask=self._ask)
+        return found.item
 
     async def key_names(self, table: str) -> Sequence[str]:
         """Return the names of the attributes that make the table's key."""
-        return (await self._questions.ask(lambda number: KeyNames(number, self._ask, table))).names
+        found = await self._questions.ask(lambda number: KeyNames(number, self._ask, table), ask=self._ask)
+        return found.names

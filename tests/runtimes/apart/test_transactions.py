@@ -40,6 +40,8 @@ from decimal import Decimal
 from streamkit import Kinesis, Record, Sqs, Transaction, consumer
 from streamkit.errors import Denied, Missing
 
+strays = []
+
 @consumer("apart", source=Kinesis("stream"), dead_letters=Sqs("dead"), mode="transactional")
 async def apart(record: Record, *, tx: Transaction) -> None:
     before = await tx.get("sums", {"key": "k"}, attributes=["total", "more"])
@@ -56,6 +58,10 @@ async def apart(record: Record, *, tx: Transaction) -> None:
                 tx.delete("seen", {"id": f"{n}"})
         case "many":
             await asyncio.gather(*(tx.get("sums", {"key": f"{n}"}) for n in range(90)))
+        case "stray":
+            for _ in range(20):
+                strays.append(asyncio.ensure_future(tx.get("sums", {"key": "endless"})))
+            await asyncio.sleep(0.05)
         case "half":
             tx.put("seen", {"id": "\\ud83d"})
         case "forgiving":
@@ -239,6 +245,19 @@ async def settled(made: Consumer, world: World) -> None:
     )
     async with asyncio.timeout(120):
         await worker.run()
+
+
+@pytest.mark.usefixtures("here")
+async def test_what_a_handler_left_behind_stands_in_nobodys_way() -> None:
+    """Readings that nobody waits for end with their attempt, here and there."""
+    tables = DifficultTables()
+    async with opened() as (ward, deaths):
+        for _ in range(2):
+            assert await ward.collect(a_record(b"stray"), tables)
+            await asyncio.sleep(0)
+            assert (tables.most, tables.waiting) == (20, 0)
+        assert await ward.collect(a_record(b"many"), tables)
+        assert deaths == []
 
 
 @pytest.mark.usefixtures("here")
