@@ -99,10 +99,10 @@ class AskedTables:
     async def read(self, table: str, key: Image, attributes: Collection[str] | None) -> Image | None:
         """Return an item, or its key and these attributes of it, read consistently; None if there is none."""
         wanted = None if attributes is None else tuple(attributes)
-        found = await self._questions.ask(lambda number: Read(number, self._ask, table, key, wanted), ask=self._ask)
-        return found.item
+        answer = await self._questions.ask(lambda number: Read(number, self._ask, table, key, wanted), ask=self._ask)
+        return answer.item
 
     async def key_names(self, table: str) -> Sequence[str]:
         """Return the names of the attributes that make the table's key."""
-        found = await self._questions.ask(lambda number: KeyNames(number, self._ask, table), ask=self._ask)
-        return found.names
+        answer = await self._questions.ask(lambda number: KeyNames(number, self._ask, table), ask=self._ask)
+        return answer.names
