@@ -1,7 +1,7 @@
-"""One shard in a worker, from take to release.
+"""One shard in a worker, from take to release: what works on it meanwhile, and how it ends.
 
-Reading --> Engine(Settling) --> Checkpoints --> Lease
-read ahead      settle               every interval, and at drain, hand-over and end
+Reading ------> Engine(Settling) ------> Checkpoints ------> Lease
+read ahead      settle                   every interval, and at drain, hand-over and end
 """
 
 from __future__ import annotations
