@@ -694,6 +694,14 @@ MUTANTS = (
         f"{IDENTITY}::test_a_worker_that_waited_takes_no_shard_of_another_stream",
     ),
     mutant(
+        "a stream that does not say who it is is taken for the same",
+        "13",
+        "runtimes/identity.py",
+        "            if self._waits():\n",
+        "            if False:\n",
+        f"{IDENTITY}::test_a_stream_that_answers_late_is_not_taken_for_another",
+    ),
+    mutant(
         "shards are taken without asking whose they are",
         "13",
         "runtimes/coordinator.py",
