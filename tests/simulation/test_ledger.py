@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from streamkit.testing.simulation.mix import CHANGED
 from tests.simulation.__main__ import until
 from tests.simulation.campaign import Outcome, looks
 from tests.simulation.ledger import Ledger, commit, ranges, spans
+from tests.simulation.sometimes import FAULTS, RARE, RECOVERIES, never_seen
 
 
 def outcome(seed: int, violation: str | None = None) -> Outcome:
@@ -54,6 +56,14 @@ def test_every_seed_is_run_once_and_none_after_its_time() -> None:
     """By several processes in any order; what was started is counted."""
     assert sorted(each.seed for each in looks(range(5), jobs=2)) == [*range(5)]
     assert list(until(range(6), end=float("-inf"))) == []
+
+
+def test_what_was_never_seen_is_asked_of_seeds_enough_to_show_it() -> None:
+    """Every fault and every recovery, of each kind of seeds by itself; what is rare, of ten times as many."""
+    assert never_seen((), range(999)) == []
+    assert never_seen(FAULTS, range(1_000)) == [*RECOVERIES]
+    assert never_seen((*FAULTS, *RECOVERIES), range(10_000)) == [*RARE]
+    assert "stream.renewed" in never_seen((), range(CHANGED, CHANGED + 200))
 
 
 def test_the_code_has_a_name() -> None:
