@@ -634,6 +634,14 @@ MUTANTS = (
         f"{RESHARDING}::test_a_shard_closed_long_ago_is_read_to_its_end_before_its_children",
     ),
     mutant(
+        "an end leaves the children to the next listing",
+        "12",
+        "runtimes/lease.py",
+        "await self._leases.write(self.row, wanted, children=step.children)",
+        "await self._leases.write(self.row, wanted, children=())",
+        f"{RESHARDING}::test_children_are_found_and_read_within_seconds_of_their_parents_end",
+    ),
+    mutant(
         "a hole in the hash keys goes unnoticed",
         "11",
         "runtimes/audit.py",
