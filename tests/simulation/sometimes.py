@@ -171,11 +171,9 @@ WANTED = (
         (
             "read lost",
             "records read again",
-            "records.trimmed",
             "roll",
             "shard.ended",
             "split",
-            "stopped for another stream",
             "stream.renewed",
         ),
     ),
