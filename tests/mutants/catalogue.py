@@ -540,7 +540,7 @@ MUTANTS = (
             Patch(file="core/balance.py", old="FIT = 0.75\n", new="FIT = 2.0\n"),
             Patch(file="core/balance.py", old="    return clear if lower else {}\n", new="    return clear\n"),
         ),
-        tests=("tests/core/test_balance.py::test_plans_come_to_rest_and_never_make_it_worse",),
+        tests=("tests/core/test_balance.py::test_a_hot_shard_does_not_keep_the_others_from_their_balance",),
     ),
     mutant(
         "a shard given back is told with the next heartbeat",
