@@ -542,7 +542,7 @@ MUTANTS = (
             Patch(file="core/balance.py", old="FIT = 0.75\n", new="FIT = 2.0\n"),
             Patch(file="core/balance.py", old="    return clear if lower else {}\n", new="    return clear\n"),
         ),
-        tests=("tests/core/test_balance.py::test_plans_come_to_rest_and_never_make_it_worse",),
+        tests=("tests/core/test_balance.py::test_a_hot_shard_does_not_keep_the_others_from_their_balance",),
     ),
     mutant(
         "a shard given back is told with the next heartbeat",
@@ -636,6 +636,14 @@ MUTANTS = (
         f"{RESHARDING}::test_a_shard_closed_long_ago_is_read_to_its_end_before_its_children",
     ),
     mutant(
+        "an end leaves the children to the next listing",
+        "12",
+        "runtimes/lease.py",
+        "await self._leases.write(self.row, wanted, children=step.children)",
+        "await self._leases.write(self.row, wanted, children=())",
+        f"{RESHARDING}::test_children_are_found_and_read_within_seconds_of_their_parents_end",
+    ),
+    mutant(
         "a hole in the hash keys goes unnoticed",
         "11",
         "runtimes/audit.py",
@@ -694,6 +702,14 @@ MUTANTS = (
         "if registered.arn != found.arn:",
         f"{POSITIONS}::test_a_stream_made_again_under_its_name_is_refused",
         f"{IDENTITY}::test_a_worker_that_waited_takes_no_shard_of_another_stream",
+    ),
+    mutant(
+        "a stream that does not say who it is is taken for the same",
+        "13",
+        "runtimes/identity.py",
+        "            if self._waits():\n",
+        "            if False:\n",
+        f"{IDENTITY}::test_a_stream_that_answers_late_is_not_taken_for_another",
     ),
     mutant(
         "shards are taken without asking whose they are",

@@ -253,7 +253,7 @@ _MATTERS = {
     "a stream enabled again is read beside the one before": "rates.remakes",
     "deaths of owners are not counted": "mix.killers",
     "suspects start before the row tells of them": "mix.killers",
-    "suspects of several shards share the death of a worker": "mix.killers",
+    "suspects of several shards share the death of a worker": "mix.killers and mix.shards > mix.workers",
 }
 """What a seed's mix must have for those that few seeds can show."""
 _FIRST = {

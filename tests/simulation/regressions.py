@@ -37,6 +37,8 @@ REGRESSIONS = {
     100466: "an owner fenced went on to mark steps of its other shards, and its death fell upon them all (trial.py)",
     102871: "the referee: bits lost to a gap were read as if what was trimmed behind it had been in the window",
     103819: "trimmed in the midst of what had run ahead, done bits named other records, which were lost (window.py)",
+    200475: "the referee: a process waits beside a thread that never ends until that is called stuck, SIGTERM or not",
+    200561: "a stream that was slow to say who it was was taken for the registered one (identity.py)",
     201341: "a shard that ended while others were taken was offered, and its worker fell (coordinator.py)",
     300073: "a heart just about to wake by itself was woken, and its loop raised (heart.py)",
     400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
