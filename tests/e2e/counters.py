@@ -75,8 +75,6 @@ class Counting:
         self._program = start
         self._client = cache(self._connected)
         self._stack = ExitStack()
-        self._counting_seconds = 0.0
-        """What a look at the table took: while it lasts, the endpoint does nothing else."""
         self._workers: list[Started] = []
 
     def __enter__(self) -> Self:
@@ -110,7 +108,7 @@ class Counting:
                 before, since = done, now
             assert now - since < LIMIT_SECONDS, self._told()
             self._revive()
-            time.sleep(max(0.2, 4 * self._counting_seconds))
+            time.sleep(0.2)
         self._drain()
         return self._counted(records, kills, time.monotonic() - began)
 
@@ -143,10 +141,13 @@ class Counting:
     # What is there to be seen
 
     def _done(self) -> int:
-        """Return how many records took effect; where nothing is handled twice, letters count too."""
-        began = time.monotonic()
-        effects = sum(name.startswith("record ") for name in self._counters())
-        self._counting_seconds = time.monotonic() - began
+        """Return how many records took effect; where nothing is handled twice, letters count too.
+
+        Items are counted, not read: while a scan of ten thousand lasts, the endpoint does nothing else, leases expire,
+        and what is measured is the measuring.
+        """
+        items = self._client("dynamodb").describe_table(TableName="counters")["Table"]["ItemCount"]
+        effects = max(0, int(items) - KEYS)
         return effects + (self._letters() if self._mode == "at_most_once" else 0)
 
     def _counted(self, records: int, kills: int, seconds: float) -> Counted:

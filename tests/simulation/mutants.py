@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamkit.testing.simulation import keys, modes
 from streamkit.testing.simulation.mix import CHANGED, PUSHED
 from tests.mutants import catalogue
 from tests.mutants.catalogue import Mutant, Patch, mutant
@@ -237,8 +238,39 @@ _BROKEN: tuple[Mutant, ...] = (
         "        if place <= self._floor:\n            return None\n",
         "",
     ),
+    shared("a cancelled commit in doubt is left as it is"),
+    mutant(
+        "a commit by whoever once held the shard",
+        "25",
+        "testing/memory/table.py",
+        "(row.owner, row.epoch, row.revision) == (lease.owner, lease.epoch, lease.revision)",
+        "row.revision >= 0",
+    ),
+    shared("a checkpoint apart from its writes"),
+    shared("two records of one lane in one transaction"),
+    shared("what was read is not held to be so"),
+    shared("a wave is handled before it is marked"),
+    shared("what was interrupted runs again"),
+    shared("dedupe marked before the handler"),
+    shared("what is another record's event is handled"),
+    shared("claims know nothing of the epoch"),
+    shared("a claim that was late outlives its release"),
 )
 
+_TRANSACTIONAL = (
+    "a cancelled commit in doubt is left as it is",
+    "a commit by whoever once held the shard",
+    "a checkpoint apart from its writes",
+    "two records of one lane in one transaction",
+    "what was read is not held to be so",
+)
+_ONCE = ("a wave is handled before it is marked", "what was interrupted runs again")
+_KEYED = (
+    "dedupe marked before the handler",
+    "what is another record's event is handled",
+    "claims know nothing of the epoch",
+    "a claim that was late outlives its release",
+)
 _MATTERS = {
     "fence counted from the answer": "rates.slow",
     "a shard is let go while an attempt runs": "mix.kind == 'thread' and mix.bad",
@@ -254,12 +286,16 @@ _MATTERS = {
     "deaths of owners are not counted": "mix.killers",
     "suspects start before the row tells of them": "mix.killers",
     "suspects of several shards share the death of a worker": "mix.killers",
+    **dict.fromkeys(_TRANSACTIONAL, "mix.kind == 'transactional'"),
+    **dict.fromkeys(_ONCE, "mix.kind == 'at_most_once'"),
 }
 """What a seed's mix must have for those that few seeds can show."""
 _FIRST = {
     "heirs of what nobody knows begin as in a first snapshot": CHANGED,
     "a stream enabled again is read beside the one before": CHANGED,
     "a renewed subscription begins after its continuation": PUSHED,
+    **dict.fromkeys((*_TRANSACTIONAL, *_ONCE), modes.FROM),
+    **dict.fromkeys(_KEYED, keys.FROM),
 }
 
 MUTANTS = tuple(
