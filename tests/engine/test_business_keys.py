@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,26 @@ def test_a_ledger_that_does_not_answer_pauses_the_shard_and_costs_no_attempt(kin
         assert bench.report.named("shard.paused")
         assert set(bench.runs.values()) == {1}
         assert bench.loop.time() >= 300
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may(kind: Kind) -> None:
+    """A table that answers slowly condemns nobody: the handler's time begins when it is called (rule 20)."""
+
+    async def main() -> None:
+        bench = Bench([GOOD] * 3, kind, settings={"dedupe_key": event_of, "handler_timeout": timedelta(seconds=2)})
+        claim = bench.ledger.claim
+
+        async def slowly(key: str, by: Claimant) -> Holding:
+            await asyncio.sleep(5.5)
+            return await claim(key, by)
+
+        bench.ledger.claim = slowly  # type: ignore[method-assign]
+        await bench.live()
+        assert sorted(bench.effects) == [0, 1, 2]
+        assert bench.report.named("handler.timed_out") == []
 
     run_virtual(main)
 

@@ -344,6 +344,14 @@ MUTANTS = (
         f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
+        "a slow claim is taken for a slow handler",
+        "20",
+        "engine/watch.py",
+        "        if self._called is None:  #",
+        "        if self._task is None:  #",
+        f"{KEYS}::test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may",
+    ),
+    mutant(
         "a dead letter keeps its claim",
         "26",
         "engine/burial.py",

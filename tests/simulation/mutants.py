@@ -262,7 +262,6 @@ _TRANSACTIONAL = (
     "a commit by whoever once held the shard",
     "a checkpoint apart from its writes",
     "two records of one lane in one transaction",
-    "what was read is not held to be so",
 )
 _ONCE = ("a wave is handled before it is marked", "what was interrupted runs again")
 _KEYED = (
@@ -295,6 +294,7 @@ _FIRST = {
     "a stream enabled again is read beside the one before": CHANGED,
     "a renewed subscription begins after its continuation": PUSHED,
     **dict.fromkeys((*_TRANSACTIONAL, *_ONCE), modes.FROM),
+    "what was read is not held to be so": modes.READING.start,
     **dict.fromkeys(_KEYED, keys.FROM),
 }
 

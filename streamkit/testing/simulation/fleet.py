@@ -23,7 +23,7 @@ from streamkit.testing.simulation.keys import event_of
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
-from streamkit.testing.simulation.modes import collect
+from streamkit.testing.simulation.modes import READING, collect
 from streamkit.testing.simulation.polled import PolledStream
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.pushed import PushedStream
@@ -211,7 +211,7 @@ class Fleet:
 
     async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
         await self._handle(record)
-        await collect(record, tx)
+        await collect(record, tx, reading=self.mix.seed in READING)
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
