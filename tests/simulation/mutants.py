@@ -238,7 +238,6 @@ _BROKEN: tuple[Mutant, ...] = (
         "        if place <= self._floor:\n            return None\n",
         "",
     ),
-    shared("a cancelled commit in doubt is left as it is"),
     mutant(
         "a commit by whoever once held the shard",
         "25",
@@ -258,7 +257,6 @@ _BROKEN: tuple[Mutant, ...] = (
 )
 
 _TRANSACTIONAL = (
-    "a cancelled commit in doubt is left as it is",
     "a commit by whoever once held the shard",
     "a checkpoint apart from its writes",
     "two records of one lane in one transaction",
