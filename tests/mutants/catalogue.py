@@ -1263,6 +1263,14 @@ MUTANTS = (
         f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
     ),
     mutant(
+        "who was cancelled waits for a ward that has died",
+        "22",
+        "runtimes/apart/ward.py",
+        "            answer.cancel()\n",
+        "            pass\n",
+        "tests/runtimes/apart/test_ward.py::test_an_attempt_that_was_cancelled_ends_with_its_process",
+    ),
+    mutant(
         "the end of a ward is nobody's fault",
         "22",
         "runtimes/trial.py",

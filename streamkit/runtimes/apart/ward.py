@@ -53,6 +53,8 @@ class ProcessWard:
         self._process: asyncio.subprocess.Process | None = None
         self._answers: dict[int, asyncio.Future[Fault | None]] = {}
         self._asked = 0
+        self._cancelled: dict[int, asyncio.Future[Fault | None]] = {}
+        """Answers that somebody waits for although he was cancelled, since only the process can end what it does."""
         self._why: str | None = None
         self._gone = False
 
@@ -103,9 +105,14 @@ class ProcessWard:
         self._gone = True
         status = _ended(await process.wait())
         fell(self._why or status)
+        for answer in self._cancelled.values():  # nobody cancels those again
+            answer.cancel()
 
     async def call(self, subject: Record | Batch) -> None:
-        """Run the handler in the process; raises what it raises. Never returns once the process has died."""
+        """Run the handler in the process; raises what it raises. Never returns once the process has died.
+
+        Whoever is cancelled waits for the end of the attempt all the same, or of the process.
+        """
         self._asked += 1
         number = self._asked
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -116,7 +123,9 @@ class ProcessWard:
             except asyncio.CancelledError:
                 if self._gone:
                     raise
+                self._cancelled[number] = answer
                 self._say(packed(Cancel(number)))
+        self._cancelled.pop(number, None)
         if (fault := answer.result()) is None:
             return
         if fault.kind == "cancelled":
