@@ -222,3 +222,17 @@ def test_a_claim_outlives_a_crash_between_claim_and_effect() -> None:
         assert bench.effects == [0]
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found(kind: Kind) -> None:
+    """Else both are duplicates of each other, and their event is lost without a trace."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 2, "ab"), kind, settings={"dedupe_key": lambda _: "event"})
+        await bench.ledger.claim("event", Claimant(bench.records[1].id))
+        await bench.live()
+        assert bench.effects == [1]
+        assert bench.tally.duplicates == 1
+
+    run_virtual(main)

@@ -352,6 +352,14 @@ MUTANTS = (
         f"{KEYS}::test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may",
     ),
     mutant(
+        "only the first record of a batch may have claimed its key",
+        "26",
+        "engine/screen.py",
+        "                return ordinal\n        return None\n",
+        "                return ordinal\n            break\n        return None\n",
+        f"{KEYS}::test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found",
+    ),
+    mutant(
         "a dead letter keeps its claim",
         "26",
         "engine/burial.py",
