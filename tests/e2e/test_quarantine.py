@@ -65,7 +65,7 @@ class DeadlyStage(Stage):
 
     def __init__(self, killer: Killer, *, folder: Path, variables: Mapping[str, str]) -> None:
         self.source = killer.source
-        patience = {"STREAMKIT_HANDLER_TIMEOUT": "2s"}
+        patience = {"STREAMKIT_HANDLER_TIMEOUT": "2s", "STREAMKIT_GRACE": "100ms"}
         name = f"test-{SystemChance().token()[:12]}"
         super().__init__(name, folder=folder, variables={**variables, **patience}, shards=3)
 
@@ -160,6 +160,27 @@ def test_whatever_a_record_kills_with_other_shards_go_on(
     expect_history(letter, killer)
     [tried, *_] = [event.at for event in supervisor.events("shard.quarantined") if event.about["shard"] == place.shard]
     assert all(event.at < tried for event in supervisor.events("process.crashed")), "a worker died of a suspect"
+
+
+@pytest.mark.long
+def test_a_worker_that_is_told_to_stop_while_suspects_are_tried_does(
+    embedded: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Whatever they do in their process: it is let go of, and nobody waits for what runs there."""
+    stubborn = KILLERS["a handler that ignores its cancellation"]
+    with DeadlyStage(stubborn, folder=tmp_path, variables=embedded) as stage:
+        supervisor = stage.supervised()
+        stage.kill(turn=0)
+        eventually(lambda: is_tried(supervisor), "a suspect is tried")
+        supervisor.stop()
+        assert len(supervisor.events("worker.stopped")) >= 2
+
+
+def is_tried(supervisor: Process) -> bool:
+    """Whether a handler in a process for suspects has come to its time-out."""
+    quarantined = [event.at for event in supervisor.events("shard.quarantined")]
+    late = [event.at for event in supervisor.events("handler.timed_out")]
+    return bool(quarantined) and any(at > quarantined[0] for at in late)
 
 
 def found(supervisor: Process, shard: str) -> bool:
