@@ -347,6 +347,22 @@ MUTANTS = (
         f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
     ),
     mutant(
+        "a slow claim is taken for a slow handler",
+        "20",
+        "engine/watch.py",
+        "        if self._called is None:  #",
+        "        if self._task is None:  #",
+        f"{KEYS}::test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may",
+    ),
+    mutant(
+        "only the first record of a batch may have claimed its key",
+        "26",
+        "engine/screen.py",
+        "                return ordinal\n        return None\n",
+        "                return ordinal\n            break\n        return None\n",
+        f"{KEYS}::test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found",
+    ),
+    mutant(
         "a dead letter keeps its claim",
         "26",
         "engine/burial.py",
@@ -1272,6 +1288,14 @@ MUTANTS = (
         "                async with self._means.quarters.turn:\n",
         "                if self._means:\n",
         f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
+    ),
+    mutant(
+        "who was cancelled waits for a ward that has died",
+        "22",
+        "runtimes/apart/ward.py",
+        "                mine.answer.cancel()\n",
+        "                pass\n",
+        "tests/runtimes/apart/test_ward.py::test_an_attempt_that_was_cancelled_ends_with_its_process",
     ),
     mutant(
         "the end of a ward is nobody's fault",

@@ -156,12 +156,21 @@ WANTED = (
     Wanted(range(modes.FROM), 1_000, (*FAULTS, *RECOVERIES)),
     Wanted(range(modes.FROM), 10_000, RARE),
     Wanted(
-        range(modes.FROM, CHANGED),
+        range(modes.FROM, modes.READING.start),
         200,
         (
             "answer lost: commit",
             "late: commit",
             "letter Interrupted",
+            "sent a transaction again that was applied",
+        ),
+    ),
+    Wanted(
+        modes.READING,
+        200,
+        (
+            "answer lost: commit",
+            "late: commit",
             "sent a transaction again that was applied",
         ),
     ),

@@ -69,13 +69,15 @@ class Ward(Protocol):
 class _Asked:
     """An attempt that was asked for, until it is answered."""
 
-    __slots__ = ("answer", "readings", "tables")
+    __slots__ = ("answer", "cancelled", "readings", "tables")
 
     def __init__(self, tables: Tables | None) -> None:
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.tables = tables
         """What it may read, in a transaction."""
         self.readings = set[asyncio.Task[None]]()
+        self.cancelled = False
+        """Whether its answer is waited for although it was cancelled: only the process can end what it does."""
 
 
 class ProcessWard:
@@ -141,6 +143,9 @@ class ProcessWard:
         self._gone = True
         status = _ended(await process.wait())
         fell(self._why or status)
+        for mine in self._asked.values():
+            if mine.cancelled:  # nobody does so again
+                mine.answer.cancel()
 
     def _hear(self, frame: Frame, group: asyncio.TaskGroup) -> None:
         match frame:
@@ -160,7 +165,10 @@ class ProcessWard:
             self._say(packed(await found(question, tables)))
 
     async def call(self, subject: Record | Batch) -> None:
-        """Run the handler in the process; raises what it raises. Never returns once the process has died."""
+        """Run the handler in the process; raises what it raises. Never returns once the process has died.
+
+        Whoever is cancelled waits for the end of the attempt all the same, or of the process.
+        """
         await self._answer(subject)
 
     async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
@@ -172,7 +180,7 @@ class ProcessWard:
         mine = self._asked[number] = _Asked(tables)
         self._say(packed(asked(number, subject, transacts=tables is not None)))
         try:
-            await self._answered(number, mine.answer)
+            await self._answered(number, mine)
         finally:
             for reading in mine.readings:
                 reading.cancel()
@@ -183,14 +191,15 @@ class ProcessWard:
             raise asyncio.CancelledError
         raise error_of(answer.fault, subject if isinstance(subject, Batch) else (subject,))
 
-    async def _answered(self, number: int, answer: asyncio.Future[Answer]) -> None:
+    async def _answered(self, number: int, mine: _Asked) -> None:
         """Wait for the answer, whoever cancels: that is passed on, for only the process can end it."""
-        while not answer.done():
+        while not mine.answer.done():
             try:
-                await asyncio.shield(answer)
+                await asyncio.shield(mine.answer)
             except asyncio.CancelledError:
                 if self._gone:
                     raise
+                mine.cancelled = True
                 self._say(packed(Cancel(number)))
 
     def _say(self, message: bytes) -> None:

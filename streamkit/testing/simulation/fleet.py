@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -23,7 +24,7 @@ from streamkit.testing.simulation.keys import event_of
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
-from streamkit.testing.simulation.modes import collect
+from streamkit.testing.simulation.modes import READING, collect
 from streamkit.testing.simulation.polled import PolledStream
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.pushed import PushedStream
@@ -209,18 +210,25 @@ class Fleet:
         )
 
     async def _handle(self, record: Record) -> None:
+        with self._seen(record) as (process, run):
+            await self._act(process, record, run)
+
+    async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
+        with self._seen(record) as (process, run):
+            await self._act(process, record, run)
+            await collect(record, tx, reading=self.mix.seed in READING)
+
+    @contextmanager
+    def _seen(self, record: Record) -> Generator[tuple[Process, Run]]:
+        """Let the referee see a handler from its start to its end."""
         process = self.processes[HOME.get()]
         run = self.referee.began(process, record, self.referee.handed(process, record, self._sight()))
         try:
-            await self._act(process, record, run)
+            yield process, run
         except BaseException as error:
             self.referee.ended(process, record, run, error)
             raise
         self.referee.ended(process, record, run)
-
-    async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
-        await self._handle(record)
-        await collect(record, tx)
 
     def _sight(self) -> Sight:
         """Return what the engine started the handler upon that runs here: in a ward it begins a little later."""

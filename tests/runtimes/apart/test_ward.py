@@ -193,6 +193,20 @@ async def test_a_process_that_says_nonsense_is_ended(garbage: bytes) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("text", [b"wait", b"loop"])
+async def test_an_attempt_that_was_cancelled_ends_with_its_process(text: bytes) -> None:
+    """Nobody cancels it once more: a task group passes a cancellation on once, and the worker would wait for ever."""
+    async with opened("one") as (ward, deaths):
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            attempt = group.create_task(ward.call(a_record(text)))
+            await asyncio.sleep(0.1)
+            ward.kill("let go of")
+            attempt.cancel()
+        assert attempt.cancelled()
+        assert deaths == ["let go of"]
+
+
+@pytest.mark.usefixtures("folder")
 async def test_a_consumer_that_cannot_be_imported_has_no_ward() -> None:
     """The worker says so, and tries suspects itself."""
     with pytest.raises(NoWard, match="exit status 2"):
