@@ -92,7 +92,7 @@ class AwsFunctionWorld:
         return _LateLetters(opened)
 
     def _payloads(self, bucket: str, sdk: Sdk) -> Payloads:
-        """Return the bucket for payloads. Its client, tens of milliseconds of the SDK's, waits for the first of them."""
+        """Return the bucket for payloads. Its client waits for the first of them."""
         from streamkit.aws.payloads import S3Payloads
 
         calls: list[Call] = []

@@ -1,10 +1,11 @@
 """Payloads on S3 that their letters have no room for: `Payloads`.
 
 A PUT that is answered is durable, and seen by every later GET
-(https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel); S3 takes it only if what came has the
-SHA-256 that goes with it (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
-Objects are encrypted as the bucket says. Nothing is deleted here: a copy of a letter may turn up late, and letters that
-the queue itself forgets leave objects behind, so the bucket needs a lifecycle rule anyway (docs/dead-letters.md).
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel); S3 takes it only if what came has
+the SHA-256 that goes with it
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html). Objects are encrypted as
+the bucket says. Nothing is deleted here: a copy of a letter may turn up late, and letters that the queue itself forgets
+leave objects behind, so the bucket needs a lifecycle rule anyway (docs/dead-letters.md).
 """
 
 from __future__ import annotations

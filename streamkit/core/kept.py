@@ -1,7 +1,7 @@
 """Where the payload is of a letter that has no room for it: an object in a bucket, named in the letter (rule 29).
 
-A letter comes out of a queue that others can write to, so what it says of its payload is checked: the name, which follows
-from the record, the size, and the digest.
+A letter comes out of a queue that others can write to, so what it says of its payload is checked: the name, which
+follows from the record, the size, and the digest.
 """
 
 from __future__ import annotations

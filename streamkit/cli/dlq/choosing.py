@@ -110,7 +110,10 @@ queue_option = click.option(
 
 
 def the_queue(path: str | None, queue: str | None, config: Path | None) -> Sqs:
-    """Return the queue, with its bucket if a consumer was named. Raises `ConfigurationError`; click's error if none was named."""
+    """Return the queue, with its bucket if it is a consumer's.
+
+    Raises `ConfigurationError`; click's error if none was named.
+    """
     if (path is None) == (queue is None):
         raise click.UsageError("Name a consumer (MODULE:CONSUMER), or a queue (--queue NAME).")
     return Sqs(queue) if queue is not None else queue_of(the_consumer(path or "", config))
