@@ -51,10 +51,10 @@ async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
         click.echo(await _stream(consumer, aws, clock, chance))
         if consumer.dead_letters is None:
             click.echo("dead-letter queue: none set; a record that cannot be handled stops its shard")
-        for role, queue in _queues(consumer):
-            click.echo(await _queue(role, queue, aws, chance, make=make_queue))
         if consumer.dead_letters is not None and consumer.dead_letters.bucket is not None:
             click.echo(await _bucket(consumer.dead_letters, aws, chance))
+        for role, queue in _queues(consumer):
+            click.echo(await _queue(role, queue, aws, chance, make=make_queue))
         for line in await _table(consumer, aws, clock):
             click.echo(line)
 
