@@ -230,6 +230,7 @@ class _SdkCall:
     """A `Call` that an SDK client carries out."""
 
     def __init__(self, client: Any, service: Service, *, within_seconds: float) -> None:
+        from aiohttp import ClientPayloadError
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -238,7 +239,7 @@ class _SdkCall:
         self._service: Service = service
         self._within = within_seconds
         self._named = xform_name
-        self._failures = (ClientError, BotoCoreError, ResponseParserError, TimeoutError)
+        self._failures = (ClientError, ClientPayloadError, BotoCoreError, ResponseParserError, TimeoutError)
 
     async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
         """Send one request through the SDK, with a limit to the whole of it."""

@@ -76,7 +76,7 @@ class S3Payloads:
             raise Lost(f"{kept}: expected a payload in the consumer's bucket, {self._bucket}, got one elsewhere")
         call = await self._opened()
         # a byte more than there should be, so that a larger object is noticed and not read
-        get = partial(call, "GetObject", Bucket=kept.bucket, Key=kept.key, Range=f"bytes=0-{kept.bytes}")
+        get = partial(call, "GetObject", Bucket=kept.bucket, Key=kept.key, Range=f"bytes=0-{kept.size}")
         try:
             answer = await persist(get, backoff=PATIENCE, chance=self._chance)
         except Missing as error:

@@ -151,7 +151,7 @@ class SqsDeadLetters(SqsQueue):
             except WorldError as error:
                 return Loss(held_up(envelopes, number, queue), str(error), error)
             record = letter.record
-            self._report(LetterSpilled(shard=record.shard, sequence=record.sequence_number, bytes=each.kept.bytes))
+            self._report(LetterSpilled(shard=record.shard, sequence=record.sequence_number, bytes=each.kept.size))
         return None
 
     async def waiting(self) -> int:

@@ -50,7 +50,7 @@ class PayloadOmitted(Unreadable):
 
     def __init__(self, document: Document) -> None:
         omission = document.payload_omitted
-        self.kept = None if omission is None or "key" in document.trimmed else omission.kept
+        self.kept = None if "key" in document.trimmed else document.kept
         """Where the payload is, if it was kept; a record whose key was cut is not whole with it."""
         found = omission.read_again if omission else _read_again(document)
         found = found if self.kept is None else f"`streamkit dlq show`; it is {self.kept}"
@@ -140,6 +140,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     change: bool = False
     """Whether the payload is a change of a DynamoDB item."""
 
+    @property
+    def kept(self) -> Kept | None:
+        """Where the payload is instead, if it was kept."""
+        return None if self.payload_omitted is None else self.payload_omitted.kept
+
 
 class _Body(msgspec.Struct, frozen=True):
     """What of a body is ours."""
@@ -161,7 +166,7 @@ def envelope(letter: Letter, *, limit_bytes: int, bucket: str | None = None) -> 
     for document in _ever_smaller(_document(letter), limit_bytes, bucket):
         body = _body(document)
         if len(body) <= limit_bytes:
-            at = document.payload_omitted and document.payload_omitted.kept
+            at = document.kept
             truncated = document.payload is None and at is None
             return Envelope(body, truncated, _name(document), group_id(letter.record.key), at)
     raise ValueError(f"expected room for the facts of a dead letter, got a limit of {limit_bytes} bytes")
@@ -347,7 +352,7 @@ def read(body: str) -> Letter:
 
 def _expect_its_own(document: Document) -> None:
     """Raise `Unreadable` for a letter that names another object than that of its record: nobody's else is fetched."""
-    at = document.payload_omitted and document.payload_omitted.kept
+    at = document.kept
     if at is not None and at.key != folder(document.consumer) + _name(document):
         raise Unreadable("expected a letter whose payload is kept under its record's name, got another name")
 

@@ -30,7 +30,8 @@ class Kept(msgspec.Struct, frozen=True):
     bucket: str
     key: str
     """Of the object: nothing of record or key is in it but a digest."""
-    bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_PAYLOAD)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_PAYLOAD)] = msgspec.field(name="bytes")
+    """In bytes."""
     sha256: Digest
     """Of the payload."""
 
@@ -39,8 +40,8 @@ class Kept(msgspec.Struct, frozen=True):
 
     def expect(self, payload: bytes) -> bytes:
         """Return the payload. Raises `Lost` for any other."""
-        if len(payload) != self.bytes:
-            raise Lost(f"{self}: expected the payload of {self.bytes} bytes, got an object of another size")
+        if len(payload) != self.size:
+            raise Lost(f"{self}: expected the payload of {self.size} bytes, got an object of another size")
         if hashlib.sha256(payload).hexdigest() != self.sha256:
             raise Lost(f"{self}: expected the payload of SHA-256 {self.sha256}, got another object of its size")
         return payload

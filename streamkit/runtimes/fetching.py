@@ -46,14 +46,14 @@ class Fetching:
         """
         if bare is None or bare.kept is None:
             return letter.record
-        while self._sizes and sum(self._sizes.values()) + bare.kept.bytes > self._most:
+        while self._sizes and sum(self._sizes.values()) + bare.kept.size > self._most:
             self._room.clear()
             await self._room.wait()
         try:
             found = (await whole(bare, self._payloads)).record
         except Lost as why:
             return replace(letter.record, defect=str(why))
-        self._sizes[found.id] = bare.kept.bytes
+        self._sizes[found.id] = bare.kept.size
         return found
 
     def settled(self, record: Record) -> None:

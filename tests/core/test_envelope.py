@@ -281,7 +281,7 @@ def test_a_letter_whose_payload_was_kept_is_whole_with_it(one: Letter) -> None:
     large = replace(one, verdict=replace(one.verdict, record=replace(one.record, data=one.record.data + b"x" * 9_000)))
     put = envelope(large, limit_bytes=6_000, bucket="bucket")
     assert put.kept is not None
-    assert (put.kept.bytes, put.truncated) == (len(large.record.data), False)
+    assert (put.kept.size, put.truncated) == (len(large.record.data), False)
     with pytest.raises(PayloadOmitted) as omitted:
         read(put.body)
     assert omitted.value.kept == put.kept

@@ -44,7 +44,8 @@ def purge(path: str | None, queue: str | None, config: Path | None, limit: int, 
     streamkit dlq purge consumers.flights:flights --reason "no arrival delay" --keep letters.ndjson
     streamkit dlq purge --queue flights-dlq --all --yes
 
-    What is deleted is what was seen and counted: a letter that comes meanwhile stays. Keys stay parked until the next
+    What is deleted is what was seen and counted: a letter that comes meanwhile stays. Payloads in a bucket are left to
+    its own rules, and --keep writes them with their letters. Keys stay parked until the next
     `streamkit dlq redrive`.
     """
     want = wanted(options)
