@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from streamkit.core.envelope import read
 from tests.e2e.waiting import eventually
 from tests.nursery import Child
 
@@ -184,7 +185,14 @@ def test_a_payload_over_the_queues_limit_waits_in_the_bucket_and_is_redriven(
     elsewhere = operate("dlq", "show", "--queue", "large-dlq", handle)
     assert f"it is s3://large-payloads/{kept['Key']}" in elsewhere.out
     assert operate("dlq", "show", "--queue", "large-dlq", handle, "--raw").status == 2
+    lost = operate("dlq", "purge", "--queue", "large-dlq", "--letter", handle, "--keep", "lost.ndjson", "--yes")
+    assert (lost.status, "nothing of this round is deleted" in lost.err) == (2, True)
     assert operate("dlq", "redrive", path).status == 1
     done = operate("dlq", "redrive", path, **bucket)
     assert (done.status, done.out.splitlines()[0]) == (0, f"{len(payload)} True"), done.err
     assert letters_of(operate, path)["about"] == 0
+
+    client("kinesis").put_record(StreamName="large", Data=payload, PartitionKey="secret")
+    assert run("run", path, "--until-idle", "0.5", BAD="yes", **bucket).status == 0
+    assert operate("dlq", "purge", path, "--all", "--keep", "whole.ndjson", "--yes", **bucket).status == 0
+    assert [read(line).record.data for line in (project / "whole.ndjson").read_text().splitlines()] == [payload]
