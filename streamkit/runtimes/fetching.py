@@ -31,7 +31,7 @@ async def whole(bare: PayloadOmitted, payloads: Payloads | None) -> Letter:
 
 
 class Fetching:
-    """Hands out the records of letters; of what it fetched, so many bytes at most wait to be settled, or one record."""
+    """Hands out the records of letters; of what it fetched, so many bytes at most are not let go yet, or one record."""
 
     def __init__(self, payloads: Payloads | None, *, most_bytes: int) -> None:
         self._payloads = payloads
@@ -56,7 +56,7 @@ class Fetching:
         self._sizes[found.id] = bare.kept.size
         return found
 
-    def settled(self, record: Record) -> None:
-        """Make room: the record is settled."""
+    def let_go(self, record: Record) -> None:
+        """Make room: the record is settled, and nobody needs it any more."""
         if self._sizes.pop(record.id, None) is not None:
             self._room.set()

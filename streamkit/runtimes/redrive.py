@@ -241,10 +241,11 @@ class Redrive:
     # Settled: to be remembered, then deleted
 
     def _settled(self, record: Record, outcome: Outcome) -> None:
-        self._fetching.settled(record)
-        if outcome is not Outcome.DEAD:
-            self._finished.append((record, outcome))
-            self._news.set()
+        if outcome is Outcome.DEAD:
+            self._fetching.let_go(record)
+            return
+        self._finished.append((record, outcome))
+        self._news.set()
 
     async def _finish(self, ended: asyncio.Event) -> None:
         """Note effects in the ledger, and only then delete their letters, until nothing more can come."""
@@ -255,8 +256,9 @@ class Redrive:
                 await self._remember([record for record, outcome in some if outcome is not Outcome.DUPLICATE])
                 letters = [self._stack.letters[record.id] for record, _ in some]
                 await self._insist(partial(self._grip.delete, self._stack.copies(letters)))
-                for letter, (_, outcome) in zip(letters, some, strict=True):
+                for letter, (record, outcome) in zip(letters, some, strict=True):
                     self._stack.forget(letter)
+                    self._fetching.let_go(record)
                     self._count(outcome)
                 del self._finished[: len(some)]
 

@@ -139,8 +139,8 @@ def show(names: tuple[str, ...], queue: str | None, config: Path | None, limit: 
         raise click.UsageError(
             "Name one letter by its handle (`streamkit dlq list` shows them), after the consumer or with --queue NAME."
         )
-    name = the_queue(path[0] if path else None, queue, config)
-    found = asyncio.run(seen(name, Wanted(letter=letter), most=limit, payload=True))
+    at = the_queue(path[0] if path else None, queue, config)
+    found = asyncio.run(seen(at, Wanted(letter=letter), most=limit, payload=True))
     one = _the_one(found, letter)
     if options["raw"]:
         if one.record.id in found.stack.omitted or one.record.id in found.stack.elsewhere:
