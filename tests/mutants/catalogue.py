@@ -28,6 +28,7 @@ HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 REDRIVE = "tests/runtimes/test_redrive.py"
+QUEUE = "tests/aws/test_sqs.py"
 REPLAY = "tests/runtimes/test_replay.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
@@ -973,6 +974,55 @@ MUTANTS = (
         "        payload=record.data,\n",
         "        payload=None,\n",
         "tests/core/test_envelope.py::test_what_is_written_is_read_back",
+    ),
+    mutant(
+        "a letter before its payload",
+        "29",
+        "aws/sqs.py",
+        "        unkept = await self._keep(",
+        "        await self._post(envelopes, queue)\n        unkept = await self._keep(",
+        f"{QUEUE}::test_a_large_payload_is_in_the_bucket_before_its_letter_is_in_the_queue",
+    ),
+    mutant(
+        "a payload that the bucket did not take is passed over",
+        "29",
+        "aws/sqs.py",
+        "                return Loss(held_up(envelopes, number, queue), str(error), error)",
+        "                del error",
+        f"{QUEUE}::test_a_bucket_that_is_down_holds_its_letters_back_and_no_other",
+    ),
+    mutant(
+        "later letters of a key overtake one that waits for its bucket",
+        "29",
+        "aws/outbox.py",
+        "or (queue.fifo and each.group_id in groups)",
+        "or (False and each.group_id in groups)",
+        f"{QUEUE}::test_a_bucket_that_is_down_holds_its_letters_back_and_no_other",
+    ),
+    mutant(
+        "any object that a letter names",
+        "29",
+        "core/envelope.py",
+        "    if at is not None and at.key != folder(",
+        "    if at is not None and not folder(",
+        "tests/core/test_envelope.py::test_a_letter_that_names_another_object_is_unreadable",
+    ),
+    mutant(
+        "a payload is taken for what its letter says",
+        "29",
+        "core/kept.py",
+        "        if hashlib.sha256(payload).hexdigest() != self.sha256:",
+        "        if not self.sha256:",
+        "tests/core/test_envelope.py::test_another_payload_does_not_make_a_letter_whole",
+    ),
+    mutant(
+        "a lost payload runs as an empty one",
+        "29, 30",
+        "runtimes/fetching.py",
+        "            return replace(letter.record, defect=str(why))",
+        "            del why\n            return letter.record",
+        "tests/runtimes/test_redrive_of_large_payloads.py"
+        "::test_parked_letters_wait_for_a_first_one_whose_payload_is_lost",
     ),
     mutant(
         "an exception's message in the logs",
