@@ -68,9 +68,9 @@ class Delivery:
         self._tally = Tally()
         self._claims = Claims(part, deadline, _terms(opened, self._rules.decoding))
         self._known = Recollection(b"", Trouble())
-        self._settling = self._new_settling()
-        self._attempts = self._new_attempts()
-        self._engine = Engine(self._handling(), self._settling, self._surroundings())
+        self._settling: Settling
+        self._attempts: Attempts
+        self._engine: Engine  # made by `_begin`, with what is known once the records are claimed
         self._fed = 0
         self._cut: dict[str, int] = {}
         self._halt: Halt | None = None
