@@ -20,8 +20,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.quarantine import DEATHS, piece
 from streamkit.core.records import Record
 from streamkit.core.window import pack, unpack

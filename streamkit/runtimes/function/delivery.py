@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
 from streamkit.core.ledger import Tenure
 from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
+from streamkit.core.positions import Progress
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
 from streamkit.engine.engine import Engine, Handling, Surroundings
@@ -361,7 +361,7 @@ class Delivery:
             ledger=opened.ports.ledger,
             tenure=Tenure("functions", self._claims.epoch),
             successes=opened.ports.successes,
-            may_start=self._claims.holds,
+            may_start=self._claims.fence.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,
             observe=opened.meters.handler.note if opened.meters.handler else None,
