@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.consumer import Consumer, DynamoDBStream, Source
 from streamkit.errors import ConfigurationError
@@ -96,7 +96,7 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
         try:
             if part == "source":
                 values = dict(_of_source(consumer.source, found))
-            changes = {part: _changed(getattr(consumer, part), values)} if part else values
+            changes = {part: replace(getattr(consumer, part), **values)} if part else values
             consumer = consumer.using(**changes)
         except ConfigurationError as error:
             origins = ", ".join(each.origin for each in found.values())
@@ -104,17 +104,11 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
     return consumer
 
 
-def _changed(part: Any, values: Mapping[str, Any]) -> object:  # noqa: ANN401 - a source, or a policy
-    """Return a part of a consumer with other values."""
-    return msgspec.structs.replace(part, **values) if isinstance(part, msgspec.Struct) else replace(part, **values)
-
-
 def _of_source(source: Source, given: Mapping[str, Given]) -> Iterator[tuple[str, object]]:
     """Give the fields of this kind of source. What it has no use for was meant for others, unless it was named."""
-    own = {each.name for each in fields(source)}
     for name, each in given.items():
         field = "table" if name == "stream" and isinstance(source, DynamoDBStream) else name
-        if field in own:
+        if field in source.__struct_fields__:
             yield field, each.value
         elif each.owner is not None:
             raise ConfigurationError(f"expected a setting that {type(source).__name__} has, got {name!r}")
