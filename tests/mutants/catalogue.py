@@ -1093,7 +1093,7 @@ MUTANTS = (
         "runtimes/function/delivery.py",
         "may_start=self._claims.fence.holds",
         "may_start=lambda: True",
-        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+        "tests/functions/test_twins.py::test_no_handler_starts_under_a_claim_that_others_believe_no_more",
     ),
     mutant(
         "a late zombie writes over the new owner's memory",
