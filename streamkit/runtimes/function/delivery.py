@@ -169,15 +169,15 @@ class Delivery:
         if self._known.died:
             await self._save()
         for step in steps(self._records, self._known.ahead, self._known.trouble):
+            while not self._settling.clear:
+                self._engine.settled.clear()
+                await self._engine.settled.wait()
             batch = self._records[step.indexes.start : step.indexes.stop]
             if step.marked:
                 unsettled = [r for r, i in zip(batch, step.indexes, strict=True) if not self._known.ahead[i]]
                 await self._save(mark=tuple(place(record) for record in unsettled))
             self._fed = step.indexes.stop
             self._engine.feed(batch)
-            while not self._settling.clear:
-                self._engine.settled.clear()
-                await self._engine.settled.wait()
 
     async def _renew(self) -> None:
         """Write how far it is every interval in which something was settled, and often enough to keep the claim."""
