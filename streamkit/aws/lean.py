@@ -141,7 +141,8 @@ class LeanCall:
 
     def _read(self, answer: Answer, request: Request) -> dict[str, Any]:
         """Return the answer as the SDK would. Raises what it would, in our words."""
-        found, response = dict[str, Any](), {"status_code": answer.status, "body": answer.body}
+        found: dict[str, Any] = {}
+        response: dict[str, Any] = {"status_code": answer.status, "body": answer.body}
         self._operations[request.operation](response, found)
         if answer.status >= MULTIPLE_CHOICES or response["body"] != _DECODED:
             found = self._parse(answer, request)
