@@ -45,10 +45,10 @@ mutants: $(VENV)/.dev  ## break every rule on purpose, one by one: the tests mus
 	$(BIN)/python -m tests.mutants
 
 simulate: $(VENV)/.dev  ## a fleet of real workers in a hostile world, seed by seed; SEEDS=0-999 LEDGER=file adds up runs of one commit
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc) $(if $(LEDGER),--ledger $(LEDGER))
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(LEDGER),--ledger $(LEDGER))
 
 mutants-simulated: $(VENV)/.dev  ## the same with each rule broken on purpose: how many seeds it takes to notice
-	$(BIN)/python -m tests.simulation --mutants --jobs $$(nproc)
+	$(BIN)/python -m tests.simulation --mutants
 
 bench: $(VENV)/.dev bench-peers  ## what a record costs, beside bare loops and peers, into docs/performance.md; QUICK=1 prints a part
 	BENCH_PEERS=.cache/bench-peers $(BIN)/python -m benchmarks $(if $(QUICK),--quick)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _AGAIN_SECONDS = 5.0
 """For so long an answer holds: no stream is deleted and created again faster."""
 _PATIENCE_SECONDS = 1.0
-"""An answer comes soon or not at all: takeovers must not wait for a slow stream."""
+"""An answer comes soon or not at all: whoever waits holds up all that the worker coordinates."""
+_SILENCE_SECONDS = 10.0
+"""For so long takeovers wait for a stream that does not say who it is: records can be read without its saying so."""
 
 
 class Identity:
@@ -31,18 +33,31 @@ class Identity:
         self._table = table
         self._clock = clock
         self._due = float("-inf")
+        self._silent_until = float("-inf")
 
     async def confirm(self) -> None:
-        """Return if the stream is the registered one, or does not say. Raises `ConfigurationError` if it is not."""
+        """Return if the stream is the registered one, or has not said who it is for ten seconds.
+
+        Raises `ConfigurationError` if it is another; `Throttled` or `Unanswered` before: to be asked again.
+        """
         if self._clock.monotonic() < self._due:
             return
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 found = await self._source.identify()
-        except (Throttled, Unanswered, TimeoutError):
+        except (Throttled, Unanswered, TimeoutError) as error:
+            if self._waits():
+                raise Unanswered("the stream does not say who it is") from error
             return
         same_stream(self._registered, found, table=self._table)
         self._due = self._clock.monotonic() + _AGAIN_SECONDS
+
+    def _waits(self) -> bool:
+        """Say whether a silence may still end. Long after an earlier one, another begins."""
+        now = self._clock.monotonic()
+        if now > self._silent_until + _AGAIN_SECONDS:
+            self._silent_until = now + _SILENCE_SECONDS
+        return now < self._silent_until
 
 
 def same_stream(registered: Stream, found: Stream, *, table: str) -> None:

@@ -101,7 +101,7 @@ def test_equal_shards_are_counted(workers: int, count: int, chance: random.Rando
 
 
 def test_a_skewed_fleet_becomes_even_by_what_its_shards_bring() -> None:
-    """Six each by count, and one worker has all the work: two moves and it is shared."""
+    """Six each by count, and one worker has all the work: three moves for it, and it is shared."""
     owners = {f"s{number:02d}": "ab"[number % 2] for number in range(12)}
     levels: Levels = {shard: 20 if owner == "a" else 0 for shard, owner in owners.items()}
     after, causes = moved(["a", "b"], owners, levels)

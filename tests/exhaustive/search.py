@@ -127,12 +127,14 @@ SMALL = {
     "one shard, a worker that joins late": size("one", records=2, joined=1, troubles=1),
     "one shard, three workers": size("one", records=0, workers=3, joined=3, troubles=1),
     "two shards, handed over to a worker that joins late": size("two", records=0, joined=1, troubles=0),
+    "two shards, one trouble": size("two", records=0, troubles=1),
     "a split": size("split", records=1, troubles=0),
     "a merge": size("merge", records=0, troubles=0),
 }
 """Worlds searched by every run of the tests."""
 LARGER = {
     "one shard, two troubles": size("one", records=1, troubles=2),
+    "two shards, one trouble, a worker that joins late": size("two", records=0, joined=1, troubles=1),
     "a merge, and a trouble": size("merge", records=0, troubles=1),
 }
 """Worlds searched by `make test-long`."""

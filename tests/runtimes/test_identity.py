@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from datetime import timedelta
 
+import pytest
+from msgspec.structs import replace
+
 from streamkit.core.lineage import Stream
-from streamkit.errors import ConfigurationError, Throttled
+from streamkit.errors import ConfigurationError, Throttled, Unanswered
 from streamkit.runtimes.identity import Identity
 from streamkit.testing import ManualClock, MemorySource, World, run_virtual
 from tests.runtimes.cluster import TAKEOVER, Cluster, simulate
@@ -49,17 +53,43 @@ class SilentStream(MemorySource):
         return STREAM
 
 
-def test_a_stream_that_does_not_answer_delays_no_takeover() -> None:
-    """Dead workers' shards are taken within a second all the same, and the next take asks again."""
+def test_a_stream_that_does_not_answer_delays_takeovers_for_ten_seconds_at_most() -> None:
+    """It is asked again at every tick meanwhile; who only reads it must not stand still for longer. So every time."""
 
     async def main() -> None:
-        source = SilentStream(World().stream)
-        identity = Identity(source, STREAM, table="t", clock=ManualClock())
-        began = asyncio.get_running_loop().time()
-        await identity.confirm()
-        await identity.confirm()
-        assert asyncio.get_running_loop().time() - began <= 1.0
-        assert source.asked == 2
+        source, clock = SilentStream(World().stream), ManualClock()
+        identity = Identity(source, STREAM, table="t", clock=clock)
+        for _ in range(2):
+            for second in range(13):
+                with pytest.raises(Unanswered) if second < 10 else nullcontext():
+                    await identity.confirm()
+                clock.advance(timedelta(seconds=1))
+            clock.advance(timedelta(hours=1))
+        assert source.asked == 26
+
+    run_virtual(main())
+
+
+def test_a_stream_that_answers_late_is_not_taken_for_another() -> None:
+    """Made again while its identity was slow: nothing is taken before it said who it is (rule 13)."""
+
+    class Slow(MemorySource):
+        asked = 0
+
+        async def identify(self) -> Stream:
+            self.asked += 1
+            await asyncio.sleep(3.0 if self.asked < 3 else 0.1)
+            return replace(STREAM, incarnation="tuesday")
+
+    async def main() -> None:
+        clock = ManualClock()
+        identity = Identity(Slow(World().stream), STREAM, table="t", clock=clock)
+        for _ in range(2):
+            with pytest.raises(Unanswered):
+                await identity.confirm()
+            clock.advance(timedelta(seconds=2))
+        with pytest.raises(ConfigurationError, match="tuesday"):
+            await identity.confirm()
 
     run_virtual(main())
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamkit import Record
 from streamkit.events import ShardEnded
-from tests.runtimes.cluster import Cluster, simulate
+from tests.runtimes.cluster import TICK, Cluster, simulate
 
 
 def order_of_ends(cluster: Cluster) -> dict[str, float]:
@@ -94,6 +94,32 @@ def test_a_merge_waits_for_both_parents() -> None:
         children_waited(cluster)
 
     simulate(main, shards=2)
+
+
+def test_children_are_found_and_read_within_seconds_of_their_parents_end() -> None:
+    """Generation after generation, by splits and by a merge: a poll until the end is seen, a look until it is taken."""
+
+    async def main(cluster: Cluster) -> None:
+        stream = cluster.world.stream
+        cluster.start()
+        cluster.start()
+        for change in ("split", "split", "merge", "split"):
+            await asyncio.sleep(60)
+            leaves, before = open_shards(cluster), {each.id for each in stream.listed()}
+            if change == "merge":
+                stream.merge(*leaves[:2])
+            else:
+                stream.split(leaves[-1])
+            young = {each.id for each in stream.listed()} - before
+            await soon_taken(cluster, young)
+        assert len(cluster.events("shard.ended")) == 5
+
+    simulate(main)
+
+
+async def soon_taken(cluster: Cluster, shards: set[str]) -> None:
+    """Wait until each of these shards was taken by somebody."""
+    await cluster.until(lambda: shards <= {event.shard for event in cluster.events("shard.taken")}, within=3 * TICK)
 
 
 def test_parents_trimmed_long_ago_count_as_finished() -> None:

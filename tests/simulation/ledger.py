@@ -2,12 +2,14 @@
 
     {commit: {"seeds": [[first, last], ...], "violations": {seed: what}, "seen": {what: times}}}
 
-A tree with changes that are not committed has an entry of its own, by their digest.
+A tree with changes that are not committed, or with files that git does not know, has an entry of its own, by their
+digest: such seeds are no evidence for any commit, and the ledger says so.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
@@ -19,6 +21,7 @@ from typing import Any, Self
 from tests.simulation.campaign import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
+_SPANS = 6
 
 
 @dataclass
@@ -30,17 +33,21 @@ class Ledger:
     seeds: set[int] = field(default_factory=set[int])
     violations: dict[int, str] = field(default_factory=dict[int, str])
     seen: Counter[str] = field(default_factory=Counter[str])
+    others: int = 0
+    """Commits with entries of their own in the file: their seeds do not count here."""
 
     @classmethod
     def open(cls, path: Path, commit: str) -> Self:
         """Read what is known of the commit: nothing, at first."""
-        entry = _read(path).get(commit, {"seeds": [], "violations": {}, "seen": {}})
+        entries = _read(path)
+        entry = entries.pop(commit, {"seeds": [], "violations": {}, "seen": {}})
         return cls(
             path,
             commit,
             {seed for first, last in entry["seeds"] for seed in range(first, last + 1)},
             {int(seed): what for seed, what in entry["violations"].items()},
             Counter(entry["seen"]),
+            others=len(entries),
         )
 
     def add(self, outcome: Outcome) -> None:
@@ -60,7 +67,13 @@ class Ledger:
         new.replace(self.path)
 
     def __str__(self) -> str:
-        return f"{self.commit[:12]}: {len(self.seeds)} seeds so far, {len(self.violations)} broken promises"
+        head, dirty, _ = self.commit.partition("+")
+        state = " with changes that are not committed, evidence for no commit" if dirty else ""
+        others = f"; other commits in {self.path}, which do not count: {self.others}" if self.others else ""
+        return (
+            f"{head[:12]}{state}: {len(self.seeds) - len(self.violations)} seeds green, "
+            f"{len(self.violations)} broken promises; seeds {spans(self.seeds) or 'none yet'}{others}"
+        )
 
 
 def ranges(seeds: Iterable[int]) -> list[list[int]]:
@@ -74,10 +87,20 @@ def ranges(seeds: Iterable[int]) -> list[list[int]]:
     return found
 
 
+def spans(seeds: Iterable[int]) -> str:
+    """Return the longest runs of consecutive seeds, in their order, and how many others there are."""
+    found = ranges(seeds)
+    longest = sorted(sorted(found, key=lambda run: run[0] - run[1])[:_SPANS])
+    told = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in longest)
+    return f"{told} and {len(found) - _SPANS} shorter runs" if len(found) > _SPANS else told
+
+
 def commit() -> str:
-    """Name the code as it is: the commit, and a digest of what has changed since in files that git knows."""
+    """Name the code as it is: the commit, and a digest of what has changed since, files that git does not know too."""
     head = _git("rev-parse", "HEAD").decode().strip()
     changes = _git("diff", "HEAD")
+    for name in _git("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")[:-1]:
+        changes += name + (ROOT / os.fsdecode(name)).read_bytes()
     return f"{head}+{blake2b(changes, digest_size=4).hexdigest()}" if changes else head
 
 

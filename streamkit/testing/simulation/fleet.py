@@ -77,7 +77,7 @@ class Fleet:
         self.loop = FleetLoop(random.Random(f"schedule {mix.seed}"))
         self.loop.thread_seconds = self._thread_seconds
         self.history = History(keep=keep)
-        self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self.bereaved)
+        self.weather = Weather(mix, random.Random(f"weather {mix.seed}"), bereaved=self.bereaved, saw=self.history.saw)
         self.site = SITES[mix.source](mix, Clock(self.loop, drift=0.0, skew=0.0, boot=0.0))
         self.table = MemoryTable()
         self.referee = Referee(mix, self.loop, self.history, self.table, self.site)
@@ -102,6 +102,9 @@ class Fleet:
             skew=rng.uniform(-mix.skew, mix.skew),
             boot=rng.uniform(0.0, 100_000.0),
         )
+        for fault, much in (("clock drifts", mix.drift), ("clock askew", mix.skew)):
+            if much:
+                self.history.saw(fault)
         self._started += 1
         process = Process(f"worker-{self._started}", self.loop, clock, self.weather, self.history)
         self.processes[process.home] = process
@@ -215,6 +218,7 @@ class Fleet:
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
+        self.history.saw(f"handler {entry.behaviour}")
         if entry.behaviour == "killer":
             await asyncio.sleep(weather.way())
             process.kill("by a record")
@@ -270,6 +274,7 @@ class Fleet:
         row = self.referee.handed(process, record, cast("Sight", self.loop.thread_saw))
         run = self.referee.began(process, record, row, handed=self.loop.thread_began)
         entry = self.referee.book.of(record)
+        self.history.saw(f"handler {entry.behaviour}")
         error: Exception | None = None
         if self.weather.sink_down:
             error = Unavailable("sink") if self.mix.outage_signal else SinkDown()

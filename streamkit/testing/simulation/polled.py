@@ -137,6 +137,8 @@ class SourceView(MemorySource):
             raise Throttled("list")
         found = await super().shards()
         await asyncio.sleep(self._process.weather.way())
+        if found != self._site.listed():
+            self._process.history.saw("listing grown stale")
         return found
 
     def reader(self, shard: Shard, place: Place) -> MemoryReader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -169,8 +168,11 @@ class _Request(Generic[T]):
             self._after(weather.way(), partial(self._succeed, value))
 
     def _land_unheard(self) -> None:
-        with suppress(Refused, DeclaredDead):
+        try:
             self._effect()
+        except (Refused, DeclaredDead):
+            self._process.history.saw(f"refused unheard: {self._what}")
+        else:
             self._process.history.note(self._process.loop.time(), self._process.name, f"{self._what} went unheard")
 
     def _give_up(self) -> None:

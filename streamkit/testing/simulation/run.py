@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KEEP = 400
 """Happenings kept for people."""
 _DRAIN_SECONDS = 30.0
-"""Within which a worker has to end after SIGTERM."""
+"""Within which a worker has to end after SIGTERM; or to call a thread stuck that is over its time."""
 _DEATHS = 14
 """By one record, at most: one of a few hundred takes 2 log2(n) + 4 where a worker dies of nothing else."""
 _BEHAVIOURS = ("poison", "bad", "slow", "slow", "flaky", "flaky", "hanging")
@@ -44,6 +44,15 @@ def _work(mix: Mix, entry: Entry) -> float:
     attempts = mix.attempts if entry.behaviour in ("hanging", "flaky", "bad") else 1
     longest = mix.timeout if entry.behaviour in ("hanging", "slow") else 0.5
     return attempts * (longest + 0.5)
+
+
+def goodbye(mix: Mix) -> float:
+    """Return the virtual seconds within which a worker has to end after SIGTERM.
+
+    A thread that never ends began before the grace was over, and is called stuck in its time.
+    """
+    endless = mix.kind == "thread" and (mix.bad or mix.stuck)
+    return _DRAIN_SECONDS + (GRACE_SECONDS + mix.timeout if endless else 0.0)
 
 
 @contextmanager
@@ -328,7 +337,7 @@ class Script:
         fleet = self.fleet
         began = fleet.loop.time()
         while fleet.workers:
-            if fleet.loop.time() - began > _DRAIN_SECONDS:
+            if fleet.loop.time() - began > goodbye(self.mix):
                 fleet.referee.violated("a drain ends", ", ".join(process.name for process in fleet.workers))
                 return
             await asyncio.sleep(0.5)

@@ -23,7 +23,9 @@ Fate = Literal["throttled", "lost", "late", "heard"]
 class Weather:
     """What befalls requests, until `clear`."""
 
-    def __init__(self, mix: Mix, rng: random.Random, *, bereaved: Callable[[Process], None]) -> None:
+    def __init__(
+        self, mix: Mix, rng: random.Random, *, bereaved: Callable[[Process], None], saw: Callable[[str], None]
+    ) -> None:
         self.seed = mix.seed
         self.lease = mix.lease
         self.rates = mix.rates
@@ -34,10 +36,12 @@ class Weather:
         self.queue_down = False
         self.sink_down = False
         self._latency = mix.latency
+        self._saw = saw
 
     def way(self) -> float:
         """Seconds one way takes."""
         if self.rates.slow and self.rng.random() < self.rates.slow:
+            self._saw("way slow")
             return self.rng.uniform(0.0, self.lease)
         return self._latency * (0.5 + self.rng.random())
 
