@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from streamkit.core.records import Record
-from streamkit.core.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.replay import Replay
     from streamkit.core.successes import Success
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image

@@ -18,7 +18,6 @@ from streamkit.aws.endpoints import is_overridden
 from streamkit.aws.errors import Request, meaning
 from streamkit.aws.halts import TableHalts
 from streamkit.aws.memory import TableMemory
-from streamkit.aws.shapes import arn_region
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 from streamkit.ports import FunctionPorts
@@ -73,6 +72,7 @@ class AwsFunctionWorld:
         return TableLedger(dynamodb, consumer.table, clock=self._clock, chance=self._chance, keep=keep)
 
     def _successes(self, queue: str, sdk: Sdk) -> Successes:
+        from streamkit.aws.shapes import arn_region
         from streamkit.aws.sqs import SqsSuccesses
 
         return SqsSuccesses(sdk.call("sqs", region=arn_region(queue)), queue=queue, chance=self._chance)
@@ -83,6 +83,7 @@ class AwsFunctionWorld:
         queue, bucket = consumer.dead_letters.queue, consumer.dead_letters.bucket
 
         def opened() -> DeadLetters:
+            from streamkit.aws.shapes import arn_region
             from streamkit.aws.sqs import SqsDeadLetters
 
             call = sdk.call("sqs", region=arn_region(queue))

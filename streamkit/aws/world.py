@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -83,7 +82,7 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        source = dataclasses.replace(source, fan_out=source.pushed_as(consumer.name) or False)
+        source = replace(source, fan_out=source.pushed_as(consumer.name) or False)
         return await self._records(source, consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:

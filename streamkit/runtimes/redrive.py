@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
+from streamkit.core.positions import Progress
 from streamkit.core.settlement import Outcome, Settling, Tally, digest
 from streamkit.core.sorting import runnable
 from streamkit.engine.engine import Engine, Surroundings

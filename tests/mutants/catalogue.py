@@ -238,8 +238,8 @@ MUTANTS = (
         "the fence is asked once a stretch",
         "3",
         "engine/engine.py",
-        "                if not may_start():\n",
-        "                if stretch.started == 1 and not may_start():\n",
+        "                if not holds():\n",
+        "                if stretch.started == 1 and not holds():\n",
         f"{ATTEMPTS}::test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made[quick]",
     ),
     mutant(
@@ -1175,10 +1175,10 @@ MUTANTS = (
     mutant(
         "a thawed zombie starts handlers",
         "24",
-        "runtimes/function/claims.py",
-        "        return self._fence.holds()\n",
-        "        return True\n",
-        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+        "runtimes/function/delivery.py",
+        "may_start=self._claims.fence.holds",
+        "may_start=lambda: True",
+        "tests/functions/test_twins.py::test_no_handler_starts_under_a_claim_that_others_believe_no_more",
     ),
     mutant(
         "a late zombie writes over the new owner's memory",
