@@ -15,7 +15,7 @@ from streamkit.errors import Throttled, Unanswered
 from streamkit.signals import WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 
     from streamkit.core.records import Record
     from streamkit.core.transactions import Kind
@@ -151,7 +151,7 @@ async def writes_of(call: Callable[..., Awaitable[object]], record: Record, tabl
 
 
 @contextmanager
-def _answering(table: str) -> Iterator[None]:
+def _answering(table: str) -> Generator[None]:
     """That a table does not answer is never held against the record (rule 19)."""
     try:
         yield

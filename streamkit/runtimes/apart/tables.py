@@ -12,7 +12,7 @@ from streamkit.errors import Denied, Missing, Throttled, Unanswered, WorldError
 from streamkit.runtimes.apart.frames import Found, KeyNames, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
 
     from streamkit.core.values import Image
     from streamkit.ports import Tables
@@ -36,8 +36,14 @@ async def found(question: Read | KeyNames, tables: Tables) -> Found:
             return Found(question.number, names=tuple(await tables.key_names(question.table)))
         return Found(question.number, await tables.read(question.table, question.key, question.attributes))
     except Exception as error:  # noqa: BLE001 - it is the handler's, whatever it is
-        failed: Unread = next((kind for kind, each in _KINDS.items() if isinstance(error, each)), "told")
-        return Found(question.number, failed=failed, cause=cause_of(error))
+        return Found(question.number, failed=_kind(error), cause=cause_of(error))
+
+
+def _kind(error: Exception) -> Unread:
+    for kind, each in _KINDS.items():
+        if isinstance(error, each):
+            return kind
+    return "told"
 
 
 class Questions:
@@ -52,7 +58,7 @@ class Questions:
         self._places = asyncio.Semaphore(MOST)
 
     @contextmanager
-    def attempt(self, ask: int) -> Iterator[Tables]:
+    def attempt(self, ask: int) -> Generator[Tables]:
         """Give what the attempt asked for under this number may read; what it left behind ends with it."""
         self._attempts.add(ask)
         try:

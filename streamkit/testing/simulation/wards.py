@@ -13,6 +13,7 @@ import random
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from streamkit.core.records import Batch
@@ -182,23 +183,24 @@ class _Errand(Generic[T]):
 
     async def _run(self) -> None:
         SIGHT.set(self._sight)
-        error: BaseException | None = None
         try:
-            value = await self._work()
-        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - the handler's, whatever it is
-            error = raised
-
-        def outcome() -> T:
-            if error is not None:
-                raise error
-            return value
-
+            outcome = partial(_returned, await self._work())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the handler's, whatever it is
+            outcome = partial(_raised, error)
         loop = self._home.loop
         loop.call_later(_PIPE_SECONDS, self._come_back, outcome, context=loop.world.context)
 
     def _come_back(self, outcome: Callable[[], T]) -> None:
         if not self.answer.done():
             self.answer.set_result(outcome)
+
+
+def _returned(value: T) -> T:
+    return value
+
+
+def _raised(error: BaseException) -> Any:  # noqa: ANN401 - it never returns
+    raise error
 
 
 class _AskedTables:
