@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from streamkit.testing.simulation import keys, modes
 from streamkit.testing.simulation.mix import CHANGED, PUSHED
+from streamkit.testing.simulation.wards import FROM as WARDED
 from tests.mutants import catalogue
 from tests.mutants.catalogue import Mutant, Patch, mutant
 
@@ -231,6 +232,7 @@ _BROKEN: tuple[Mutant, ...] = (
     shared("deaths of owners are not counted"),
     shared("suspects start before the row tells of them"),
     shared("suspects of several shards share the death of a worker"),
+    shared("the end of a ward is nobody's fault"),
     mutant(
         "duplicates are handed to the handler",
         "23",
@@ -289,6 +291,7 @@ _FIRST = {
     "heirs of what nobody knows begin as in a first snapshot": CHANGED,
     "a stream enabled again is read beside the one before": CHANGED,
     "a renewed subscription begins after its continuation": PUSHED,
+    "the end of a ward is nobody's fault": WARDED,
     **dict.fromkeys((*_TRANSACTIONAL, *_ONCE), modes.FROM),
     "what was read is not held to be so": modes.READING.start,
     **dict.fromkeys(_KEYED, keys.FROM),

@@ -30,6 +30,7 @@ from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.pushed import PushedStream
 from streamkit.testing.simulation.referee import Referee
 from streamkit.testing.simulation.services import ProcessWorld
+from streamkit.testing.simulation.wards import SIGHT, SimulatedWard
 from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Fleet:
         self.loop.look = self.referee.sight
         self.consumer = self._consumer()
         self.processes: dict[Home, Process] = {}
+        self.wards: dict[Home, SimulatedWard] = {}
         self.workers: dict[Process, Worker] = {}
         self._started = 0
         self.quiet = False
@@ -120,7 +122,11 @@ class Fleet:
             clock=process.clock,
             chance=process.chance,
             report=lambda event: self.referee.event(process, event),
-            options=Options(grace=timedelta(seconds=GRACE_SECONDS), on_stuck=lambda: self._stuck(process)),
+            options=Options(
+                grace=timedelta(seconds=GRACE_SECONDS),
+                on_stuck=lambda: self._stuck(process),
+                ward=lambda _: SimulatedWard(self, process) if self.mix.wards else None,
+            ),
         )
         self.workers[process] = worker
         try:
@@ -216,7 +222,7 @@ class Fleet:
     def _seen(self, record: Record) -> Generator[tuple[Process, Run]]:
         """Let the referee see a handler from its start to its end."""
         process = self.processes[HOME.get()]
-        run = self.referee.began(process, record, self.referee.handed(process, record, self.referee.sight()))
+        run = self.referee.began(process, record, self.referee.handed(process, record, self._sight()))
         try:
             yield process, run
         except BaseException as error:
@@ -224,13 +230,20 @@ class Fleet:
             raise
         self.referee.ended(process, record, run)
 
+    def _sight(self) -> Sight:
+        """Return what the engine started the handler upon that runs here: in a ward it begins a little later."""
+        return SIGHT.get() or self.referee.sight()
+
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
         self.history.saw(f"handler {entry.behaviour}")
         if entry.behaviour == "killer":
             await asyncio.sleep(weather.way())
-            process.kill("by a record")
-            self.bereaved(process)
+            if (ward := self.wards.get(HOME.get())) is not None:
+                ward.die_of(entry)
+            else:
+                process.kill("by a record")
+                self.bereaved(process)
             await asyncio.sleep(0)
         if weather.sink_down:
             self.history.saw("sink down")
@@ -305,7 +318,7 @@ class Fleet:
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
         cause: BaseException | None = None
-        row, handed = self.referee.handed(process, batch[0], self.referee.sight()), self.loop.time()
+        row, handed = self.referee.handed(process, batch[0], self._sight()), self.loop.time()
         try:
             for record in batch:
                 run = self.referee.began(process, record, row, handed=handed)
