@@ -91,17 +91,30 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
     for each in given:
         if each.setting.name in _OF_CONSUMERS and each.owner in (None, consumer.name):
             parts.setdefault(each.setting.part, {})[each.setting.field] = each
-    for part, found in parts.items():
-        values = {field: each.value for field, each in found.items()}
+    for part, found in sorted(parts.items(), key=lambda each: each[0] == "dead_letters"):  # the queue, then its bucket
         try:
-            if part == "source":
-                values = dict(_of_source(consumer.source, found))
-            changes = {part: replace(getattr(consumer, part), **values)} if part else values
-            consumer = consumer.using(**changes)
+            consumer = consumer.using(**_changes(consumer, part, found))
         except ConfigurationError as error:
             origins = ", ".join(each.origin for each in found.values())
             raise ConfigurationError(f"{origins}: {error}") from error
     return consumer
+
+
+def _changes(consumer: Consumer, part: str, found: Mapping[str, Given]) -> dict[str, Any]:
+    """Return the fields of the consumer that change with a part of it."""
+    values: dict[str, Any] = {field: each.value for field, each in found.items()}
+    letters = consumer.dead_letters
+    if not part:
+        if letters is not None and "dead_letters" in values:  # another queue, the same bucket
+            values["dead_letters"] = replace(letters, queue=values["dead_letters"].queue)
+        return values
+    if part == "dead_letters" and letters is None:
+        if any(each.owner is not None for each in found.values()):
+            raise ConfigurationError("expected dead_letters for a bucket to belong to, got none")
+        return {}  # meant for others
+    if part == "source":
+        values = dict(_of_source(consumer.source, found))
+    return {part: replace(getattr(consumer, part), **values)}
 
 
 def _of_source(source: Source, given: Mapping[str, Given]) -> Iterator[tuple[str, object]]:

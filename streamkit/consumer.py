@@ -34,6 +34,7 @@ Handler = Callable[..., Awaitable[None] | None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _STREAM_CONSUMER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 MEBIBYTE = 1024 * 1024
 MOST_RATE = 1e6
 
@@ -138,12 +139,21 @@ Source = Kinesis | DynamoDBStream
 
 
 class Sqs(msgspec.Struct, frozen=True):
-    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO."""
+    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO.
+
+    `bucket` is the S3 bucket for payloads of dead letters that are over the queue's limit: docs/dead-letters.md.
+    """
 
     queue: str
+    bucket: str | None = None
 
     def __post_init__(self) -> None:
         _expect(bool(self.queue), "Sqs(queue): expected a name, URL or ARN", self.queue)
+        _expect(
+            self.bucket is None or bool(BUCKET.fullmatch(self.bucket)),
+            "Sqs(bucket=...): expected the name of an S3 bucket (3 to 63 small letters, digits, '.' or '-')",
+            self.bucket,
+        )
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +212,11 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
         yield _is_a(self.on_success, Sqs | None), "on_success: expected Sqs(...) or None", self.on_success
+        yield (
+            self.on_success is None or self.on_success.bucket is None,
+            "on_success: expected no bucket: what does not fit is told without its payload",
+            self.on_success,
+        )
         yield (
             self.on_success is None or self.mode != "transactional",
             "on_success: expected none with mode 'transactional': its commit is the checkpoint, so put an item by `tx`",

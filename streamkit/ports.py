@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
+    from streamkit.core.kept import Kept
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.ledger import Claimant, Holding
     from streamkit.core.letters import Letter
@@ -234,6 +235,26 @@ class DeadLetters(Protocol):
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        ...
+
+
+class Payloads(Protocol):
+    """Where the payloads are that a queue of dead letters has no room for (rule 29): one bucket."""
+
+    @property
+    def bucket(self) -> str:
+        """Its name."""
+        ...
+
+    async def keep(self, kept: Kept, payload: bytes) -> None:
+        """Returning means the payload is durable where `kept` says. To keep it again does no harm."""
+        ...
+
+    async def fetch(self, kept: Kept) -> bytes:
+        """Return what was kept, to the byte, and never more than that.
+
+        Raises `Lost` for a payload in another bucket, one that is not there or may not be read, or is another.
+        """
         ...
 
 

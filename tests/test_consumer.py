@@ -169,6 +169,7 @@ async def _wants_more(record: Record, *, database: object) -> None: ...
         ({"mode": "exactly_once"}, "mode: expected"),
         ({"on_dead_letter": "ignore"}, "on_dead_letter: expected 'continue', 'park' or 'halt', got 'ignore'"),
         ({"on_gap": "skip"}, "on_gap: expected 'resume' or 'halt', got 'skip'"),
+        ({"on_success": Sqs("done", "bucket")}, "on_success: expected no bucket: what does not fit is told without"),
         ({"dead_letters": "queue"}, "dead_letters: expected Sqs(...) or None, got 'queue'"),
         ({"source": "stream"}, "source: expected Kinesis(...) or DynamoDBStream(...)"),
         ({"name": "no spaces please"}, "consumer name: expected"),

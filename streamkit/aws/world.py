@@ -14,6 +14,7 @@ from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.pace import Pacing
+from streamkit.aws.payloads import payloads_of
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
@@ -123,6 +124,7 @@ class AwsWorld:
             queue=consumer.dead_letters.queue,
             chance=self._chance,
             report=report,
+            payloads=payloads_of(consumer.dead_letters, aws, chance=self._chance),
         )
         await letters.open()
         return letters

@@ -74,7 +74,6 @@ class Incarnation:
         self._means = Means(
             quarters=process.quarters,
             consumer=opened.consumer,
-            wardless=opened.handling.transactional,
             clock=process.clock,
             report=process.report,
         )
@@ -149,6 +148,7 @@ class Incarnation:
     def _look_at_fence(self) -> None:
         if not self._fence.holds():
             self._process.report(WorkerFenced(worker=self._heart.member.worker))
+            _give_up(self._coordinator.runs)  # a process for suspects heeds no cancellation
             raise _Fenced
 
     async def _leave(self) -> None:
