@@ -76,6 +76,8 @@ class SimulatedWard:
         self._process = process
         self._home: Home | None = None
         self._fell: Callable[[str], None] | None = None
+        self._late: list[asyncio.Future[Any]] = []
+        """Answers that are waited for although their attempts were cancelled."""
         self._shards: set[str] = set()
         """Of what was handled here."""
 
@@ -118,6 +120,7 @@ class SimulatedWard:
             except asyncio.CancelledError:
                 if self._home.dead:
                     raise
+                self._late.append(errand.answer)
                 errand.cancel()
         return errand.answer.result()()
 
@@ -137,7 +140,13 @@ class SimulatedWard:
         process.history.saw("ward killed")
         self._end(self._home)
         if fell is not None:
-            process.loop.call_later(_PIPE_SECONDS, fell, why, context=process.home.context.copy())
+            process.loop.call_later(_PIPE_SECONDS, self._tell, fell, why, context=process.home.context.copy())
+
+    def _tell(self, fell: Callable[[str], None], why: str) -> None:
+        """Let the worker know; whoever it has cancelled already waits for nothing any more."""
+        fell(why)
+        for answer in self._late:
+            answer.cancel()
 
     def _end(self, home: Home) -> None:
         home.kill()
