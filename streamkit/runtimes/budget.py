@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 
@@ -29,3 +30,36 @@ class Budget:
         self.used += size
         if size < 0:
             self._freed.set()
+
+
+class ReadAhead:
+    """What one shard has of the budget: payload of answers whose records are not all settled."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held = 0
+        self._answers: deque[tuple[int, int]] = deque()
+        """How many records the frontier has to pass until so many bytes are free."""
+
+    async def room(self) -> None:
+        """Wait until another answer may be read."""
+        await self._budget.room(lambda: self._held)
+
+    def take(self, size: int) -> None:
+        """Account for an answer that was read."""
+        self._held += size
+        self._budget.add(size)
+
+    def keep(self, size: int, *, until: int) -> None:
+        """The records of an answer are admitted: its memory is free when so many are passed."""
+        self._answers.append((until, size))
+
+    def free(self, passed: int) -> None:
+        """Give back the memory of answers that are settled."""
+        while self._answers and self._answers[0][0] <= passed:
+            self.take(-self._answers.popleft()[1])
+
+    def release(self) -> None:
+        """Give back all."""
+        self._answers.clear()
+        self.take(-self._held)

@@ -28,7 +28,8 @@ from streamkit.runtimes.heart import Heart, start_thread
 from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.process import Stopping
 from streamkit.runtimes.setup import rules_of
-from streamkit.runtimes.shard import ShardRun, Terms
+from streamkit.runtimes.shard import ShardRun
+from streamkit.runtimes.shard_terms import Terms
 from streamkit.runtimes.trial import Means, Trial, trial_of
 from streamkit.runtimes.waiting import came
 

@@ -87,7 +87,7 @@ MUTANTS = (
     mutant(
         "a checkpoint apart from its writes",
         "25",
-        "runtimes/shard.py",
+        "runtimes/checkpoints.py",
         "self._changes(ordinals)",
         "self._changes()",
         f"{TRANSACTIONS}::test_a_kill_in_any_moment_repeats_and_loses_nothing",
@@ -138,9 +138,11 @@ MUTANTS = (
     mutant(
         "a wave is handled before it is marked",
         "25",
-        "runtimes/shard.py",
-        "                await self._mark(records[-1].position)\n                self._engine.feed(records)\n",
-        "                self._engine.feed(records)\n                await self._mark(records[-1].position)\n",
+        "runtimes/reading.py",
+        "                await self._checkpoints.mark(records[-1].position)\n"
+        "                self._engine.feed(records)\n",
+        "                self._engine.feed(records)\n"
+        "                await self._checkpoints.mark(records[-1].position)\n",
         f"{ONCE}::test_what_a_kill_interrupted_is_a_letter_and_never_runs_again",
         f"{ONCE}::test_a_wave_is_marked_before_it_is_handled_with_one_write",
     ),
@@ -611,8 +613,8 @@ MUTANTS = (
         "a drain that does not release",
         "7",
         "runtimes/shard.py",
-        "await self._write(owner=None, prefers=self._prefers)",
-        "await self._write()",
+        "await self._checkpoints.write(owner=None, prefers=self._prefers)",
+        "await self._checkpoints.write()",
         f"{SHARING}::test_a_drain_cuts_off_what_does_not_end_within_the_grace_period",
     ),
     mutant(
@@ -669,9 +671,9 @@ MUTANTS = (
     mutant(
         "the first snapshot is taken for having read all",
         "14",
-        "runtimes/shard.py",
-        "        if progress.frontier is not None and self._caught_up_at == self._snapshot:\n"
-        "            self._caught_up_at = None\n",
+        "runtimes/checkpoints.py",
+        "        if progress.frontier is not None and self.caught_up_at == self._snapshot:\n"
+        "            self.caught_up_at = None\n",
         "",
         f"{POSITIONS}::test_what_is_trimmed_of_a_backlog_is_reported_however_young_the_first_snapshot",
     ),
@@ -686,7 +688,7 @@ MUTANTS = (
     mutant(
         "LATEST resolved anew after a crash",
         "15",
-        "runtimes/shard.py",
+        "runtimes/reading.py",
         "row.progress.frontier or row.start\n",
         "row.progress.frontier or (row.start if isinstance(row.start, str) else type(row.start)(self._clock.now()"
         ".timestamp()))\n",
@@ -728,8 +730,8 @@ MUTANTS = (
     mutant(
         "a checkpoint for every record",
         "18",
-        "runtimes/shard.py",
-        "                await self._until_due()\n",
+        "runtimes/checkpoints.py",
+        "                await self._until_due(free)\n",
         "                settled.clear()\n",
         f"{POSITIONS}::test_a_count_of_records_writes_a_checkpoint_before_its_interval",
     ),
@@ -804,8 +806,8 @@ MUTANTS = (
     mutant(
         "records run ahead without bound",
         "19",
-        "runtimes/shard.py",
-        "undurable = settling.admitted - self._durable",
+        "runtimes/reading.py",
+        "undurable = settling.admitted - self._checkpoints.durable",
         "undurable = settling.pending",
         f"{DEGRADED}::test_records_run_ahead_of_the_last_durable_checkpoint_by_a_bounded_number_only",
     ),
@@ -917,7 +919,7 @@ MUTANTS = (
     mutant(
         "nobody is told of a head held up",
         "17",
-        "runtimes/shard.py",
+        "runtimes/alarms.py",
         "        elif now - self._told >= _LAG_SECONDS:\n",
         "        elif now < 0:\n",
         f"{STANDING}::test_a_head_that_is_held_up_is_told_of_once_a_minute_until_it_moves",
@@ -1041,7 +1043,7 @@ MUTANTS = (
     mutant(
         "a released shard's subscription kept",
         "7",
-        "runtimes/shard.py",
+        "runtimes/reading.py",
         "        with closing(self._terms.open_reader(row.shard, place)) as reader:\n",
         "        if reader := self._terms.open_reader(row.shard, place):\n",
         "tests/runtimes/test_fan_out.py::test_a_deploy_repeats_nothing_and_hangs_up",
@@ -1058,7 +1060,7 @@ MUTANTS = (
         "an heir of a parent as it was",
         "14",
         "runtimes/shard.py",
-        "            last = replace(self.lease.row, caught_up_at=self._caught_up_at)\n",
+        "            last = replace(self.lease.row, caught_up_at=self._checkpoints.caught_up_at)\n",
         "            last = self.lease.row\n",
         f"{CHANGES}::test_a_consumer_that_was_caught_up_reports_no_gap_after_a_quiet_day",
     ),
@@ -1073,7 +1075,7 @@ MUTANTS = (
     mutant(
         "nobody is told that records grow old",
         "14",
-        "runtimes/shard.py",
+        "runtimes/alarms.py",
         "        if age >= retention / 2:\n",
         "        if age < 0:\n",
         f"{CHANGES}::test_half_a_retention_behind_is_an_alarm",
@@ -1241,7 +1243,7 @@ MUTANTS = (
     mutant(
         "a closed shard ends with the last of its suspects",
         "22",
-        "runtimes/shard.py",
+        "runtimes/reading.py",
         "tried = trial is not None and trial.state.over  #",
         "tried = trial is not None and trial.state.over and not read.ended  #",
         f"{QUARANTINE}::test_what_follows_the_suspects_of_a_closed_shard_is_read_as_ever",

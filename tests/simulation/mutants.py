@@ -103,7 +103,7 @@ _BROKEN: tuple[Mutant, ...] = (
         "a hand-over without a checkpoint",
         "7",
         "runtimes/shard.py",
-        "            await self._write(owner=None, prefers=self._prefers)\n",
+        "            await self._checkpoints.write(owner=None, prefers=self._prefers)\n",
         "            await self.lease.write(owner=None, prefers=self._prefers)\n",
     ),
     shared("a peak is passed on whole"),
@@ -169,8 +169,8 @@ _BROKEN: tuple[Mutant, ...] = (
     mutant(
         "a stream that is gone is taken for a shard's end",
         "13",
-        "runtimes/shard.py",
-        "            if not await self._terms.is_trimmed(self.id):\n                raise\n",
+        "runtimes/reading.py",
+        "            if not await self._terms.is_trimmed(self._row.id):\n                raise\n",
         "",
     ),
     shared("shards are taken without asking whose they are"),
@@ -205,7 +205,7 @@ _BROKEN: tuple[Mutant, ...] = (
     mutant(
         "checkpoints come late",
         "18",
-        "runtimes/shard.py",
+        "runtimes/checkpoints.py",
         "        due = self._clock.monotonic() + self._terms.checkpoint.interval.total_seconds()\n",
         "        due = self._clock.monotonic() + 20.0 + self._terms.checkpoint.interval.total_seconds()\n",
     ),

@@ -8,14 +8,14 @@ that need no chance, where one is named.
 from __future__ import annotations
 
 REGRESSIONS = {
-    4: "a closed shard ended with the last of its suspects, and what followed them was lost (shard.py)",
+    4: "a closed shard ended with the last of its suspects, and what followed them was lost (reading.py)",
     8: "the time-out of a second attempt came `grace` late: the watch kept its first timer (engine/watch.py)",
     11: "a listing older than a split called a parent finished: the child of a merge ran before it (coordinator.py)",
     20: "a fenced start raised NameError, was counted against the record and condemned it (engine/engine.py)",
     26: "shard rows read after the worker rows: who joined in between had no row, and was robbed (coordinator.py)",
-    58: "a shard that was trimmed away whole ended the worker with `Missing`, at every start anew (shard.py)",
+    58: "a shard that was trimmed away whole ended the worker with `Missing`, at every start anew (reading.py)",
     91: "reading fell behind the retention and went on, silently (gaps.py)",
-    116: "`caught_up_at` moved while records were unsettled: their trimming went unreported (shard.py)",
+    116: "`caught_up_at` moved while records were unsettled: their trimming went unreported (reading.py)",
     143: "a join whose answers were lost for longer than the lease was buried, and ended the worker (incarnation.py)",
     147: "the referee: a thread outlasted grace and release, and the shard it kept from release was missed",
     230: "the heirs of a shard that was never read had nothing to tell a gap by (leasing.py, coordinator.py)",
@@ -25,7 +25,7 @@ REGRESSIONS = {
     850: "the run of a shard trimmed away whole broke where a listing it needed was refused (coordinator.py)",
     1023: "the reader in memory stood still before records that arrived too early for `LATEST` (memory/stream.py)",
     2040: "the stream in memory rounded arrivals up that the service cuts off (memory/stream.py)",
-    8055: "the moment of the first snapshot hid what was trimmed of the backlog behind a frontier (shard.py)",
+    8055: "the moment of the first snapshot hid what was trimmed of the backlog behind a frontier (checkpoints.py)",
     20170: "half the rates were known, and a shard went to and fro by what others seemed to bring (balance.py)",
     20368: "the referee: done bits dropped over a trimmed gap, after a hand-over (rule 17), were called a repeat",
     30219: "a slow answer from the tip counted from its coming, not from its asking: a gap unseen (gaps.py)",
