@@ -28,7 +28,7 @@ from streamkit.aws.pace import Pacing
 from streamkit.aws.world import AwsWorld
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.kpl import expand_all
-from streamkit.core.leasing import Progress
+from streamkit.core.positions import Progress
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.consumer import Consumer, DynamoDBStream, Source
 from streamkit.errors import ConfigurationError
@@ -91,30 +91,37 @@ def _applied(consumer: Consumer, given: Iterable[Given]) -> Consumer:
     for each in given:
         if each.setting.name in _OF_CONSUMERS and each.owner in (None, consumer.name):
             parts.setdefault(each.setting.part, {})[each.setting.field] = each
-    for part, found in parts.items():
-        values = {field: each.value for field, each in found.items()}
+    for part, found in sorted(parts.items(), key=lambda each: each[0] == "dead_letters"):  # the queue, then its bucket
         try:
-            if part == "source":
-                values = dict(_of_source(consumer.source, found))
-            changes = {part: _changed(getattr(consumer, part), values)} if part else values
-            consumer = consumer.using(**changes)
+            consumer = consumer.using(**_changes(consumer, part, found))
         except ConfigurationError as error:
             origins = ", ".join(each.origin for each in found.values())
             raise ConfigurationError(f"{origins}: {error}") from error
     return consumer
 
 
-def _changed(part: Any, values: Mapping[str, Any]) -> object:  # noqa: ANN401 - a source, or a policy
-    """Return a part of a consumer with other values."""
-    return msgspec.structs.replace(part, **values) if isinstance(part, msgspec.Struct) else replace(part, **values)
+def _changes(consumer: Consumer, part: str, found: Mapping[str, Given]) -> dict[str, Any]:
+    """Return the fields of the consumer that change with a part of it."""
+    values: dict[str, Any] = {field: each.value for field, each in found.items()}
+    letters = consumer.dead_letters
+    if not part:
+        if letters is not None and "dead_letters" in values:  # another queue, the same bucket
+            values["dead_letters"] = replace(letters, queue=values["dead_letters"].queue)
+        return values
+    if part == "dead_letters" and letters is None:
+        if any(each.owner is not None for each in found.values()):
+            raise ConfigurationError("expected dead_letters for a bucket to belong to, got none")
+        return {}  # meant for others
+    if part == "source":
+        values = dict(_of_source(consumer.source, found))
+    return {part: replace(getattr(consumer, part), **values)}
 
 
 def _of_source(source: Source, given: Mapping[str, Given]) -> Iterator[tuple[str, object]]:
     """Give the fields of this kind of source. What it has no use for was meant for others, unless it was named."""
-    own = {each.name for each in fields(source)}
     for name, each in given.items():
         field = "table" if name == "stream" and isinstance(source, DynamoDBStream) else name
-        if field in own:
+        if field in source.__struct_fields__:
             yield field, each.value
         elif each.owner is not None:
             raise ConfigurationError(f"expected a setting that {type(source).__name__} has, got {name!r}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpack, get_args, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
@@ -34,12 +34,16 @@ Handler = Callable[..., Awaitable[None] | None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _STREAM_CONSUMER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 MEBIBYTE = 1024 * 1024
 MOST_RATE = 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Kinesis:
+class _Stream(msgspec.Struct, frozen=True):
+    stream: str
+
+
+class Kinesis(_Stream, frozen=True, kw_only=True):
     """A Kinesis data stream, by name or ARN.
 
     `start` is where a shard begins that has no checkpoint: the oldest record, the time the consumer first saw the
@@ -52,14 +56,13 @@ class Kinesis:
     (enhanced fan-out, which AWS charges for): under the name given, or `streamkit-<name of the consumer>`.
     """
 
-    stream: str
-    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = field(default="TRIM_HORIZON", kw_only=True)
-    role: str | None = field(default=None, kw_only=True)
-    kpl_only: bool = field(default=False, kw_only=True)
-    compression: Compression | None = field(default=None, kw_only=True)
-    poll: timedelta = field(default=timedelta(milliseconds=250), kw_only=True)
-    changes: bool = field(default=False, kw_only=True)
-    fan_out: bool | str = field(default=False, kw_only=True)
+    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = "TRIM_HORIZON"
+    role: str | None = None
+    kpl_only: bool = False
+    compression: Compression | None = None
+    poll: timedelta = timedelta(milliseconds=250)
+    changes: bool = False
+    fan_out: bool | str = False
 
     listing: ClassVar[Listing] = Listing(shards=1_000, calls_per_second=1_000.0)
 
@@ -89,8 +92,11 @@ class Kinesis:
         return f"streamkit-{consumer}" if self.fan_out is True else self.fan_out or None
 
 
-@dataclass(frozen=True, slots=True)
-class DynamoDBStream:
+class _Table(msgspec.Struct, frozen=True):
+    table: str
+
+
+class DynamoDBStream(_Table, frozen=True, kw_only=True):
     """The changes of a DynamoDB table, by the table's name or ARN: its stream has to be enabled.
 
     Handlers get each as a `Change`. `start` is where reading begins when the consumer first sees the table: the oldest
@@ -99,10 +105,9 @@ class DynamoDBStream:
     read to its end, then the new one.
     """
 
-    table: str
-    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = field(default="TRIM_HORIZON", kw_only=True)
-    role: str | None = field(default=None, kw_only=True)
-    poll: timedelta = field(default=timedelta(milliseconds=500), kw_only=True)
+    start: Literal["TRIM_HORIZON", "LATEST"] | datetime = "TRIM_HORIZON"
+    role: str | None = None
+    poll: timedelta = timedelta(milliseconds=500)
 
     listing: ClassVar[Listing] = Listing(shards=100, calls_per_second=10.0)
     kpl_only: ClassVar[Literal[False]] = False
@@ -134,16 +139,24 @@ Source = Kinesis | DynamoDBStream
 
 
 class Sqs(msgspec.Struct, frozen=True):
-    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO."""
+    """A queue, for dead letters or successes: by name, URL or ARN; standard or FIFO.
+
+    `bucket` is the S3 bucket for payloads of dead letters that are over the queue's limit: docs/dead-letters.md.
+    """
 
     queue: str
+    bucket: str | None = None
 
     def __post_init__(self) -> None:
         _expect(bool(self.queue), "Sqs(queue): expected a name, URL or ARN", self.queue)
+        _expect(
+            self.bucket is None or bool(BUCKET.fullmatch(self.bucket)),
+            "Sqs(bucket=...): expected the name of an S3 bucket (3 to 63 small letters, digits, '.' or '-')",
+            self.bucket,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumer:
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     """A handler with everything said about it. Frozen: change a copy with `using`."""
 
     name: str
@@ -154,9 +167,9 @@ class Consumer:
     on_success: Sqs | None = None
     """Where it is told, at least once and before a checkpoint passes it, that a record was handled."""
     concurrency: int = 64
-    retry: Retry = field(default_factory=Retry)
-    outage: Outage = field(default_factory=Outage)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    retry: Retry = Retry()
+    outage: Outage = Outage()
+    checkpoint: Checkpoint = Checkpoint()
     mode: Mode = "at_least_once"
     where: Callable[[Record], object] | None = None
     dedupe_key: Callable[[Record], str | None] | None = None
@@ -176,7 +189,6 @@ class Consumer:
     """Most records a second that handlers are started for, in one process and over all its shards; None is no limit.
 
     Retries count, a batch counts by its records, what is filtered or handled before does not."""
-    signature: Signature = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (_is_a(self.name, str) and _NAME.fullmatch(self.name)):
@@ -184,7 +196,7 @@ class Consumer:
             raise ConfigurationError(msg)
         for holds, expectation, got in self._expectations():
             _expect(holds, f"consumer {self.name}: {expectation}", got)
-        signature = Signature.of(self.handler)
+        signature = self.signature
         stateless = "state" in signature.extras and self.lifespan is None
         _expect(
             not stateless, f"consumer {self.name}: lifespan: expected one, for the handler takes `state`", self.lifespan
@@ -195,12 +207,16 @@ class Consumer:
             f"consumer {self.name}: mode: expected 'transactional' together with an async handler that takes `*, tx`",
             f"{self.mode} with {sorted(signature.extras)}",
         )
-        object.__setattr__(self, "signature", signature)
 
     def _expectations(self) -> Iterable[tuple[bool, str, object]]:
         yield _is_a(self.source, Source), "source: expected Kinesis(...) or DynamoDBStream(...)", self.source
         yield _is_a(self.dead_letters, Sqs | None), "dead_letters: expected Sqs(...) or None", self.dead_letters
         yield _is_a(self.on_success, Sqs | None), "on_success: expected Sqs(...) or None", self.on_success
+        yield (
+            self.on_success is None or self.on_success.bucket is None,
+            "on_success: expected no bucket: what does not fit is told without its payload",
+            self.on_success,
+        )
         yield (
             self.on_success is None or self.mode != "transactional",
             "on_success: expected none with mode 'transactional': its commit is the checkpoint, so put an item by `tx`",
@@ -253,6 +269,11 @@ class Consumer:
         yield factor is None or 1 <= factor <= 10, "parallelization_factor: expected 1 to 10", factor
 
     @property
+    def signature(self) -> Signature:
+        """What the handler wants. Raises `ConfigurationError` if it cannot be a handler."""
+        return Signature.of(self.handler)
+
+    @property
     def table(self) -> str:
         """Name of the checkpoint table."""
         return self.checkpoint.table or f"streamkit-{self.name}"
@@ -263,7 +284,7 @@ class Consumer:
 
     def using(self, **changes: Any) -> Consumer:  # noqa: ANN401 - any field of this class
         """Return a copy with other settings. Raises `ConfigurationError` for a wrong one, naming it."""
-        _expect_known(self.name, changes, {each.name for each in fields(self) if each.init})
+        _expect_known(self.name, changes, self.__struct_fields__)
         return replace(self, **changes)
 
     def lambda_handler(self, event: object, context: Context) -> Answer:

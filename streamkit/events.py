@@ -346,6 +346,16 @@ class LetterTruncated(Event, frozen=True, kw_only=True):
     limit_bytes: int
 
 
+class LetterSpilled(Event, frozen=True, kw_only=True):
+    """A payload is over the queue's limit: it is in the consumer's bucket, and its letter, sent next, says where."""
+
+    name = "letter.spilled"
+    level = "info"
+    shard: str
+    sequence: str
+    bytes: int
+
+
 class SuccessesDelayed(Event, frozen=True, kw_only=True):
     """The queue for successes takes none; their records stay unsettled and it is tried again."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamkit.consumer import DynamoDBStream
+from streamkit.core.kept import folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ KEEP_CHECKPOINTS = (
     "dynamodb:DeleteItem",
 )
 REMEMBER = tuple(action for action in KEEP_CHECKPOINTS if action != "dynamodb:DescribeTable")
+KEEP_PAYLOADS = ("s3:PutObject",)
 SEND = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage")
 MAP_STREAM = (
     "kinesis:DescribeStream",
@@ -115,6 +117,9 @@ def _reading_changes(source: DynamoDBStream, place: Place) -> Iterator[Statement
 def _sending(consumer: Consumer, place: Place) -> Iterator[Statement]:
     if consumer.dead_letters is not None:
         yield _allowed("SendDeadLetters", SEND, queue_arn(consumer.dead_letters.queue, place))
+        if consumer.dead_letters.bucket is not None:
+            objects = f"arn:{place.partition}:s3:::{consumer.dead_letters.bucket}/{folder(consumer.name)}*"
+            yield _allowed("KeepLargePayloads", KEEP_PAYLOADS, objects)
     if consumer.on_success is not None:
         yield _allowed("TellSuccesses", SEND, queue_arn(consumer.on_success.queue, place))
 

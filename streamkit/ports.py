@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from streamkit.core.records import Record
-from streamkit.core.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
+    from streamkit.core.kept import Kept
     from streamkit.core.leasing import Member, ShardRow
     from streamkit.core.ledger import Claimant, Holding
     from streamkit.core.letters import Letter
     from streamkit.core.lineage import Shard, Stream
     from streamkit.core.memory import Cell, Halt, Memo
     from streamkit.core.positions import Place, Start
+    from streamkit.core.replay import Replay
     from streamkit.core.successes import Success
     from streamkit.core.transactions import Write
     from streamkit.core.values import Image
@@ -234,6 +235,26 @@ class DeadLetters(Protocol):
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
+        ...
+
+
+class Payloads(Protocol):
+    """Where the payloads are that a queue of dead letters has no room for (rule 29): one bucket."""
+
+    @property
+    def bucket(self) -> str:
+        """Its name."""
+        ...
+
+    async def keep(self, kept: Kept, payload: bytes) -> None:
+        """Returning means the payload is durable where `kept` says. To keep it again does no harm."""
+        ...
+
+    async def fetch(self, kept: Kept) -> bytes:
+        """Return what was kept, to the byte, and never more than that.
+
+        Raises `Lost` for a payload in another bucket, one that is not there or may not be read, or is another.
+        """
         ...
 
 

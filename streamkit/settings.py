@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from streamkit.consumer import MEBIBYTE, MOST_RATE, Sqs
+from streamkit.consumer import BUCKET, MEBIBYTE, MOST_RATE, Sqs
 
 SECOND = timedelta(seconds=1)
 YEAR = timedelta(days=365)
@@ -261,7 +261,7 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def field(self) -> str:
         """The name of the field it sets."""
-        return self.name.rpartition(".")[2]
+        return self.name.rpartition(".")[2].removeprefix(f"{self.part}_")
 
     @property
     def variable(self) -> str:
@@ -307,6 +307,12 @@ CONSUMER_SETTINGS = (
     Setting("fan_out", FanOut(), "Whether records are pushed, and under which name: docs/fan-out.md.", "source"),
     Setting("poll", Duration(200 * _MILLISECOND, 60 * SECOND), "Pace of reading an idle shard.", "source"),
     Setting("dead_letters", Queue(), "Where records go that cannot be handled."),
+    Setting(
+        "dead_letters_bucket",
+        Text("the name of an S3 bucket, or none", BUCKET.pattern, optional=True),
+        "Where their payloads go that are over the queue's limit: docs/dead-letters.md.",
+        "dead_letters",
+    ),
     Setting("on_success", Queue(), "Where it is told which records were handled: docs/successes.md."),
     Setting("concurrency", Whole(1, 10_000), "Most handlers at work at once in one shard."),
     Setting("rate", Rate(), "Most records a second that handlers are started for, in one process."),

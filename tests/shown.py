@@ -96,7 +96,7 @@ def _no_python(rest: list[str]) -> str | None:
 
 @cache
 def _service(name: str) -> Any:
-    return botocore.session.Session().get_service_model(name)
+    return botocore.session.Session().get_service_model({"s3api": "s3"}.get(name, name))  # as the CLI names it
 
 
 def _no_request(service: str, operation: str, rest: list[str]) -> str | None:

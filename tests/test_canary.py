@@ -16,7 +16,7 @@ from streamkit import Batch, Consumer, Failed, Kinesis, Outage, Partial, Poison,
 from streamkit.cli.resume import reopen
 from streamkit.clock import SystemChance
 from streamkit.consumer import consumer
-from streamkit.core.leasing import Progress
+from streamkit.core.positions import Progress
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamkit import ConfigurationError, Consumer, DynamoDBStream, Kinesis, Record, Retry, Sqs, consumer
 from streamkit.config import Configured, WorkerSettings, configure
@@ -124,6 +124,23 @@ def test_a_table_is_set_as_a_stream_is() -> None:
         configure([audit], environment={"STREAMKIT_AUDIT__COMPRESSION": "gzip"})
 
 
+def test_a_queue_and_its_bucket_are_set_apart(write: Write) -> None:
+    """Whichever comes first; a bucket is for a consumer that has dead letters."""
+    mine = FLIGHTS.using(dead_letters=Sqs("dlq", "declared"))
+    assert configure([mine], environment={"STREAMKIT_DEAD_LETTERS": "q"}).consumers[0].dead_letters == Sqs(
+        "q", "declared"
+    )
+    file = write("[consumers.flights]\ndead_letters_bucket = 'from-outside'\ndead_letters = 'q'")
+    assert flights(file).dead_letters == Sqs("q", "from-outside")
+    without = FLIGHTS.using(dead_letters=None)
+    both = {"STREAMKIT_DEAD_LETTERS": "q", "STREAMKIT_DEAD_LETTERS_BUCKET": "bucket"}
+    assert configure([without], environment=both).consumers[0].dead_letters == Sqs("q", "bucket")
+    alone = {"STREAMKIT_DEAD_LETTERS_BUCKET": "bucket"}
+    assert configure([without], environment=alone).consumers[0].dead_letters is None
+    with pytest.raises(ConfigurationError, match="__DEAD_LETTERS_BUCKET: expected dead_letters for a bucket"):
+        configure([without], environment={"STREAMKIT_FLIGHTS__DEAD_LETTERS_BUCKET": "bucket"})
+
+
 def test_settings_of_the_worker_come_from_file_variables_and_options(write: Write) -> None:
     """The nearer to the user's hand, the stronger."""
     file = write("[worker]\nuntil_idle = 5\ngrace = '1m'\nlog_format = 'json'\nlog_level = 'debug'")
@@ -151,6 +168,8 @@ def test_settings_of_the_worker_come_from_file_variables_and_options(write: Writ
         ("fan_out", "true", True),
         ("fan_out", "readers-2", "readers-2"),
         ("dead_letters", "other-dlq", Sqs("other-dlq")),
+        ("dead_letters_bucket", "large-payloads", "large-payloads"),
+        ("dead_letters_bucket", "none", None),
         ("concurrency", "10000", 10_000),
         ("linger", "0", timedelta()),
         ("handler_timeout", "1.5s", 1.5 * SECOND),
@@ -186,6 +205,7 @@ def test_a_variable_reads_as_its_setting_says(name: str, text: str, value: objec
         *(("on_gap", text) for text in ("HALT", "none", "")),
         *(("stream", text) for text in ("", "two words")),
         ("dead_letters", ""),
+        *(("dead_letters_bucket", text) for text in ("", "My_Bucket", "s3://bucket", "bucket/prefix", "b")),
         ("checkpoint.table", "a/b"),
         ("compression", "lzma"),
         ("code_version", "v" * 101),
@@ -354,6 +374,7 @@ SAID_OTHERWISE = {
     "outage.limit": "6h, or a quarter of the retention",
     "checkpoint.table": "`streamkit-<name>`",
     "code_version": "none",
+    "dead_letters_bucket": "none",
     "log_format": "json; console on a terminal",
 }
 """Defaults that are no value of their own."""

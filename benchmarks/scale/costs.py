@@ -9,9 +9,9 @@ from typing import Any
 from streamkit import Checkpoint
 from streamkit.aws.attributes import Item
 from streamkit.aws.rows import WORKER_SPREAD, member_item, shard_item
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import HASH_KEYS, Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.runtimes.crew import SHARDS_A_BUCKET
 from streamkit.runtimes.heart import BEATS
 from streamkit.runtimes.incarnation import tick_seconds

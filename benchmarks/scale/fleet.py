@@ -28,9 +28,9 @@ from benchmarks.scale.costs import (
     worker_buckets,
 )
 from streamkit.consumer import Kinesis
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Shard, Stream
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.engine.retry import FullJitter
 from streamkit.runtimes.coordinator import Coordinator
 from streamkit.runtimes.fence import Fence

@@ -20,6 +20,7 @@ from streamkit.aws.call import Call
 from streamkit.aws.endpoints import is_loopback, is_overridden
 from streamkit.aws.errors import Request, meaning
 from streamkit.aws.lean import LeanCall, LeanSettings
+from streamkit.core.kept import MAX_PAYLOAD
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Session = Any
 """An aioboto3.Session; the SDK is published without types."""
-Service = Literal["kinesis", "dynamodb", "dynamodbstreams", "sqs", "sts"]
+Service = Literal["kinesis", "dynamodb", "dynamodbstreams", "s3", "sqs", "sts"]
 
 
 class AwsSettings(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class AwsSettings(msgspec.Struct, frozen=True):
     """Most connections to one service at once: every shard has at most one request under way."""
     connect_seconds: float = 2.0
     answer_seconds: float = 15.0
-    """Longest wait for a whole answer of Kinesis, DynamoDB Streams or SQS."""
+    """Longest wait for a whole answer of Kinesis, DynamoDB Streams, SQS or S3."""
     lean: bool = True
     """Whether records are asked for without the SDK, once it has shown how (`streamkit.aws.lean`)."""
     lease_answer_seconds: float = 2.0
@@ -216,10 +217,20 @@ async def _assume(role: str, base: Session, *, trust: str | bool) -> Session:
     return aioboto3.Session(botocore_session=core, region_name=base.region_name)
 
 
+async def _read(body: Any) -> bytes:
+    """Read an object, and no more of it than any payload has."""
+    found = bytearray()
+    async with body:
+        while len(found) <= MAX_PAYLOAD and (piece := await body.read(MAX_PAYLOAD + 1 - len(found))):
+            found += piece
+    return bytes(found)
+
+
 class _SdkCall:
     """A `Call` that an SDK client carries out."""
 
     def __init__(self, client: Any, service: Service, *, within_seconds: float) -> None:
+        from aiohttp import ClientPayloadError
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -228,7 +239,7 @@ class _SdkCall:
         self._service: Service = service
         self._within = within_seconds
         self._named = xform_name
-        self._failures = (ClientError, BotoCoreError, ResponseParserError, TimeoutError)
+        self._failures = (ClientError, ClientPayloadError, BotoCoreError, ResponseParserError, TimeoutError)
 
     async def __call__(self, operation: str, /, **parameters: object) -> dict[str, Any]:
         """Send one request through the SDK, with a limit to the whole of it."""
@@ -236,6 +247,8 @@ class _SdkCall:
         try:
             async with asyncio.timeout(self._within):
                 answer: dict[str, Any] = await send(**parameters)
+                if self._service == "s3" and "Body" in answer:
+                    answer["Body"] = await _read(answer["Body"])
         except self._failures as error:
             raise meaning(error, Request.of(self._service, operation, parameters)) from error
         return answer

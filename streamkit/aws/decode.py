@@ -7,7 +7,7 @@ errors stay the SDK's. An answer that does not decode here is left as it came.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -72,6 +72,28 @@ def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict
     customized_response_dict["Records"] = [bytes(each) for each in answer.Records]
     if answer.NextShardIterator is not None:
         customized_response_dict["NextShardIterator"] = answer.NextShardIterator
+    response_dict["body"] = b"{}"
+
+
+class RawRow(msgspec.Struct):
+    """The answer of a write to DynamoDB: the row as it was, where that was asked for. Of texts, numbers and truths."""
+
+    Attributes: dict[str, dict[Literal["S", "N", "BOOL"], str | bool]] | None = None
+
+
+_row = msgspec.json.Decoder(RawRow)
+
+
+def decode_row(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Decode one answer in place of the SDK's parser, if it is what it should be. Other rows are left to that one."""
+    if response_dict["status_code"] >= MULTIPLE_CHOICES:
+        return
+    try:
+        answer = _row.decode(response_dict["body"])
+    except msgspec.MsgspecError:
+        return
+    if answer.Attributes is not None:
+        customized_response_dict["Attributes"] = answer.Attributes
     response_dict["body"] = b"{}"
 
 

@@ -14,6 +14,7 @@ from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.halts import TableHalts
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.mailbox import SqsMailbox
+from streamkit.aws.payloads import S3Payloads, payloads_of
 from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
@@ -26,7 +27,7 @@ from streamkit.ports import Registration
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from streamkit.consumer import Consumer
+    from streamkit.consumer import Consumer, Sqs
     from streamkit.core.memory import Halt
     from streamkit.ports import Chance, Clock, Report
 
@@ -76,15 +77,18 @@ class Letters(msgspec.Struct, frozen=True):
 
     mailbox: SqsMailbox
     queue: SqsDeadLetters
+    payloads: S3Payloads | None
+    """Where payloads are that the queue has no room for, if that is known."""
 
 
 @asynccontextmanager
-async def letters(queue: str, *, chance: Chance, report: Report) -> AsyncGenerator[Letters]:
+async def letters(at: Sqs, *, chance: Chance, report: Report) -> AsyncGenerator[Letters]:
     """Open a queue. Raises `Missing`, `Denied`, `ConfigurationError` for an odd address."""
     async with Aws(settings=PATIENT, report=report) as aws:
-        call = await aws.call("sqs", region=arn_region(queue))
-        found = SqsDeadLetters(call, queue=queue, chance=chance, report=report)
-        yield Letters(SqsMailbox(call, (await found.open()).url, chance=chance), found)
+        call = await aws.call("sqs", region=arn_region(at.queue))
+        found = SqsDeadLetters(call, queue=at.queue, chance=chance, report=report)
+        payloads = payloads_of(at, aws, chance=chance)
+        yield Letters(SqsMailbox(call, (await found.open()).url, chance=chance), found, payloads)
 
 
 @asynccontextmanager

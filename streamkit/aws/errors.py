@@ -94,6 +94,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
             "RequestLimitExceeded",
             "RequestThrottled",
             "RequestThrottledException",
+            "SlowDown",
             "Throttling",
             "ThrottlingException",
             "TooManyRequestsException",
@@ -114,6 +115,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
             "AccessDenied",
             "AccessDeniedException",
             "KMSAccessDeniedException",
+            "403",  # of a request without a body in the answer: S3's HEAD
             "NotAuthorized",
             "OptInRequired",
             "UnauthorizedOperation",
@@ -123,7 +125,10 @@ _MEANINGS: dict[str, type[WorldError]] = {
     **dict.fromkeys(_CREDENTIALS, Denied),
     **dict.fromkeys(
         (
+            "404",
             "AWS.SimpleQueueService.NonExistentQueue",
+            "NoSuchBucket",
+            "NoSuchKey",
             "QueueDoesNotExist",
             "ResourceNotFoundException",
             "TableNotFoundException",
@@ -136,7 +141,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
     **dict.fromkeys(("TransactionInProgressException", "RequestTimeout", "RequestTimeoutException"), Unanswered),
 }
 
-_ACTIONS = {"TransactWriteItems": "UpdateItem", "SendMessageBatch": "SendMessage"}
+_ACTIONS = {"HeadBucket": "ListBucket", "TransactWriteItems": "UpdateItem", "SendMessageBatch": "SendMessage"}
 """The IAM action behind an operation, where it has another name."""
 
 
@@ -150,7 +155,7 @@ class Request(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, service: str, operation: str, parameters: Mapping[str, object]) -> Request:
         """Name the request by the resource among its parameters."""
-        named = ("StreamName", "StreamARN", "TableName", "StreamArn", "QueueName", "QueueUrl", "RoleArn")
+        named = ("StreamName", "StreamARN", "TableName", "StreamArn", "QueueName", "QueueUrl", "RoleArn", "Bucket")
         resource = next((str(parameters[name]) for name in named if name in parameters), "")
         return cls(service, operation, resource)
 
@@ -219,7 +224,9 @@ def _remedy(request: Request) -> str:
     """Say what makes a missing resource appear."""
     if request.service == "dynamodb":
         return "create it: run `streamkit init MODULE:CONSUMER`"
-    kind = {"kinesis": "stream", "dynamodbstreams": "stream", "sqs": "queue"}.get(request.service, "resource")
+    kind = {"kinesis": "stream", "dynamodbstreams": "stream", "sqs": "queue", "s3": "bucket"}.get(
+        request.service, "resource"
+    )
     return f"create the {kind}, or correct its name, the region or the endpoint"
 
 

@@ -18,7 +18,6 @@ from streamkit.aws.endpoints import is_overridden
 from streamkit.aws.errors import Request, meaning
 from streamkit.aws.halts import TableHalts
 from streamkit.aws.memory import TableMemory
-from streamkit.aws.shapes import arn_region
 from streamkit.errors import ConfigurationError
 from streamkit.events import EndpointOverridden
 from streamkit.ports import FunctionPorts
@@ -31,16 +30,16 @@ if TYPE_CHECKING:
     from streamkit.aws.signing import Credentials
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
-    from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Report, Successes
+    from streamkit.ports import Chance, Clock, DeadLetters, Ledger, Payloads, Report, Successes
 
-Service = Literal["dynamodb", "sqs"]
+Service = Literal["dynamodb", "s3", "sqs"]
 
 _AT_ONCE = 8
 """Threads: requests under way at once."""
 _COLD_REQUESTS = 4
 """More than the first invocation makes of a clean batch."""
 _CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS: dict[Service, float] = {"dynamodb": 2.0, "sqs": 5.0}
+_ANSWER_SECONDS: dict[Service, float] = {"dynamodb": 2.0, "s3": 10.0, "sqs": 5.0}
 """Longest wait for an answer: there has to be time for another try within an invocation."""
 
 
@@ -73,6 +72,7 @@ class AwsFunctionWorld:
         return TableLedger(dynamodb, consumer.table, clock=self._clock, chance=self._chance, keep=keep)
 
     def _successes(self, queue: str, sdk: Sdk) -> Successes:
+        from streamkit.aws.shapes import arn_region
         from streamkit.aws.sqs import SqsSuccesses
 
         return SqsSuccesses(sdk.call("sqs", region=arn_region(queue)), queue=queue, chance=self._chance)
@@ -80,15 +80,30 @@ class AwsFunctionWorld:
     def _letters(self, consumer: Consumer, sdk: Sdk, report: Report) -> DeadLetters | None:
         if consumer.dead_letters is None:
             return None
-        queue = consumer.dead_letters.queue
+        queue, bucket = consumer.dead_letters.queue, consumer.dead_letters.bucket
 
         def opened() -> DeadLetters:
+            from streamkit.aws.shapes import arn_region
             from streamkit.aws.sqs import SqsDeadLetters
 
             call = sdk.call("sqs", region=arn_region(queue))
-            return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report)
+            payloads = None if bucket is None else self._payloads(bucket, sdk)
+            return SqsDeadLetters(call, queue=queue, chance=self._chance, report=report, payloads=payloads)
 
         return _LateLetters(opened)
+
+    def _payloads(self, bucket: str, sdk: Sdk) -> Payloads:
+        """Return the bucket for payloads. Its client waits for the first of them."""
+        from streamkit.aws.payloads import S3Payloads
+
+        calls: list[Call] = []
+
+        async def opened() -> Call:
+            if not calls:
+                calls.append(sdk.call("s3"))
+            return calls[0]
+
+        return S3Payloads(opened, bucket=bucket, chance=self._chance)
 
 
 class Sdk:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streamkit.aws.backoff import PASSING
-from streamkit.aws.decode import MULTIPLE_CHOICES, decode_changes, decode_records
+from streamkit.aws.decode import MULTIPLE_CHOICES, decode_changes, decode_records, decode_row
 from streamkit.aws.errors import ConditionFailed, Request, meaning
 from streamkit.aws.signing import Credentials, Signer
 from streamkit.aws.wire import Answer, Unconnected, Unusual, Wires
@@ -32,17 +32,19 @@ if TYPE_CHECKING:
     from streamkit.ports import Clock
 
 Decode = Callable[[dict[str, Any], dict[str, Any]], None]
-OFTEN: Mapping[str, Mapping[str, Decode | None]] = {
+OFTEN: Mapping[str, Mapping[str, Decode]] = {
     "kinesis": {"GetRecords": decode_records},
     "dynamodbstreams": {"GetRecords": decode_changes},
-    "dynamodb": {"PutItem": None, "UpdateItem": None},
+    "dynamodb": {"PutItem": decode_row, "UpdateItem": decode_row},
 }
-"""By service the operations worth it, and what decodes their answers; None is the SDK's parser."""
+"""By service the operations worth it, and what decodes their answers."""
 FRESH_SECONDS = 300.0
 """So long a pattern is used before the SDK is asked for another."""
 _TRIES = 3
 """Failures in a row before all calls stay with the SDK."""
 _JSON = "application/x-amz-json-1."
+_DECODED = b"{}"
+"""What is left to parse of an answer that was decoded."""
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -140,10 +142,9 @@ class LeanCall:
     def _read(self, answer: Answer, request: Request) -> dict[str, Any]:
         """Return the answer as the SDK would. Raises what it would, in our words."""
         found: dict[str, Any] = {}
-        decode = self._operations[request.operation]
-        if decode is not None:
-            decode({"status_code": answer.status, "body": answer.body}, found)
-        if not found:
+        response: dict[str, Any] = {"status_code": answer.status, "body": answer.body}
+        self._operations[request.operation](response, found)
+        if answer.status >= MULTIPLE_CHOICES or response["body"] != _DECODED:
             found = self._parse(answer, request)
         self._left = _TRIES
         return found

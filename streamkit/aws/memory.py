@@ -20,9 +20,8 @@ import msgspec
 from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
 from streamkit.aws.call import Call
 from streamkit.aws.errors import ConditionFailed, Rejected
-from streamkit.core.leasing import Progress
 from streamkit.core.memory import SKEW_SECONDS, Cell, Digests, Memo, ShardCell, Stretch, Stretches, Trouble
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.errors import Overtaken
 from streamkit.ports import Claimed
 

@@ -33,6 +33,21 @@ class Queue(msgspec.Struct, frozen=True):
         return max(BATCH_BYTES, self.limit_bytes)
 
 
+def held_up(envelopes: Sequence[Envelope], first: int, queue: Queue) -> tuple[int, ...]:
+    """Return which cannot be sent while payloads cannot be kept, from the first of them on.
+
+    In a FIFO queue, nothing of a group goes before what it has to wait for.
+    """
+    waiting: list[int] = []
+    groups = set[str]()
+    for index in range(first, len(envelopes)):
+        each = envelopes[index]
+        if each.kept is not None or (queue.fifo and each.group_id in groups):
+            waiting.append(index)
+            groups.add(each.group_id)
+    return tuple(waiting)
+
+
 class Outbox:
     """Messages on their way to one queue, by their numbers. Those of one FIFO group go one after the other."""
 

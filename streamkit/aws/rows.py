@@ -25,9 +25,9 @@ from typing import cast
 import msgspec
 
 from streamkit.aws.attributes import VERSION, Attributes, Item, digest_of, of_this_version
-from streamkit.core.leasing import USUAL_LEASE, Member, Progress, ShardRow, Vitals
+from streamkit.core.leasing import USUAL_LEASE, Member, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
-from streamkit.core.positions import Position, Since, Start
+from streamkit.core.positions import Position, Progress, Since, Start
 from streamkit.core.quarantine import Death, Quarantine
 from streamkit.core.replay import Replay
 from streamkit.ports import Registration

@@ -13,17 +13,17 @@ import msgspec
 
 from streamkit.aws.backoff import PASSING, Backoff
 from streamkit.aws.call import Call
-from streamkit.aws.outbox import BATCH_BYTES, Outbox, Queue
+from streamkit.aws.outbox import BATCH_BYTES, Outbox, Queue, held_up
 from streamkit.core.envelope import Envelope, envelope
 from streamkit.core.letters import Letter
 from streamkit.core.successes import Success
 from streamkit.core.successes import envelope as told
 from streamkit.errors import ConfigurationError, Denied, Missing, Undelivered, Untold, WorldError
-from streamkit.events import LetterTruncated
+from streamkit.events import LetterSpilled, LetterTruncated
 from streamkit.ports import Chance
 
 if TYPE_CHECKING:
-    from streamkit.ports import Report
+    from streamkit.ports import Payloads, Report
 
 PATIENCE = Backoff(base_seconds=0.1, limit_seconds=5.0, tries=5)
 ARN_PARTS = 6
@@ -120,17 +120,39 @@ class SqsQueue:
 
 
 class SqsDeadLetters(SqsQueue):
-    """`DeadLetters` on SQS."""
+    """`DeadLetters` on SQS. A payload that is too much for the queue goes to `payloads`, if there are any."""
 
-    def __init__(self, call: Call, *, queue: str, chance: Chance, report: Report) -> None:
+    def __init__(
+        self, call: Call, *, queue: str, chance: Chance, report: Report, payloads: Payloads | None = None
+    ) -> None:
         super().__init__(call, queue=queue, chance=chance, role=LETTERS)
         self._report = report
+        self._payloads = payloads
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
         queue = await self.open()
-        if loss := await self._post([self._envelope(letter, queue) for letter in letters], queue):
-            raise Undelivered([letters[number] for number in loss.numbers], loss.cause) from loss.error
+        envelopes = [self._envelope(letter, queue) for letter in letters]
+        unkept = await self._keep(letters, envelopes, queue) or Loss((), "")
+        ready = [number for number in range(len(letters)) if number not in unkept.numbers]
+        unsent = await self._post([envelopes[number] for number in ready], queue) or Loss((), "")
+        lost = sorted([*unkept.numbers, *(ready[number] for number in unsent.numbers)])
+        if lost:
+            why = unsent if unsent.numbers else unkept
+            raise Undelivered([letters[number] for number in lost], why.cause) from why.error
+
+    async def _keep(self, letters: Sequence[Letter], envelopes: Sequence[Envelope], queue: Queue) -> Loss | None:
+        """Make the payloads durable that letters speak of; return the letters that cannot go, if that fails."""
+        for number, (letter, each) in enumerate(zip(letters, envelopes, strict=True)):
+            if each.kept is None or self._payloads is None:
+                continue
+            try:
+                await self._payloads.keep(each.kept, letter.record.data)
+            except WorldError as error:
+                return Loss(held_up(envelopes, number, queue), str(error), error)
+            record = letter.record
+            self._report(LetterSpilled(shard=record.shard, sequence=record.sequence_number, bytes=each.kept.size))
+        return None
 
     async def waiting(self) -> int:
         """Return about how many letters are in the queue, those somebody is just looking at included."""
@@ -146,8 +168,9 @@ class SqsDeadLetters(SqsQueue):
         return int(answer.get("Attributes", {}).get(name, 0))
 
     def _envelope(self, letter: Letter, queue: Queue) -> Envelope:
-        """Put a letter into its envelope, and say so if its payload is too much for the queue."""
-        put = envelope(letter, limit_bytes=queue.limit_bytes)
+        """Put a letter into its envelope, and say so if its payload is lost to it."""
+        bucket = None if self._payloads is None else self._payloads.bucket
+        put = envelope(letter, limit_bytes=queue.limit_bytes, bucket=bucket)
         if put.truncated:
             self._report(
                 LetterTruncated(

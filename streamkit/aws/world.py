@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from streamkit.aws.clients import Aws, AwsSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource
 from streamkit.aws.ledger import TableLedger
 from streamkit.aws.pace import Pacing
+from streamkit.aws.payloads import payloads_of
 from streamkit.aws.rows import Layout
 from streamkit.aws.shapes import arn_region
 from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
@@ -82,7 +82,7 @@ class AwsWorld:
         source = consumer.source
         if isinstance(source, DynamoDBStream):
             return await self._changes(source, consumer.max_record_bytes, aws, report)
-        source = dataclasses.replace(source, fan_out=source.pushed_as(consumer.name) or False)
+        source = replace(source, fan_out=source.pushed_as(consumer.name) or False)
         return await self._records(source, consumer.max_record_bytes, aws, report)
 
     async def _changes(self, source: DynamoDBStream, max_record_bytes: int, aws: Aws, report: Report) -> ChangeSource:
@@ -124,6 +124,7 @@ class AwsWorld:
             queue=consumer.dead_letters.queue,
             chance=self._chance,
             report=report,
+            payloads=payloads_of(consumer.dead_letters, aws, chance=self._chance),
         )
         await letters.open()
         return letters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -172,7 +171,11 @@ def _world(consumer: Consumer) -> AbstractAsyncContextManager[Ports]:
 def _polling(consumer: Consumer) -> Consumer:
     """Return the consumer as one that polls: an operator's look at a shard must not take over the worker's own."""
     source = consumer.source
-    return consumer.using(source=replace(source, fan_out=False)) if isinstance(source, Kinesis) else consumer
+    return (
+        consumer.using(source=msgspec.structs.replace(source, fan_out=False))
+        if isinstance(source, Kinesis)
+        else consumer
+    )
 
 
 def _start(place: str) -> Start:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamkit.aws.clients import Aws
-    from streamkit.consumer import Consumer
+    from streamkit.consumer import Consumer, Sqs
     from streamkit.events import Event
     from streamkit.ports import Chance, Clock
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def init(*, paths: tuple[str, ...], queue: bool, config: Path | None) -> None:
     """Make a consumer's checkpoint table.
 
-    Its stream and queues are looked at first, so that a wrong name leaves nothing half-made.
+    Its stream, queues and bucket are looked at first, so that a wrong name leaves nothing half-made.
 
     \b
     streamkit init consumers.flights:flights --queue
@@ -51,6 +51,8 @@ async def _prepare(consumer: Consumer, *, make_queue: bool) -> None:
         click.echo(await _stream(consumer, aws, clock, chance))
         if consumer.dead_letters is None:
             click.echo("dead-letter queue: none set; a record that cannot be handled stops its shard")
+        if consumer.dead_letters is not None and consumer.dead_letters.bucket is not None:
+            click.echo(await _bucket(consumer.dead_letters, aws, chance))
         for role, queue in _queues(consumer):
             click.echo(await _queue(role, queue, aws, chance, make=make_queue))
         for line in await _table(consumer, aws, clock):
@@ -94,6 +96,17 @@ async def _queue(role: str, name: str, aws: Aws, chance: Chance, *, make: bool) 
         await queues.create(call, name)
         return f"{role} {name}: made, encrypted, keeps messages for 14 days"
     return f"{role} {name}: found"
+
+
+async def _bucket(letters: Sqs, aws: Aws, chance: Chance) -> str:
+    """Look at the bucket, and make none: its name has to be free in all of AWS, and its rules are yours."""
+    from streamkit.aws.payloads import payloads_of
+    from streamkit.core.kept import PREFIX
+
+    payloads = payloads_of(letters, aws, chance=chance)
+    if payloads is not None:
+        await payloads.check()
+    return f"bucket {letters.bucket}: found; it needs a rule that expires {PREFIX}/ (docs/dead-letters.md)"
 
 
 async def _table(consumer: Consumer, aws: Aws, clock: Clock) -> list[str]:

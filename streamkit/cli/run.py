@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from streamkit.cli.loading import config_option, configured, consumers_argument
+from streamkit.cli.ward import wards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from streamkit.config import Configured
@@ -61,16 +62,7 @@ def run(
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         if processes > 1:
             sys.exit(runner.run(_supervise(plan, processes)))
-        runner.run(_run(plan, _wards(plan, paths, config), supervised=supervised))
-
-
-def _wards(plan: Configured, paths: Sequence[str], config: Path | None) -> Callable[[Consumer], Ward]:
-    """Return what makes a process apart for the suspects of a consumer: one that imports it from the same place."""
-    from streamkit.cli.ward import command
-    from streamkit.runtimes.apart.ward import ProcessWard
-
-    commands = {each.name: command(path, config) for each, path in zip(plan.consumers, paths, strict=True)}
-    return lambda consumer: ProcessWard(commands[consumer.name])
+        runner.run(_run(plan, wards(plan.consumers, paths, config), supervised=supervised))
 
 
 async def _supervise(plan: Configured, processes: int) -> int:

@@ -136,6 +136,8 @@ class _Application:
         found: Json = {"STREAMKIT_PARTIAL_RESPONSES": "true", "STREAMKIT_CHECKPOINT_TABLE": {"Ref": "Table"}}
         for part, name in self._queues.items():
             found[_VARIABLES[part]] = {"Ref": part} if _is_name(name) else name
+        if self._consumer.dead_letters is not None and self._consumer.dead_letters.bucket is not None:
+            found["STREAMKIT_DEAD_LETTERS_BUCKET"] = self._consumer.dead_letters.bucket
         if self._consumer.parallelization_factor is not None:
             found["STREAMKIT_PARALLELIZATION_FACTOR"] = str(self._consumer.parallelization_factor)
         return found

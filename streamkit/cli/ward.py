@@ -1,14 +1,32 @@
-"""`python -m streamkit.cli.ward MODULE:CONSUMER [CONFIG]`: a process apart for suspects, started by `streamkit run`."""
+"""`python -m streamkit.cli.ward MODULE:CONSUMER [CONFIG]`: a process apart for suspects, which workers start."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamkit.cli.failing import WRONG_USE, complain
 from streamkit.cli.loading import configured
 from streamkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamkit.consumer import Consumer
+    from streamkit.runtimes.apart.ward import Ward
+
+
+def wards(consumers: Sequence[Consumer], paths: Sequence[str], config: Path | None) -> Callable[[Consumer], Ward]:
+    """Return what makes a process apart for the suspects of a consumer: one that imports it from the same place.
+
+    What the worker asks before it calls the handler (`where`, `dedupe_key`) it goes on asking itself.
+    """
+    from streamkit.runtimes.apart.ward import ProcessWard
+
+    commands = {each.name: command(path, config) for each, path in zip(consumers, paths, strict=True)}
+    return lambda consumer: ProcessWard(commands[consumer.name])
 
 
 def command(path: str, config: Path | None) -> list[str]:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from streamkit.core import codec
 from streamkit.core.changes import Change, carried
+from streamkit.core.kept import Kept, Lost, folder, kept
 from streamkit.core.letters import Cause, Condemned, Condition, Letter
 from streamkit.core.positions import MAX_DIGITS
 from streamkit.core.records import Compression, Origin, Record
@@ -47,9 +48,35 @@ class Unreadable(StreamkitError):
 class PayloadOmitted(Unreadable):
     """The letter was too large for its queue. `letter` is what is left: no payload, texts perhaps cut."""
 
-    def __init__(self, letter: Letter, read_again: str) -> None:
-        super().__init__(f"expected a letter with its payload, got one without; read it by {read_again}")
-        self.letter = letter
+    def __init__(self, document: Document) -> None:
+        omission = document.payload_omitted
+        self.kept = None if "key" in document.trimmed else document.kept
+        """Where the payload is, if it was kept; a record whose key was cut is not whole with it."""
+        found = omission.read_again if omission else _read_again(document)
+        found = found if self.kept is None else f"`streamkit dlq show`; it is {self.kept}"
+        super().__init__(f"expected a letter with its payload, got one without; read it by {found}")
+        self.letter = _letter(document)
+        self._document = document
+
+    def whole(self, payload: bytes) -> Letter:
+        """Return the letter with its payload. Raises `Lost` for another than was kept."""
+        if self.kept is None:
+            raise Lost("expected a letter whose payload was kept, got one whose was not")
+        letter = _letter(replace(self._document, payload=self.kept.expect(payload), payload_omitted=None))
+        if letter.record.id != self.letter.record.id:
+            raise Lost(f"{self.kept}: expected the payload of the letter's record, got that of another")
+        return letter
+
+
+class Bare(Record, frozen=True, kw_only=True):
+    """A change without its JSON, in which its id is."""
+
+    named: str
+
+    @property
+    def id(self) -> str:
+        """What the letter says."""
+        return self.named
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -58,11 +85,13 @@ class Envelope(msgspec.Struct, frozen=True):
     body: str
     """ASCII: as many bytes as characters."""
     truncated: bool
-    """Whether the payload had to be left out."""
+    """Whether the payload had to be left out, and is nowhere else."""
     deduplication_id: str
     """For FIFO queues: the same whenever the letter of a record is sent by the same consumer."""
     group_id: str
     """For FIFO queues: the same for all records of a key."""
+    kept: Kept | None = None
+    """Where the payload has to be before this is sent."""
 
 
 class Omission(msgspec.Struct, frozen=True, rename="camel"):
@@ -71,6 +100,8 @@ class Omission(msgspec.Struct, frozen=True, rename="camel"):
     bytes: Count
     limit: Count
     read_again: str
+    kept: Kept | None = None
+    """Where it is instead, if it was kept."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -109,6 +140,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     change: bool = False
     """Whether the payload is a change of a DynamoDB item."""
 
+    @property
+    def kept(self) -> Kept | None:
+        """Where the payload is instead, if it was kept."""
+        return None if self.payload_omitted is None else self.payload_omitted.kept
+
 
 class _Body(msgspec.Struct, frozen=True):
     """What of a body is ours."""
@@ -119,20 +155,27 @@ class _Body(msgspec.Struct, frozen=True):
 # --------------------------------------------------------------------------------------------- writing
 
 
-def envelope(letter: Letter, *, limit_bytes: int) -> Envelope:
+def envelope(letter: Letter, *, limit_bytes: int, bucket: str | None = None) -> Envelope:
     """Return the letter with a body of at most `limit_bytes`.
 
     Texts give way to the payload, which is what a redrive needs: the traceback is cut first. If that does not
-    make room enough, the payload is left out, the letter says how to read it again, and texts are cut as need
-    be: traceback, message, reason, defect, key. Raises `ValueError` if that does not fit either (3 KB do).
+    make room enough, the payload is left out, the letter says where in the bucket it is to be, if there is one, and how
+    to read it again, and texts are cut as need be: traceback, message, reason, defect, key. Raises `ValueError` if that
+    does not fit either (3 KB do).
     """
-    for document in _ever_smaller(_document(letter), limit_bytes):
+    for document in _ever_smaller(_document(letter), limit_bytes, bucket):
         body = _body(document)
         if len(body) <= limit_bytes:
-            replayed = "\nreplayed" if letter.record.replayed else ""
-            deduplication_id = sha256(f"{letter.consumer}\n{letter.record.id}{replayed}")
-            return Envelope(body, document.payload is None, deduplication_id, group_id(letter.record.key))
+            at = document.kept
+            truncated = document.payload is None and at is None
+            return Envelope(body, truncated, _name(document), group_id(letter.record.key), at)
     raise ValueError(f"expected room for the facts of a dead letter, got a limit of {limit_bytes} bytes")
+
+
+def _name(document: Document) -> str:
+    """Return the same for every letter of a record by a consumer; what failed in a replay is another."""
+    replayed = "\nreplayed" if document.replayed else ""
+    return sha256(f"{document.consumer}\n{document.id}{replayed}")
 
 
 def _document(letter: Letter) -> Document:
@@ -231,12 +274,13 @@ def group_id(key: str) -> str:
 # --------------------------------------------------------------------------------------------- making it fit
 
 
-def _ever_smaller(document: Document, limit: int) -> Iterator[Document]:
+def _ever_smaller(document: Document, limit: int, bucket: str | None) -> Iterator[Document]:
     """Yield the document with less and less in it, what matters least going first."""
     yield document
     yield _cut(document, ("traceback",), limit)
-    size = len(document.payload or b"")
-    omission = Omission(bytes=size, limit=limit, read_again=_read_again(document))
+    payload = document.payload or b""
+    at = kept(payload, bucket=bucket, consumer=document.consumer, name=_name(document)) if bucket else None
+    omission = Omission(bytes=len(payload), limit=limit, read_again=_read_again(document), kept=at)
     bare = replace(document, payload=None, payload_omitted=omission)
     yield bare
     yield _cut(bare, _CUTTABLE, limit)
@@ -300,11 +344,17 @@ def read(body: str) -> Letter:
     document = found.streamkit
     if document.schema != SCHEMA:
         raise Unreadable(f"expected a dead letter of schema {SCHEMA}, got schema {document.schema}")
-    letter = _letter(document)
     if document.payload is None:
-        omission = document.payload_omitted
-        raise PayloadOmitted(letter, omission.read_again if omission else _read_again(document))
-    return letter
+        _expect_its_own(document)
+        raise PayloadOmitted(document)
+    return _letter(document)
+
+
+def _expect_its_own(document: Document) -> None:
+    """Raise `Unreadable` for a letter that names another object than that of its record: nobody's else is fetched."""
+    at = document.kept
+    if at is not None and at.key != folder(document.consumer) + _name(document):
+        raise Unreadable("expected a letter whose payload is kept under its record's name, got another name")
 
 
 def _letter(document: Document) -> Letter:
@@ -330,6 +380,8 @@ def _record(document: Document) -> Record:
         replayed=document.replayed,
         foreign=document.foreign,
     )
-    if not document.change or document.payload is None:
+    if not document.change:
         return record
+    if document.payload is None:
+        return Bare(**msgspec.structs.asdict(record), named=document.id)
     return replace(carried(replace(record, defect=None)), defect=document.defect)

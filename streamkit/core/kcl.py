@@ -20,9 +20,9 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.leasing import ShardRow
 from streamkit.core.lineage import Shard, ancestors, eldest_first
-from streamkit.core.positions import MAX_DIGITS, Position, Since, Start
+from streamkit.core.positions import MAX_DIGITS, Position, Progress, Since, Start
 
 Sentinel = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "SHARD_END"]
 SENTINELS: tuple[Sentinel, ...] = ("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "SHARD_END")

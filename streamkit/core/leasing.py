@@ -13,32 +13,15 @@ from msgspec.structs import replace
 
 from streamkit.core.balance import Cause, Level, deal, shares, transfers, weights
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position, Start
+from streamkit.core.positions import Position, Progress, Start
 from streamkit.core.quarantine import Death, Quarantine
 
 SUSPICION = 1.05
 """A worker is suspect once its counter stood still for this many lease durations."""
-FENCE = 0.9
-"""No handler starts later than this many lease durations after the last confirmed heartbeat was sent (rule 3)."""
 USUAL_LEASE = 10.0
 """Seconds of a lease, unless a consumer has another."""
 KEPT_SECONDS = 3600.0
 """The row of a worker that died or left is kept for so long: nobody then still acts on what it said before."""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a shard is settled, as the checkpoint carries it (rule 17).
-
-    Bit i of `done` (little-endian: bit i % 8 of byte i // 8) is the i-th (sub)record after the frontier.
-    """
-
-    frontier: Position | None = None
-    """The end of the contiguous settled prefix; None while nothing is settled."""
-    first: Position | None = None
-    """The first (sub)record after the frontier; None where `done` is empty. Names it by number and subsequence."""
-    done: bytes = b""
-    decoding: int = 0
-    """Version of the rules by which (sub)records are counted; with another version the bits mean nothing."""
 
 
 class Vitals(msgspec.Struct, frozen=True, array_like=True):

@@ -20,8 +20,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.quarantine import DEATHS, piece
 from streamkit.core.records import Record
 from streamkit.core.window import pack, unpack
@@ -406,12 +405,8 @@ def _mark(flags: bytearray, records: Sequence[Record], stretch: Stretch, decodin
 
 def _either(mine: bytearray, theirs: bytearray) -> bytearray:
     """Return flags that are set in one or the other, as long as the longer one."""
-    short, long = sorted((mine, theirs), key=len)
-    merged = bytearray(long)
-    for index, flag in enumerate(short):
-        if flag:
-            merged[index] = 1
-    return merged
+    merged = int.from_bytes(mine, "little") | int.from_bytes(theirs, "little")
+    return bytearray(merged.to_bytes(max(len(mine), len(theirs)), "little"))
 
 
 def _of(places: set[Place], counts: Mapping[Place, int]) -> dict[Place, int]:

@@ -58,6 +58,21 @@ def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a shard is settled, as the checkpoint carries it (rule 17).
+
+    Bit i of `done` (little-endian: bit i % 8 of byte i // 8) is the i-th (sub)record after the frontier.
+    """
+
+    frontier: Position | None = None
+    """The end of the contiguous settled prefix; None while nothing is settled."""
+    first: Position | None = None
+    """The first (sub)record after the frontier; None where `done` is empty. Names it by number and subsequence."""
+    done: bytes = b""
+    decoding: int = 0
+    """Version of the rules by which (sub)records are counted; with another version the bits mean nothing."""
+
+
 class Since(msgspec.Struct, frozen=True):
     """Start at the first record that arrived at or after a moment (seconds since the epoch, service's clock)."""
 

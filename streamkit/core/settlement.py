@@ -32,8 +32,7 @@ from streamkit.signals import Poison, Unavailable, WorldDown
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from streamkit.core.leasing import Progress
-    from streamkit.core.positions import Position
+    from streamkit.core.positions import Position, Progress
     from streamkit.core.records import Record
     from streamkit.events import Event
 

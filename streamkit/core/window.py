@@ -14,8 +14,7 @@ from operator import attrgetter, lt
 from typing import TYPE_CHECKING
 
 from streamkit.core.kpl import DECODING
-from streamkit.core.leasing import Progress
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

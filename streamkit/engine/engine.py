@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Handling", "Surroundings"]
 
-_STRETCH = 128
+_STRETCH = 256
 """Most records handed out between two looks at the time."""
 _TURN = 64
 """Attempts a runner makes, or stretches it hands out, before it lets other tasks have the loop."""
@@ -297,14 +297,15 @@ class Engine:
 
     async def _hasten(self, stretch: Stretch, watch: Watch) -> Attempt | Stretch | None:
         """Call the handler with one record of the stretch after the other; return what was handled, if anything was."""
-        call, where, may_start = self._handling.call, self._handling.where, self.may_start
+        call, where, holds = self._handling.call, self._handling.where, self._around.may_start
         notice = asyncio.get_running_loop().call_soon(self._notice, stretch, watch)
         try:
             for record in stretch:
                 if where is not None and not where(record):
                     alone = self._settling.cut(stretch)
                     return self._settling.reduce(alone, dict.fromkeys(alone.ordinals, Outcome.FILTERED))
-                if not may_start():
+                if not holds():
+                    self._fence()
                     self._settling.abandoned(self._settling.cut(stretch))
                     return None
                 if (result := await call(record)) is not None:

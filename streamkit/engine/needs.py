@@ -13,8 +13,9 @@ from streamkit.core.ledger import Tenure
 if TYPE_CHECKING:
     from streamkit.core.records import Record
     from streamkit.core.rules import OnMissingKey
+    from streamkit.core.transactions import Write
     from streamkit.engine.pace import Pace
-    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes
+    from streamkit.ports import Clock, DeadLetters, Ledger, Report, Successes, Tables
 
 
 class Handling(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,8 @@ class Handling(msgspec.Struct, frozen=True, kw_only=True):
     consumer: str
     code_version: str
     stream_arn: str
+    collect: Callable[[Record, Tables], Awaitable[tuple[Write, ...]]] | None = None
+    """Runs a transactional handler somewhere else and returns what it wants written; None has `call` run it here."""
     pace: Pace | None = None
     """The rate limit, shared by all shards; None is none."""
 

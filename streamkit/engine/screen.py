@@ -16,7 +16,7 @@ from streamkit.errors import WorldError
 from streamkit.signals import Failed, Poison, Unavailable, WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from streamkit.core.records import Record
     from streamkit.core.rules import OnMissingKey
@@ -59,9 +59,9 @@ class Screen:
         waiting = iter(wanted.items())
 
         async def claim() -> None:
-            for key, (ordinal, record) in waiting:
-                if not await self._is_mine(key, record):
-                    dropped[ordinal] = Outcome.DUPLICATE
+            for key, claimants in waiting:
+                mine = await self._claimed(key, claimants)
+                dropped.update((ordinal, Outcome.DUPLICATE) for ordinal, _ in claimants if ordinal != mine)
 
         if len(wanted) <= 1:
             await claim()
@@ -75,9 +75,9 @@ class Screen:
             raise first from first.__cause__
         return dropped
 
-    def _sorted_out(self, attempt: Attempt, dropped: dict[int, Outcome]) -> dict[str, tuple[int, Record]]:
-        """Drop what the filter rejects, and what repeats a key of the attempt; return who is to claim which key."""
-        wanted: dict[str, tuple[int, Record]] = {}
+    def _sorted_out(self, attempt: Attempt, dropped: dict[int, Outcome]) -> dict[str, list[tuple[int, Record]]]:
+        """Drop what the filter rejects; return who may claim which key."""
+        wanted: dict[str, list[tuple[int, Record]]] = {}
         for ordinal, record in zip(attempt.ordinals, attempt.records, strict=True):
             try:
                 rejected = self._where is not None and not self._where(record)
@@ -88,11 +88,19 @@ class Screen:
                 raise Failed(record, error) from error
             if rejected:
                 dropped[ordinal] = Outcome.FILTERED
-            elif key in wanted:
-                dropped[ordinal] = Outcome.DUPLICATE
             elif key is not None:
-                wanted[key] = ordinal, record
+                wanted.setdefault(key, []).append((ordinal, record))
         return wanted
+
+    async def _claimed(self, key: str, claimants: Sequence[tuple[int, Record]]) -> int | None:
+        """Claim a key for the first of its records that can have it; return which, None being none of them.
+
+        Not only for the first of all: a later one may have claimed it in an attempt that was cut off.
+        """
+        for ordinal, record in claimants:
+            if await self._is_mine(key, record):
+                return ordinal
+        return None
 
     def _key(self, record: Record) -> str | None:
         if self._dedupe_key is None or self._ledger is None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamkit.core.transactions import Write, together
-from streamkit.engine.handling import expect_nothing
-from streamkit.engine.transaction import Transaction
+from streamkit.engine.transaction import writes_of
 from streamkit.errors import Cancelled, TransactionRefused
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Transacting:
     def __init__(
         self, handling: Handling, settling: Settling, around: Surroundings, tables: Tables, commit: Commit
     ) -> None:
-        self._handling = handling
+        self._collect = handling.collect or partial(writes_of, handling.call)
         self._settling = settling
         self._around = around
         self._tables = tables
@@ -73,10 +73,8 @@ class Transacting:
         One that wants nothing written is left to the caller. Raises what the handler raises, and `TransactionRefused`.
         """
         for _ in range(READINGS):
-            tx = Transaction(self._tables)
             watch.call()
-            expect_nothing(await self._handling.call(record, tx=tx))
-            writes = await tx.collected()
+            writes = await self._collect(record, self._tables)
             watch.end()
             if not writes:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -9,12 +10,14 @@ from msgspec.structs import replace
 from streamkit.core import attributes
 from streamkit.core.transactions import Expression, Write, as_read, fitting
 from streamkit.core.values import plain
+from streamkit.engine.handling import expect_nothing
 from streamkit.errors import Throttled, Unanswered
 from streamkit.signals import WorldDown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
+    from streamkit.core.records import Record
     from streamkit.core.transactions import Kind
     from streamkit.core.values import Image, Plain
     from streamkit.ports import Tables
@@ -98,11 +101,8 @@ class Transaction:
         """
         self._expect_open()
         place = _image(key)
-        try:
+        with _answering(table):
             found = await self._tables.read(table, place, attributes)
-        except (Throttled, Unanswered) as error:
-            reason = f"reading table {table}: {type(error).__name__}"
-            raise WorldDown(reason) from error
         held = as_read(place, found, attributes, number=len(self._reads))
         check = Write("check", table, place, condition=held)
         earlier = self._reads.get(check.target)
@@ -114,12 +114,14 @@ class Transaction:
     async def collected(self) -> tuple[Write, ...]:
         """Return everything that has to be so, and be done, at the commit; nothing can be added any more.
 
-        Raises `Poison` for what no transaction can hold, `ValueError` for two writes of one item.
+        Raises `Poison` for what no transaction can hold, `ValueError` for two writes of one item, `WorldDown` where a
+        table that is put into does not answer.
         """
         self._open = False
         for index in self._puts:
             write = self._writes[index]
-            names = await self._tables.key_names(write.table)
+            with _answering(write.table):
+                names = await self._tables.key_names(write.table)
             self._writes[index] = replace(write, key=_key_of(write, names))
         reads = dict(self._reads)
         writes = [_after(write, reads.pop(write.target, None)) for write in self._writes]
@@ -136,6 +138,26 @@ class Transaction:
 
     def __repr__(self) -> str:
         return f"<Transaction of {len(self._writes)} writes and {len(self._reads)} reads>"
+
+
+async def writes_of(call: Callable[..., Awaitable[object]], record: Record, tables: Tables) -> tuple[Write, ...]:
+    """Run a handler in a transaction of the record's own; return what it wants written. Raises what the handler raises.
+
+    See `Transaction.collected` for what else.
+    """
+    tx = Transaction(tables)
+    expect_nothing(await call(record, tx=tx))
+    return await tx.collected()
+
+
+@contextmanager
+def _answering(table: str) -> Iterator[None]:
+    """That a table does not answer is never held against the record (rule 19)."""
+    try:
+        yield
+    except (Throttled, Unanswered) as error:
+        reason = f"reading table {table}: {type(error).__name__}"
+        raise WorldDown(reason) from error
 
 
 def _write(

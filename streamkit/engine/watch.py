@@ -66,8 +66,8 @@ class UnderWay(NamedTuple):
 class Watch:
     """Watches the attempts of the task that makes it, one after the other. Times in seconds.
 
-    An attempt over its time is reported and, if it can be, cancelled. If it has not ended `grace` later, `on_stuck` is
-    called: nothing but the end of the process will stop it (rule 8).
+    An attempt whose handler is over its time is reported and, if it can be, cancelled. If it has not ended `grace`
+    later, `on_stuck` is called: nothing but the end of the process will stop it (rule 8).
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Watch:
 
     def call(self) -> None:
         """The handler is called now: what was asked about its records before is no part of how long it takes."""
-        self._called = self._loop.time()
+        self._called = self._began = self._loop.time()
         if self._stopwatch is not None:
             self._stopwatch.call(self._called)
 
@@ -137,6 +137,9 @@ class Watch:
     def _look(self) -> None:
         self._timer = None
         if self._attempt is None:
+            return
+        if self._called is None:  # what a table takes to answer is no fault of the record's
+            self._timer = self._loop.call_later(self._timeout, self._look)
             return
         due = self._began + self._timeout + (self._grace if self._expired else 0.0)
         if self._loop.time() >= due:

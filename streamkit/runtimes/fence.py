@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamkit.core.leasing import FENCE
-
 if TYPE_CHECKING:
     from streamkit.ports import Clock
+
+FENCE = 0.9
+"""No handler starts later than this many lease durations after the last confirmed heartbeat was sent (rule 3)."""
 
 
 class Fence:

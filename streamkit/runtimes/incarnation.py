@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import FENCE, Member
+from streamkit.core.leasing import Member
 from streamkit.core.ledger import Tenure
 from streamkit.core.settlement import Settling
 from streamkit.engine.engine import Surroundings
@@ -23,7 +23,7 @@ from streamkit.errors import ConfigurationError, DeclaredDead, WorldError
 from streamkit.events import WorkerFenced, WorkerStarted
 from streamkit.runtimes.chart import Chart
 from streamkit.runtimes.coordinator import Coordinator
-from streamkit.runtimes.fence import Fence
+from streamkit.runtimes.fence import FENCE, Fence
 from streamkit.runtimes.heart import Heart, start_thread
 from streamkit.runtimes.lease import Lease
 from streamkit.runtimes.process import Stopping
@@ -74,7 +74,6 @@ class Incarnation:
         self._means = Means(
             quarters=process.quarters,
             consumer=opened.consumer,
-            wardless=opened.handling.transactional,
             clock=process.clock,
             report=process.report,
         )
@@ -149,6 +148,7 @@ class Incarnation:
     def _look_at_fence(self) -> None:
         if not self._fence.holds():
             self._process.report(WorkerFenced(worker=self._heart.member.worker))
+            _give_up(self._coordinator.runs)  # a process for suspects heeds no cancellation
             raise _Fenced
 
     async def _leave(self) -> None:

@@ -15,8 +15,8 @@ from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.changes import carried
 from streamkit.core.items import Items
 from streamkit.core.kpl import expand
-from streamkit.core.leasing import Progress
 from streamkit.core.ledger import Claimant, Holding
+from streamkit.core.positions import Progress
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from streamkit.core.kpl import expand
-from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.leasing import ShardRow
 from streamkit.core.ledger import Tenure
 from streamkit.core.letters import Condemned, Letter
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.records import Record
 from streamkit.core.settlement import digest
 from streamkit.core.window import Window

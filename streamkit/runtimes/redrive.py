@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
+from streamkit.core.positions import Progress
 from streamkit.core.settlement import Outcome, Settling, Tally, digest
 from streamkit.core.sorting import runnable
 from streamkit.engine.engine import Engine, Surroundings
 from streamkit.engine.handling import Threads
 from streamkit.engine.retry import FullJitter, HalfJitter, insist
-from streamkit.errors import ConfigurationError
+from streamkit.errors import ConfigurationError, WorldError
 from streamkit.events import ShardPaused
+from streamkit.runtimes.fetching import Fetching
 from streamkit.runtimes.grip import Grip
 from streamkit.runtimes.once import Once
 from streamkit.runtimes.redrive_terms import Result
@@ -63,6 +64,7 @@ class Redrive:
         self._once = Once(consumer, tools.redriven, tools.ledger, run=tools.chance.token())
         self._grip = Grip(tools.mailbox, clock=tools.clock)
         self._stack = Stack()
+        self._fetching = self._fetches()
         self._stayed: dict[str, str] = {}
         """Records that failed again, and the digests of their keys."""
         self._finished: list[tuple[Record, Outcome]] = []
@@ -157,7 +159,7 @@ class Redrive:
 
     async def _settle(self, letters: Sequence[Letter], handling: Handling) -> None:
         """Settle the letters of one shard, in order."""
-        settling = self._settling(letters)
+        settling, self._fetching = self._settling(letters), self._fetches()
         handling = replace(handling, stream_arn=letters[0].stream_arn)
         self._engine = engine = Engine(handling, settling, self._surroundings())
         ended, fed = asyncio.Event(), asyncio.Event()
@@ -176,9 +178,14 @@ class Redrive:
         self._note_end(settling, engine, letters)
 
     async def _feed(self, engine: Engine, letters: Sequence[Letter], fed: asyncio.Event) -> None:
-        """Hand the records over, at the rate asked for."""
+        """Hand the records over, at the rate asked for; payloads that are elsewhere are fetched first."""
         for letter in letters:
-            engine.feed([replace(letter.record, redriven=True, attempt=1, foreign=False)])
+            try:
+                record = await self._fetching.record(letter, self._stack.elsewhere.get(letter.record.id))
+            except WorldError as error:
+                self.stop(f"payloads are not to be had: {error}")
+                break
+            engine.feed([replace(record, redriven=True, attempt=1, foreign=False)])
             if self._options.rate:
                 await asyncio.sleep(1 / self._options.rate)
         fed.set()
@@ -193,6 +200,9 @@ class Redrive:
         )
         settling.listener = self._settled
         return settling
+
+    def _fetches(self) -> Fetching:
+        return Fetching(self._tools.payloads, most_bytes=self._consumer.read_ahead_bytes)
 
     def _surroundings(self) -> Surroundings:
         tools = self._tools
@@ -231,9 +241,11 @@ class Redrive:
     # Settled: to be remembered, then deleted
 
     def _settled(self, record: Record, outcome: Outcome) -> None:
-        if outcome is not Outcome.DEAD:
-            self._finished.append((record, outcome))
-            self._news.set()
+        if outcome is Outcome.DEAD:
+            self._fetching.let_go(record)
+            return
+        self._finished.append((record, outcome))
+        self._news.set()
 
     async def _finish(self, ended: asyncio.Event) -> None:
         """Note effects in the ledger, and only then delete their letters, until nothing more can come."""
@@ -244,8 +256,9 @@ class Redrive:
                 await self._remember([record for record, outcome in some if outcome is not Outcome.DUPLICATE])
                 letters = [self._stack.letters[record.id] for record, _ in some]
                 await self._insist(partial(self._grip.delete, self._stack.copies(letters)))
-                for letter, (_, outcome) in zip(letters, some, strict=True):
+                for letter, (record, outcome) in zip(letters, some, strict=True):
                     self._stack.forget(letter)
+                    self._fetching.let_go(record)
                     self._count(outcome)
                 del self._finished[: len(some)]
 

@@ -12,7 +12,7 @@ from streamkit.core.sorting import Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamkit.ports import Chance, Clock, Ledger, Mailbox, Redriven, Report, Successes
+    from streamkit.ports import Chance, Clock, Ledger, Mailbox, Payloads, Redriven, Report, Successes
 
 MAX_LETTERS = 10_000
 """Gathered at once, unless said otherwise: they are in memory, payloads and all."""
@@ -42,6 +42,7 @@ class Tools:
     report: Report
     on_stuck: Callable[[], None]
     successes: Successes | None = None
+    payloads: Payloads | None = None
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from streamkit.runtimes.reading import Reading
 if TYPE_CHECKING:
     from streamkit.core.balance import Level
     from streamkit.core.settlement import Settling
+    from streamkit.engine.needs import Handling
     from streamkit.runtimes.chart import Chart
     from streamkit.runtimes.lease import Lease
     from streamkit.runtimes.shard_terms import Terms
@@ -44,7 +45,7 @@ class ShardRun:
         handling, around = terms.handling, terms.around
         if terms.trial is not None:
             handling, around = terms.trial.apart(handling, around)
-        self._engine = engine = Engine(handling, settling, around, self._transacting())
+        self._engine = engine = Engine(handling, settling, around, self._transacting(handling))
         self._meter = Meter(lease.row.level, now=self._clock.monotonic())
         self._checkpoints = Checkpoints(lease, settling, terms, chart=chart, meter=self._meter, settled=engine.settled)
         self._reading = Reading(lease.row, settling, terms, chart=chart, engine=engine, checkpoints=self._checkpoints)
@@ -56,16 +57,16 @@ class ShardRun:
         self._fallen = False
         """Whether that in which suspects are tried is no more, so that the shard is to be taken anew."""
 
-    def _transacting(self) -> Transacting | None:
+    def _transacting(self, handling: Handling) -> Transacting | None:
         terms = self._terms
-        if not terms.handling.transactional:
+        if not handling.transactional:
             return None
         if terms.tables is None:
             msg = "expected a world with transactions, for mode='transactional', got one without"
             raise ConfigurationError(msg)
         tables = terms.tables
         return Transacting(  # the engine is there before the checkpoints, which wait for what it settles
-            terms.handling,
+            handling,
             self._settling,
             terms.around,
             tables,

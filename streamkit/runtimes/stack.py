@@ -25,7 +25,9 @@ class Stack:
     def __init__(self) -> None:
         self.letters: dict[str, Letter] = {}
         self.omitted: dict[str, Letter] = {}
-        """Letters that hold no payload: it was too large for the queue."""
+        """Letters that hold no payload, which was too large for the queue, and do not know of it elsewhere."""
+        self.elsewhere: dict[str, PayloadOmitted] = {}
+        """What those of `letters` say that know where their payload is."""
         self.unreadable = 0
         self.complete = False
         """Whether nothing more was in sight, when the last gathering ended."""
@@ -56,15 +58,25 @@ class Stack:
         """Drop a letter that is settled."""
         self.letters.pop(letter.record.id, None)
         self.omitted.pop(letter.record.id, None)
+        self.elsewhere.pop(letter.record.id, None)
         self._copies.pop(letter.record.id, None)
+
+    def _add_bare(self, bare: PayloadOmitted) -> None:
+        """Note a letter without its payload, unless a copy of it has one."""
+        name = bare.letter.record.id
+        if bare.kept is None:
+            self.omitted[name] = bare.letter
+        elif name not in self.letters:
+            self.letters[name], self.elsewhere[name] = bare.letter, bare
 
     def _add(self, held: Held) -> None:
         try:
             letter = read(held.body)
             self.letters[letter.record.id] = letter
+            self.elsewhere.pop(letter.record.id, None)
         except PayloadOmitted as bare:
             letter = bare.letter
-            self.omitted[letter.record.id] = letter
+            self._add_bare(bare)
         except Unreadable:
             self.unreadable += 1
             return

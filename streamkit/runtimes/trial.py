@@ -59,7 +59,7 @@ class Means:
     clock: Clock
     report: Report
     wardless: bool = False
-    """Whether there can be no ward: what a transaction reads is read in the worker."""
+    """Whether there can be no ward: one was to be opened, and could not."""
 
     def ward(self) -> Ward | None:
         """Return a ward, if there can be one."""
@@ -97,7 +97,7 @@ class Trial:
         if (ward := self._ward) is None:
             return handling, around
         return (
-            replace(handling, call=ward.call, threads=None),
+            replace(handling, call=ward.call, collect=ward.collect, threads=None),
             replace(around, on_stuck=partial(ward.kill, _STUCK)),
         )
 

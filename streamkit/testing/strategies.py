@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import MAX_DIGITS, Position, Since
+from streamkit.core.positions import MAX_DIGITS, Position, Progress, Since
 from streamkit.core.records import Batch, Origin, Record
 from streamkit.testing.builders import SHARD, STREAM
 

@@ -14,6 +14,7 @@ from streamkit.aws.ledger import TableLedger
 from streamkit.aws.mailbox import SqsMailbox
 from streamkit.aws.memory import TableMemory
 from streamkit.aws.pace import Pacing
+from streamkit.aws.payloads import S3Payloads
 from streamkit.aws.redriven import TableRedriven
 from streamkit.aws.rows import Layout
 from streamkit.aws.sqs import SqsDeadLetters, SqsSuccesses
@@ -30,6 +31,7 @@ from streamkit.testing.contracts import (
     MailboxContract,
     MembersContract,
     MemoryContract,
+    PayloadsContract,
     RedrivenContract,
     RefusalsContract,
     RegistryContract,
@@ -162,6 +164,16 @@ class TestRedriven(RedrivenContract):
     def pass_by(self, clock: ManualClock) -> Callable[[float], None]:
         """Let time pass."""
         return lambda seconds: clock.advance(timedelta(seconds=seconds))
+
+
+class TestPayloads(PayloadsContract):
+    """Payloads on S3."""
+
+    @pytest.fixture
+    async def payloads(self, aws: Aws, name: str) -> S3Payloads:
+        """A new bucket."""
+        await (await aws.call("s3"))("CreateBucket", Bucket=name)
+        return S3Payloads(lambda: aws.call("s3"), bucket=name, chance=SystemChance())
 
 
 class TestMailbox(MailboxContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -174,6 +175,30 @@ async def test_an_idle_shard_is_asked_as_slowly_as_agreed() -> None:
         await reader.read()
     asked = [at for operation, at in stage.service.times if operation == "GetRecords"]
     assert 0.25 <= (asked[-1] - asked[0]) / 19 <= 1.0
+
+
+@virtual
+async def test_an_answer_has_up_to_a_thousand_changes() -> None:
+    """As many as the service gives: a backlog of a day is read in as few calls as can be."""
+    stage = Stage()
+    stage.put(*range(1_001))
+    [shard] = await stage.source.shards()
+    reader = stage.source.reader(shard, "TRIM_HORIZON")
+    assert [len((await reader.read()).records) for _ in range(2)] == [1_000, 1]
+
+
+@virtual
+async def test_the_lag_is_the_age_of_the_last_change() -> None:
+    """The service does not say how far behind the tip an answer is."""
+    stage = Stage()
+    stage.put(1)
+    await asyncio.sleep(90)
+    [shard] = await stage.source.shards()
+    reader = stage.source.reader(shard, "TRIM_HORIZON")
+    behind = (await reader.read()).behind
+    assert behind is not None
+    assert 90 <= behind.total_seconds() < 92
+    assert (await reader.read()).behind == timedelta()
 
 
 @virtual

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
-from streamkit.aws.decode import RawRecord, decode_records
+from streamkit.aws.decode import RawRecord, decode_records, decode_row
 
 SHAPE = botocore.session.get_session().get_service_model("kinesis").operation_model("GetRecords").output_shape
 
@@ -104,6 +104,43 @@ def test_errors_are_left_to_the_sdk() -> None:
     raw, ours = response(b'{"Records": []}', 400), dict[str, Any]()
     decode_records(raw, ours)
     assert (raw["body"], ours) == (b'{"Records": []}', {})
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+binary = st.binary(max_size=5).map(lambda data: base64.b64encode(data).decode())
+values = st.recursive(
+    st.one_of(
+        st.fixed_dictionaries({"S": texts}),
+        st.fixed_dictionaries({"N": st.integers().map(str)}),
+        st.fixed_dictionaries({"BOOL": st.booleans()}),
+        st.fixed_dictionaries({"B": binary}),
+        st.fixed_dictionaries({"BS": st.lists(binary, max_size=2)}),
+    ),
+    lambda children: (
+        st.fixed_dictionaries({"L": st.lists(children, max_size=2)})
+        | st.fixed_dictionaries({"M": st.dictionaries(texts, children, max_size=2)})
+    ),
+    max_leaves=4,
+)
+rows = st.fixed_dictionaries({}, optional={"Attributes": st.dictionaries(texts, values, max_size=4)})
+WRITTEN = botocore.session.get_session().get_service_model("dynamodb").operation_model("UpdateItem").output_shape
+
+
+@given(rows)
+def test_rows_that_were_written_over_equal_the_sdks(answer: dict[str, Any]) -> None:
+    """Whatever they hold: what is not plain text, number or truth is the SDK's to parse."""
+    raw, ours = response(json.dumps(answer).encode()), dict[str, Any]()
+    theirs: dict[str, Any] = create_parser("json").parse(dict(raw), WRITTEN)
+    decode_row(raw, ours)
+    merged: dict[str, Any] = create_parser("json").parse(raw, WRITTEN)
+    assert merged | ours == theirs
+
+
+def test_a_plain_row_costs_no_parsing() -> None:
+    """The one that a function's claim brings back."""
+    raw, ours = response(b'{"Attributes": {"v": {"N": "1"}, "moved": {"BOOL": true}}}'), dict[str, Any]()
+    decode_row(raw, ours)
+    assert (raw["body"], ours) == (b"{}", {"Attributes": {"v": {"N": "1"}, "moved": {"BOOL": True}}})
 
 
 async def test_a_client_decodes_records_this_way(aws: Aws, name: str) -> None:

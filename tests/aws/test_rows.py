@@ -24,9 +24,9 @@ from streamkit.aws.rows import (
     shard_item,
     shard_row,
 )
-from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
+from streamkit.core.leasing import Member, ShardRow, Vitals
 from streamkit.core.lineage import Shard, Stream
-from streamkit.core.positions import Position, Since, Start
+from streamkit.core.positions import Position, Progress, Since, Start
 from streamkit.core.quarantine import Death, Quarantine
 from streamkit.errors import ConfigurationError, CorruptRow
 from streamkit.ports import Registration

@@ -10,11 +10,11 @@ from streamkit.aws.clients import Aws
 from streamkit.aws.errors import Rejected
 from streamkit.aws.outbox import BATCH_BYTES
 from streamkit.aws.sqs import SqsDeadLetters
-from streamkit.core.envelope import read
+from streamkit.core.envelope import PayloadOmitted, read
 from streamkit.core.letters import Letter
 from streamkit.errors import ConfigurationError, Denied, Missing, Throttled, Unanswered, Undelivered, WorldError
-from streamkit.events import LetterTruncated
-from streamkit.testing import Recorder, SeededChance, letter, record, run_virtual
+from streamkit.events import LetterSpilled, LetterTruncated
+from streamkit.testing import MemoryPayloads, Recorder, SeededChance, letter, record, run_virtual
 from tests.aws.virtual import virtual
 
 
@@ -221,6 +221,90 @@ async def test_a_group_stops_at_a_letter_that_will_never_be_taken() -> None:
         await over(queue, "q.fifo").send(sent)
     assert trouble.value.letters == sent[0::2]
     assert queue.payloads == [b"1", b"3", b"5"]
+
+
+# -- payloads over the limit
+
+
+class NarrowQueue(ScriptedQueue):
+    """Takes messages of 16 KiB, and looks into the bucket when it is given a letter without its payload."""
+
+    def __init__(self, bucket: MemoryPayloads, *troubles: WorldError | dict[str, str]) -> None:
+        super().__init__(*troubles, limit_bytes=16_384)
+        self.bucket = bucket
+
+    def take(self, entries: Sequence[dict[str, Any]], codes: dict[str, str]) -> dict[str, Any]:
+        """Take what has no code; a payload that is not where its letter says fails the test."""
+        assert all(len(each["MessageBody"]) <= self.limit_bytes for each in entries)
+        self.taken += [self.whole(each["MessageBody"]) for each in entries if each["Id"] not in codes]
+        return {"Successful": [each for each in entries if each["Id"] not in codes]}
+
+    def whole(self, body: str) -> Letter:
+        """Read a letter as whoever takes it next."""
+        try:
+            return read(body)
+        except PayloadOmitted as bare:
+            return bare.whole(self.bucket.objects[bare.kept.key if bare.kept else "nowhere"])
+
+
+def with_bucket(queue: NarrowQueue, name: str = "flights-dlq", report: Recorder | None = None) -> SqsDeadLetters:
+    """The port over a queue and its bucket."""
+    return SqsDeadLetters(queue, queue=name, chance=SeededChance(0), report=report or Recorder(), payloads=queue.bucket)
+
+
+def large_and_small() -> list[Letter]:
+    """Four letters of two keys in turn; the second and the third are too much for the queue."""
+    sizes = [10, 40_000, 50_000, 20]
+    return [letter(record(bytes(size), sequence=n + 1, key="ab"[n % 2])) for n, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("name", ["flights-dlq", "flights-dlq.fifo"])
+def test_a_large_payload_is_in_the_bucket_before_its_letter_is_in_the_queue(name: str) -> None:
+    """To the byte, and only what does not fit; whoever watches is told (rule 29)."""
+
+    async def main() -> None:
+        queue, recorder, sent = NarrowQueue(MemoryPayloads()), Recorder(), large_and_small()
+        await with_bucket(queue, name, recorder).send(sent)
+        assert sorted(queue.taken, key=lambda each: each.record.sequence) == sent
+        assert sorted(map(len, queue.bucket.objects.values())) == [40_000, 50_000]
+        assert list(recorder.events) == [
+            LetterSpilled(shard=sent[n].record.shard, sequence=sent[n].record.sequence_number, bytes=size)
+            for n, size in ((1, 40_000), (2, 50_000))
+        ]
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(("name", "held"), [("flights-dlq", [1, 2]), ("flights-dlq.fifo", [1, 2, 3])])
+def test_a_bucket_that_is_down_holds_its_letters_back_and_no_other(name: str, held: list[int]) -> None:
+    """But in a FIFO queue later ones of their keys, too. When it is back, the same letters go."""
+
+    async def main() -> None:
+        queue, sent = NarrowQueue(MemoryPayloads()), large_and_small()
+        queue.bucket.outage = Unanswered("the bucket is down")
+        port = with_bucket(queue, name)
+        with pytest.raises(Undelivered, match="the bucket is down") as trouble:
+            await port.send(sent)
+        assert trouble.value.letters == [sent[n] for n in held]
+        assert isinstance(trouble.value.__cause__, Unanswered)
+        queue.bucket.outage = None
+        await port.send(trouble.value.letters)
+        assert sorted(queue.taken, key=lambda each: each.record.sequence) == sent
+
+    run_virtual(main)
+
+
+@virtual
+async def test_a_letter_that_the_queue_refuses_after_its_payload_was_kept_is_sent_again_with_the_same() -> None:
+    """One object, however often."""
+    queue, sent = NarrowQueue(MemoryPayloads(), *[Unanswered("silence")] * 5), large_and_small()
+    port = with_bucket(queue)
+    with pytest.raises(Undelivered) as trouble:
+        await port.send(sent)
+    assert trouble.value.letters == sent
+    await port.send(sent)
+    assert queue.taken == sent
+    assert len(queue.bucket.objects) == 2
 
 
 # -- limits and addresses

@@ -9,9 +9,9 @@ from streamkit.aws.call import Call
 from streamkit.aws.errors import Busy, Reason, Rejected, TransactionCancelled
 from streamkit.aws.rows import Layout, shard_item
 from streamkit.aws.table import TableLeases, TableMembers, TableRegistry
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.errors import ConfigurationError, Missing, Refused, Throttled, Unanswered, WorldError
 from streamkit.testing.contracts.registry import STREAM, WANTED
 

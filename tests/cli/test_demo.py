@@ -15,9 +15,9 @@ from streamkit.cli.demo.checkout import Checkout
 from streamkit.cli.demo.evidence import Evidence, Row
 from streamkit.cli.demo.producer import damaged
 from streamkit.cli.demo.verdict import judge
-from streamkit.core.leasing import Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.errors import ConfigurationError
 from streamkit.testing import letter, record
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from streamkit.core.envelope import read
 from tests.e2e.waiting import eventually
 from tests.nursery import Child
 
@@ -146,3 +147,52 @@ def test_a_redrive_restores_a_parked_key_beside_a_running_worker(
         worker.terminate()
         worker.communicate()
     assert effects.read_text().split("\n") == ["0 True", "1 True", "2 True", "3 False", ""]
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_payload_over_the_queues_limit_waits_in_the_bucket_and_is_redriven(
+    operate: Run, program: Program, run: Run, stage: Stage, client: Client, project: Path
+) -> None:
+    """A bucket that does not answer holds the shard up and loses nothing; its objects tell no key and no payload."""
+    path = stage("large", handler=HANDLER.replace("record.text()", "len(record.data)"))
+    bucket = {"STREAMKIT_DEAD_LETTERS_BUCKET": "large-payloads"}
+    missing = operate("init", path, "--queue", **bucket)
+    assert (missing.status, "s3:HeadBucket on large-payloads" in missing.err) == (2, True)
+    s3 = client("s3")
+    s3.create_bucket(Bucket="large-payloads")
+    assert operate("init", path, "--queue", **bucket).status == 0
+    s3.delete_bucket(Bucket="large-payloads")
+
+    payload = bytes(range(256)) * 4_000
+    for data in (payload, b"small"):
+        client("kinesis").put_record(StreamName="large", Data=data, PartitionKey="secret")
+    with program("run", path, "--until-idle", "0.5", BAD="yes", **bucket) as worker:
+        assert worker.stderr is not None
+        assert any('"letters.delayed"' in line for line in worker.stderr)
+        s3.create_bucket(Bucket="large-payloads")
+        worker.communicate()
+        assert worker.wait() == 0
+
+    [kept] = s3.list_objects_v2(Bucket="large-payloads")["Contents"]
+    assert kept["Key"].startswith("dead-letters/large/")
+    assert "secret" not in kept["Key"]
+    found = letters_of(operate, path, "--payload")
+    assert [each.get("payload_at") for each in found["letters"]] == [f"s3://large-payloads/{kept['Key']}", None]
+    handle = found["letters"][0]["letter"]
+    shown = json.loads(operate("dlq", "show", path, handle, "--json", **bucket).out)
+    assert base64.b64decode(shown["payload"]) == payload
+    elsewhere = operate("dlq", "show", "--queue", "large-dlq", handle)
+    assert f"it is s3://large-payloads/{kept['Key']}" in elsewhere.out
+    assert operate("dlq", "show", "--queue", "large-dlq", handle, "--raw").status == 2
+    lost = operate("dlq", "purge", "--queue", "large-dlq", "--letter", handle, "--keep", "lost.ndjson", "--yes")
+    assert (lost.status, "nothing of this round is deleted" in lost.err) == (2, True)
+    assert operate("dlq", "redrive", path).status == 1
+    done = operate("dlq", "redrive", path, **bucket)
+    assert (done.status, done.out.splitlines()[0]) == (0, f"{len(payload)} True"), done.err
+    assert letters_of(operate, path)["about"] == 0
+
+    client("kinesis").put_record(StreamName="large", Data=payload, PartitionKey="secret")
+    assert run("run", path, "--until-idle", "0.5", BAD="yes", **bucket).status == 0
+    assert operate("dlq", "purge", path, "--all", "--keep", "whole.ndjson", "--yes", **bucket).status == 0
+    assert [read(line).record.data for line in (project / "whole.ndjson").read_text().splitlines()] == [payload]

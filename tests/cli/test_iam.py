@@ -59,6 +59,16 @@ def test_a_destination_for_successes_is_sent_to_as_the_dead_letter_queue_is() ->
     assert told == ("TellSuccesses", letters[1], [PLACE.arn("sqs", "done")])
 
 
+def test_a_bucket_is_written_to_in_the_consumers_own_folder() -> None:
+    """And nothing else of it: the worker reads no payload back, and lists none."""
+    subject = made(Kinesis("flights")).using(dead_letters=Sqs("flights-dlq", "large-payloads"))
+    assert allowed(subject)[-1] == (
+        "KeepLargePayloads",
+        ["s3:PutObject"],
+        ["arn:aws:s3:::large-payloads/dead-letters/flights/*"],
+    )
+
+
 def test_a_stream_consumer_is_named_as_it_is_declared() -> None:
     """Any time it was registered: its ARN ends in that moment."""
     arn = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"

@@ -24,6 +24,9 @@ HANDLER = """
     if record.replayed: await asyncio.sleep(0.05)
     with open("effects", "a") as file: print(record.text(), record.replayed, file=file)"""
 
+KILLER = """
+    if record.replayed and record.text() == "3": os._exit(9)"""
+
 
 def effects(project: Path) -> list[str]:
     """Return the numbers that were replayed, in the order of their effects."""
@@ -86,6 +89,31 @@ def test_a_range_is_counted_replayed_interrupted_and_finished(
     items = client("dynamodb").scan(TableName="streamkit-repeated")["Items"]
     left = [item["pk"]["S"].partition("#")[0] for item in items if "replay" in item["sk"]["S"] or "replay" in item]
     assert left == ["meta"]
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_record_that_kills_its_replay_is_found_in_a_process_apart(
+    run: Run, stage: Callable[..., str], client: Callable[[str], Any], project: Path
+) -> None:
+    """Two runs die of it; the third lives, finds it and finishes. Records of other keys are handled nowhere."""
+    path = stage("fatal", handler=KILLER + HANDLER)
+    assert run("init", path, "--queue").status == 0
+    for number in range(12):
+        client("kinesis").put_record(StreamName="fatal", Data=b"%d" % number, PartitionKey=f"k{number % 3}")
+    replay = ("replay", path, "--from", "1h", "--key", "k0", "--share", "100", "--verbose")
+    assert [run(*replay, **FAST).status for _ in range(2)] == [9, 9]
+    found = run(*replay, **FAST)
+    assert found.status == 1, found.err
+    assert "  1  dead letters\n" in found.out
+    assert found.out.endswith(": finished\n")
+    assert found.err.count('"ward.died"') <= 4
+    assert '"quarantine.ended"' in found.err
+    assert {*effects(project)} == {"0", "6", "9"}
+    sqs = client("sqs")
+    url = sqs.get_queue_url(QueueName="fatal-dlq")["QueueUrl"]
+    [letter] = sqs.receive_message(QueueUrl=url)["Messages"]
+    assert "it ended its process 2 times, alone: exit status 9" in letter["Body"]
 
 
 @pytest.mark.e2e

@@ -186,6 +186,20 @@ def test_a_declared_factor_cannot_be_raised_in_the_mapping_alone(call: Call) -> 
 
 
 @pytest.mark.usefixtures("functions")
+def test_a_bucket_for_large_payloads_is_the_functions_too(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it was said; it is looked for, not made, and only written to."""
+    monkeypatch.setenv("STREAMKIT_DEAD_LETTERS_BUCKET", "large-payloads")
+    resources = json.loads(call("template", "lambda", "functions:orders").out)["Resources"]
+    variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables["STREAMKIT_DEAD_LETTERS_BUCKET"] == "large-payloads"
+    [inline] = resources["Role"]["Properties"]["Policies"]
+    [kept] = [each for each in inline["PolicyDocument"]["Statement"] if each["Sid"] == "KeepLargePayloads"]
+    arn = "arn:${AWS::Partition}:s3:::large-payloads/dead-letters/orders/*"
+    assert (kept["Action"], kept["Resource"]) == (["s3:PutObject"], {"Fn::Sub": arn})
+    assert not [each for each in resources.values() if each["Type"] == "AWS::S3::Bucket"]
+
+
+@pytest.mark.usefixtures("functions")
 def test_the_role_of_a_function_may_do_what_is_printed_for_it(call: Call) -> None:
     """And no more."""
     [inline] = json.loads(call("template", "lambda", "functions:orders").out)["Resources"]["Role"]["Properties"][

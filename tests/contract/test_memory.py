@@ -30,6 +30,7 @@ from streamkit.testing import (
     MemoryHalts,
     MemoryLedger,
     MemoryMailbox,
+    MemoryPayloads,
     MemoryRedriven,
     MemorySource,
     MemoryStream,
@@ -46,6 +47,7 @@ from streamkit.testing.contracts import (
     MailboxContract,
     MembersContract,
     MemoryContract,
+    PayloadsContract,
     QueueDriver,
     RedrivenContract,
     RefusalsContract,
@@ -133,6 +135,15 @@ class TestRedriven(RedrivenContract):
     def pass_by(self, clock: ManualClock) -> Callable[[float], None]:
         """Let time pass."""
         return lambda seconds: clock.advance(timedelta(seconds=seconds))
+
+
+class TestPayloads(PayloadsContract):
+    """A bucket in memory."""
+
+    @pytest.fixture
+    def payloads(self) -> MemoryPayloads:
+        """An empty one."""
+        return MemoryPayloads()
 
 
 class TestMailbox(MailboxContract):

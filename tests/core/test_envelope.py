@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from streamkit.core import envelope as post
 from streamkit.core.changes import Change
 from streamkit.core.envelope import PayloadOmitted, Unreadable, envelope, read
+from streamkit.core.kept import Lost
 from streamkit.core.letters import Cause, Condemned, Letter
 from streamkit.core.records import Origin, Record
 from streamkit.testing import change
@@ -260,6 +261,97 @@ def test_a_letter_without_payload_is_no_record_to_run() -> None:
     with pytest.raises(PayloadOmitted, match=r"get-shard-iterator .* user record 3") as omitted:
         read(envelope(one, limit_bytes=BARE).body)
     assert omitted.value.letter.record == replace(one.record, data=b"")
+
+
+# --------------------------------------------------------------------------------------------- kept elsewhere
+
+
+def spilled(one: Letter, **changes: object) -> PayloadOmitted:
+    """Return what is read of a letter without room for its payload; `changes` are a forger's, of where it is kept."""
+    body = json.loads(envelope(one, limit_bytes=BARE, bucket="bucket").body)
+    body["streamkit"]["payloadOmitted"]["kept"] |= changes
+    with pytest.raises(PayloadOmitted) as omitted:
+        read(json.dumps(body))
+    return omitted.value
+
+
+@given(one=letters)
+def test_a_letter_whose_payload_was_kept_is_whole_with_it(one: Letter) -> None:
+    """Nothing else of it is missing."""
+    large = replace(one, verdict=replace(one.verdict, record=replace(one.record, data=one.record.data + b"x" * 9_000)))
+    put = envelope(large, limit_bytes=6_000, bucket="bucket")
+    assert put.kept is not None
+    assert (put.kept.size, put.truncated) == (len(large.record.data), False)
+    with pytest.raises(PayloadOmitted) as omitted:
+        read(put.body)
+    assert omitted.value.kept == put.kept
+    assert omitted.value.letter.record.id == large.record.id
+    assert omitted.value.whole(large.record.data) == large
+
+
+def test_a_change_whose_json_was_kept_goes_by_its_id_before_it_is_fetched() -> None:
+    """Its own id is in the JSON: until then the letter tells it."""
+    it = change({"id": "UA1"}, new={"id": "UA1", "text": "x" * 9_000}, table="flights")
+    one = Letter(Condemned(it, "Poison", "no such route", 1), "routes", "1", ARN, 1.0)
+    bare = spilled(one)
+    assert bare.letter.record.id == it.id
+    assert bare.whole(it.data) == one
+
+
+def test_a_payload_is_kept_under_a_name_that_tells_nothing() -> None:
+    """The same for a record, whenever; another in a replay, and for each consumer."""
+    one = letter(b"x" * 9_000, key="secret")
+    again = letter(b"x" * 9_000, key="secret", attempt=7)
+    others = [letter(b"x" * 9_000, replayed=True), replace(one, consumer="other"), letter(b"x" * 9_000, subsequence=1)]
+    keys = [envelope(each, limit_bytes=BARE, bucket="bucket").kept for each in (one, again, *others)]
+    first, second, *rest = [each.key for each in keys if each]
+    assert first == second == f"dead-letters/flights/{envelope(one, limit_bytes=ROOMY).deduplication_id}"
+    assert len({first, *rest}) == 4
+
+
+def test_a_bucket_is_for_what_does_not_fit_and_no_more_than_a_record() -> None:
+    """What fits is in the letter; what is larger than any record of the service has to be read again."""
+    assert envelope(letter(), limit_bytes=ROOMY, bucket="bucket").kept is None
+    huge = envelope(letter(b"x" * (10 * 2**20 + 1)), limit_bytes=BARE, bucket="bucket")
+    assert (huge.kept, huge.truncated) == (None, True)
+
+
+@pytest.mark.parametrize("payload", [b"", b"y" * 9_000, b"x" * 8_999, b"x" * 9_001])
+def test_another_payload_does_not_make_a_letter_whole(payload: bytes) -> None:
+    """By its digest, and by its size before."""
+    with pytest.raises(Lost):
+        spilled(letter(b"x" * 9_000)).whole(payload)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("key", "archive/flights/0001.ndjson.gz"),
+        ("key", "dead-letters/flights/../../archive"),
+        ("bytes", 10 * 2**20 + 1),
+        ("bytes", -1),
+        ("sha256", "canary"),
+        ("bucket", None),
+    ],
+)
+def test_a_letter_that_names_another_object_is_unreadable(name: str, value: object) -> None:
+    """Anyone may send to a queue; nobody makes a redrive read what is not its record's."""
+    body = json.loads(envelope(letter(b"x" * 9_000), limit_bytes=BARE, bucket="bucket").body)
+    body["streamkit"]["payloadOmitted"]["kept"][name] = value
+    with pytest.raises(Unreadable) as trouble:
+        read(json.dumps(body))
+    assert not isinstance(trouble.value, PayloadOmitted)
+    assert "canary" not in str(trouble.value)
+
+
+def test_a_letter_whose_key_was_cut_is_not_whole_with_its_payload() -> None:
+    """Its record would run in another lane, under another key."""
+    body = envelope(letter(b"x" * 9_000, key="k" * 6_000), limit_bytes=BARE, bucket="bucket").body
+    with pytest.raises(PayloadOmitted) as omitted:
+        read(body)
+    assert omitted.value.kept is None
+    with pytest.raises(Lost):
+        omitted.value.whole(b"x" * 9_000)
 
 
 # --------------------------------------------------------------------------------------------- identities

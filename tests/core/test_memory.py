@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
 from streamkit.core.memory import (
     MAX_STEP,
     Digests,
@@ -20,6 +19,7 @@ from streamkit.core.memory import (
     slots,
     steps,
 )
+from streamkit.core.positions import Progress
 from streamkit.core.records import Record
 from streamkit.core.window import Window, pack
 from streamkit.testing.builders import records

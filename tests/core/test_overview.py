@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Member, Progress, ShardRow, Vitals
+from streamkit.core.leasing import Member, ShardRow, Vitals
 from streamkit.core.lineage import Shard
 from streamkit.core.overview import Look, Observer, Overview
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.quarantine import Death, Quarantine
 
 NOW = 1_000_000.0

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from streamkit import Batch, Failed, Partial, Poison, Record
-from streamkit.core.leasing import Progress
 from streamkit.core.policy import Outage, Retry
+from streamkit.core.positions import Progress
 from streamkit.core.schedule import FOREVER, Attempt
 from streamkit.core.settlement import Batching, Outcome, Rules, Settling, Tally
 from streamkit.testing import Recorder

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamkit.core.kpl import DECODING
-from streamkit.core.leasing import Progress
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.records import Record
 from streamkit.core.window import Window
 from streamkit.testing.builders import records

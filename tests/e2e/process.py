@@ -63,11 +63,14 @@ class Tail:
 class Process:
     """A `streamkit` process and its events."""
 
-    def __init__(self, process: Started, log: Path) -> None:
+    def __init__(self, process: Started, log: Path, *, dying: bool = False) -> None:
+        """`dying`: what Python says of a process that is killed stands between its events."""
         self.id = process.pid
         self._process = process
         self._log = log
         self._tail = Tail(log)
+        self._dying = dying
+        self._read = 0
         self._events: list[Event] = []
 
     # What happens to it
@@ -100,7 +103,9 @@ class Process:
 
     def events(self, *names: str) -> list[Event]:
         """Return what it reported so far: all of it, or what is of these names."""
-        self._events += map(_event, self._tail.lines()[len(self._events) :])
+        lines = self._tail.lines()[self._read :]
+        self._read += len(lines)
+        self._events += [_event(line) for line in lines if line.startswith("{") or not self._dying]
         return [event for event in self._events if not names or event.name in names]
 
     def names(self) -> list[str]:

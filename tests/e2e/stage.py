@@ -15,6 +15,7 @@ import boto3
 from streamkit.aws.rows import member_row
 from streamkit.core.envelope import read
 from streamkit.core.leasing import Member
+from streamkit.core.letters import Letter
 from tests.e2e.load import Load, Pace, Payload
 from tests.e2e.process import Process, Start, Tail, anew
 from tests.e2e.verdict import Effect, Evidence, Place, Take
@@ -47,6 +48,8 @@ class Stage:
 
     source = CONSUMER
     """The module of the consumer, to be formatted with the names of stream and queue."""
+    deadly = False
+    """Whether its records kill."""
 
     def __init__(
         self, name: str, *, folder: Path, variables: Mapping[str, str], shards: int, start: Start = anew
@@ -108,7 +111,7 @@ class Stage:
         child = self._start(*arguments, folder=self._folder, environment=environment, log=log)
         self._stack.enter_context(child)
         self._stack.callback(child.kill)
-        return Process(child, log)
+        return Process(child, log, dying=self.deadly)
 
     def put(self, payloads: Sequence[Payload]) -> list[Place]:
         """Put records; return where each lies."""
@@ -156,9 +159,12 @@ class Stage:
 
     def dead_letters(self) -> list[Place]:
         """Return the places of the records in the queue, and empty it."""
+        return [Place(letter.record.shard, letter.record.sequence) for letter in self.letters()]
+
+    def letters(self) -> list[Letter]:
+        """Return what is in the queue, and empty it."""
         url = self._client("sqs").get_queue_url(QueueName=self._queue)["QueueUrl"]
-        records = [read(body).record for body in self._messages(url)]
-        return [Place(record.shard, record.sequence) for record in records]
+        return [read(body) for body in self._messages(url)]
 
     def _messages(self, url: str) -> Iterator[str]:
         sqs = self._client("sqs")

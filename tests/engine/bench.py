@@ -31,9 +31,8 @@ from streamkit import (
     Unavailable,
     consumer,
 )
-from streamkit.core.leasing import Progress
 from streamkit.core.ledger import Tenure
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.records import Origin
 from streamkit.core.settlement import Outcome, Settling, Tally
 from streamkit.engine.engine import Engine, Surroundings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -124,6 +125,26 @@ def test_a_ledger_that_does_not_answer_pauses_the_shard_and_costs_no_attempt(kin
     run_virtual(main)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may(kind: Kind) -> None:
+    """A table that answers slowly condemns nobody: the handler's time begins when it is called (rule 20)."""
+
+    async def main() -> None:
+        bench = Bench([GOOD] * 3, kind, settings={"dedupe_key": event_of, "handler_timeout": timedelta(seconds=2)})
+        claim = bench.ledger.claim
+
+        async def slowly(key: str, by: Claimant) -> Holding:
+            await asyncio.sleep(5.5)
+            return await claim(key, by)
+
+        bench.ledger.claim = slowly  # type: ignore[method-assign]
+        await bench.live()
+        assert sorted(bench.effects) == [0, 1, 2]
+        assert bench.report.named("handler.timed_out") == []
+
+    run_virtual(main)
+
+
 @pytest.mark.parametrize("key", [None, ""])
 def test_a_missing_key_is_poison(key: str | None) -> None:
     """Better a dead letter than a record that is never compared."""
@@ -199,5 +220,19 @@ def test_a_claim_outlives_a_crash_between_claim_and_effect() -> None:
         assert bench.ledger.held
         await bench.live()
         assert bench.effects == [0]
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found(kind: Kind) -> None:
+    """Else both are duplicates of each other, and their event is lost without a trace."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 2, "ab"), kind, settings={"dedupe_key": lambda _: "event"})
+        await bench.ledger.claim("event", Claimant(bench.records[1].id))
+        await bench.live()
+        assert bench.effects == [1]
+        assert bench.tally.duplicates == 1
 
     run_virtual(main)

@@ -18,8 +18,8 @@ import msgspec
 from msgspec.structs import replace
 
 from streamkit import Kinesis
-from streamkit.core.leasing import SUSPICION, Member, Progress, ShardRow
-from streamkit.core.positions import Position
+from streamkit.core.leasing import SUSPICION, Member, ShardRow
+from streamkit.core.positions import Position, Progress
 from streamkit.engine.retry import FullJitter
 from streamkit.errors import DeclaredDead, LeaseLost, Refused, Unanswered, WorldError
 from streamkit.runtimes.coordinator import Coordinator

@@ -110,6 +110,22 @@ def test_a_late_one_takes_nothing_from_the_new_owner(factor: int | None) -> None
     staged(factor, play)
 
 
+@both
+def test_no_handler_starts_under_a_claim_that_others_believe_no_more(factor: int | None) -> None:
+    """One that cannot be renewed: the record under way ends, and a twin may have the next one (rule 3)."""
+
+    async def play(stage: Stage) -> None:
+        async def behave(number: int) -> None:
+            stage.world.deliveries.outage = Unanswered("the container reaches nothing")
+            await asyncio.sleep(9.5)
+
+        stage.behaviour = behave
+        assert first(await stage.invoke(kinesis(*range(5), keys=1), seconds=60)) == 1
+        assert stage.runs == [0]
+
+    staged(factor, play)
+
+
 def test_a_twin_that_waited_while_the_mapping_went_on_repeats_nothing() -> None:
     """Nobody listens to it: it gives its records back, however many deliveries have settled theirs since."""
 

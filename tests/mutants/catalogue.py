@@ -28,6 +28,7 @@ HANDLERS = f"{ENGINE}test_handlers.py"
 DEGRADED = "tests/runtimes/test_degraded_services.py"
 STANDING = "tests/runtimes/test_standing_still.py"
 REDRIVE = "tests/runtimes/test_redrive.py"
+QUEUE = "tests/aws/test_sqs.py"
 REPLAY = "tests/runtimes/test_replay.py"
 CANARY = "tests/test_canary.py"
 CHANGES = "tests/runtimes/test_changes.py"
@@ -37,6 +38,7 @@ TWINS = "tests/functions/test_twins.py"
 FAN_OUT = "tests/aws/test_fan_out.py"
 TROUBLE = "tests/equivalence/test_trouble.py"
 QUARANTINE = "tests/runtimes/test_quarantine.py"
+APART = "tests/runtimes/apart/test_transactions.py"
 ATTEMPTING = "runtimes/function/attempts.py"
 LET_OFF = "place(records[0]) in self._cut"
 """What that file asks of who was cut off before."""
@@ -236,8 +238,8 @@ MUTANTS = (
         "the fence is asked once a stretch",
         "3",
         "engine/engine.py",
-        "                if not may_start():\n",
-        "                if stretch.started == 1 and not may_start():\n",
+        "                if not holds():\n",
+        "                if stretch.started == 1 and not holds():\n",
         f"{ATTEMPTS}::test_the_fence_is_asked_when_the_handler_starts_not_when_its_task_is_made[quick]",
     ),
     mutant(
@@ -344,6 +346,22 @@ MUTANTS = (
         f"{KEYS}::test_a_claim_outlives_a_crash_between_claim_and_effect",
         f"{KEYS}::test_the_same_event_put_twice_takes_effect_once_whatever_interrupts[record]",
         f"{SIMULATED_KEYS}::test_an_event_takes_effect_by_one_of_its_records_and_none_is_lost",
+    ),
+    mutant(
+        "a slow claim is taken for a slow handler",
+        "20",
+        "engine/watch.py",
+        "        if self._called is None:  #",
+        "        if self._task is None:  #",
+        f"{KEYS}::test_how_long_a_claim_takes_is_no_part_of_how_long_its_handler_may",
+    ),
+    mutant(
+        "only the first record of a batch may have claimed its key",
+        "26",
+        "engine/screen.py",
+        "                return ordinal\n        return None\n",
+        "                return ordinal\n            break\n        return None\n",
+        f"{KEYS}::test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found",
     ),
     mutant(
         "a dead letter keeps its claim",
@@ -958,6 +976,55 @@ MUTANTS = (
         "tests/core/test_envelope.py::test_what_is_written_is_read_back",
     ),
     mutant(
+        "a letter before its payload",
+        "29",
+        "aws/sqs.py",
+        "        unkept = await self._keep(",
+        "        await self._post(envelopes, queue)\n        unkept = await self._keep(",
+        f"{QUEUE}::test_a_large_payload_is_in_the_bucket_before_its_letter_is_in_the_queue",
+    ),
+    mutant(
+        "a payload that the bucket did not take is passed over",
+        "29",
+        "aws/sqs.py",
+        "                return Loss(held_up(envelopes, number, queue), str(error), error)",
+        "                del error",
+        f"{QUEUE}::test_a_bucket_that_is_down_holds_its_letters_back_and_no_other",
+    ),
+    mutant(
+        "later letters of a key overtake one that waits for its bucket",
+        "29",
+        "aws/outbox.py",
+        "or (queue.fifo and each.group_id in groups)",
+        "or (False and each.group_id in groups)",
+        f"{QUEUE}::test_a_bucket_that_is_down_holds_its_letters_back_and_no_other",
+    ),
+    mutant(
+        "any object that a letter names",
+        "29",
+        "core/envelope.py",
+        "    if at is not None and at.key != folder(",
+        "    if at is not None and not folder(",
+        "tests/core/test_envelope.py::test_a_letter_that_names_another_object_is_unreadable",
+    ),
+    mutant(
+        "a payload is taken for what its letter says",
+        "29",
+        "core/kept.py",
+        "        if hashlib.sha256(payload).hexdigest() != self.sha256:",
+        "        if not self.sha256:",
+        "tests/core/test_envelope.py::test_another_payload_does_not_make_a_letter_whole",
+    ),
+    mutant(
+        "a lost payload runs as an empty one",
+        "29, 30",
+        "runtimes/fetching.py",
+        "            return replace(letter.record, defect=str(why))",
+        "            del why\n            return letter.record",
+        "tests/runtimes/test_redrive_of_large_payloads.py"
+        "::test_parked_letters_wait_for_a_first_one_whose_payload_is_lost",
+    ),
+    mutant(
         "an exception's message in the logs",
         "31",
         "core/troubles.py",
@@ -1108,10 +1175,10 @@ MUTANTS = (
     mutant(
         "a thawed zombie starts handlers",
         "24",
-        "runtimes/function/claims.py",
-        "        return self._fence.holds()\n",
-        "        return True\n",
-        f"{TROUBLE}::test_in_trouble_nothing_is_lost_and_little_is_repeated",
+        "runtimes/function/delivery.py",
+        "may_start=self._claims.fence.holds",
+        "may_start=lambda: True",
+        "tests/functions/test_twins.py::test_no_handler_starts_under_a_claim_that_others_believe_no_more",
     ),
     mutant(
         "a late zombie writes over the new owner's memory",
@@ -1273,11 +1340,59 @@ MUTANTS = (
         f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
     ),
     mutant(
+        "who was cancelled waits for a ward that has died",
+        "22",
+        "runtimes/apart/ward.py",
+        "                mine.answer.cancel()\n",
+        "                pass\n",
+        "tests/runtimes/apart/test_ward.py::test_an_attempt_that_was_cancelled_ends_with_its_process",
+    ),
+    mutant(
         "the end of a ward is nobody's fault",
         "22",
         "runtimes/trial.py",
         "if self._trying and not self._left:",
         "if self._left:",
         f"{QUARANTINE}::test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own",
+    ),
+    mutant(
+        "transactions of suspects run in the worker",
+        "22",
+        "runtimes/trial.py",
+        "call=ward.call, collect=ward.collect,",
+        "call=handling.call,",
+        f"{QUARANTINE}::test_transactional_suspects_have_a_process_of_their_own_too",
+    ),
+    mutant(
+        "of what a suspect wants written the last is lost",
+        "25",
+        "runtimes/apart/child.py",
+        "writes=await self._writes(ask, subject))",
+        "writes=(await self._writes(ask, subject))[:-1])",
+        f"{APART}::test_what_is_to_be_written_is_what_would_be_here",
+    ),
+    mutant(
+        "a table that does not answer a suspect is held against it",
+        "19",
+        "runtimes/apart/frames.py",
+        '"world down" if isinstance(error, WorldDown) else "unavailable"',
+        '"unavailable"',
+        f"{APART}::test_what_a_table_refuses_is_refused_there_and_what_the_handler_says_here",
+    ),
+    mutant(
+        "a table whose key nobody tells is held against the record",
+        "19",
+        "engine/transaction.py",
+        "            with _answering(write.table):\n",
+        "            if write.table:\n",
+        f"{APART}::test_what_a_table_refuses_is_refused_there_and_what_the_handler_says_here",
+    ),
+    mutant(
+        "a replay tries its suspects itself",
+        "22",
+        "cli/replay/command.py",
+        "on_stuck=lambda: os._exit(_STUCK), ward=ward)",
+        "on_stuck=lambda: os._exit(_STUCK))",
+        "tests/cli/test_replay.py::test_a_record_that_kills_its_replay_is_found_in_a_process_apart",
     ),
 )

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from streamkit.core.attributes import image
-from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.leasing import ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.transactions import Expression, Write
 from streamkit.engine.retry import FullJitter
 from streamkit.errors import Cancelled, LeaseLost

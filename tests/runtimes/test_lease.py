@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamkit.core.leasing import FENCE, Member, Progress, ShardRow
+from streamkit.core.leasing import Member, ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.engine.retry import FullJitter
 from streamkit.errors import LeaseLost
-from streamkit.runtimes.fence import Fence
+from streamkit.runtimes.fence import FENCE, Fence
 from streamkit.runtimes.heart import Heart
 from streamkit.runtimes.lease import Lease, take
 from streamkit.testing import MemoryTable, Recorder, SeededChance, VirtualClock, run_virtual

@@ -12,16 +12,22 @@ from math import log2
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from streamkit import Checkpoint, Record
+from streamkit import Checkpoint, Record, Transaction
+from streamkit.core.quarantine import Death
 from streamkit.core.records import Batch
+from streamkit.engine.transaction import writes_of
 from streamkit.runtimes.apart.ward import NoWard
 from tests.runtimes.cluster import LEASE, Cluster, running, simulate
+from tests.runtimes.test_transactions import count, seen, transactional
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from streamkit import Consumer
+    from streamkit.core.transactions import Write
+    from streamkit.ports import Tables
 
 
 @dataclass
@@ -40,6 +46,10 @@ class Killing:
     async def handle(self, record: Record) -> None:
         """Handle a record, or die of it."""
         await asyncio.sleep(1.5 if self.slow else 0.001)
+        await self.die_of(record)
+
+    async def die_of(self, record: Record) -> None:
+        """Let the process die, if the record is one that kills."""
         process = running(self.cluster)
         if record.json() in self.killers and self.patience:
             await asyncio.sleep(self.patience)
@@ -84,11 +94,19 @@ class SimulatedWard:
     async def call(self, subject: Record | Batch) -> None:
         """Handle a record, or die of it."""
         assert isinstance(subject, Record)
-        if subject.json() in self._killing.killers:
-            self._killing.deaths.append(subject.json())
+        await self._die_of(subject)
+        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
+
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Run a transactional handler, or die of the record."""
+        await self._die_of(record)
+        return await writes_of(self._consumer.handler, record, tables)  # type: ignore[arg-type] # a coroutine function
+
+    async def _die_of(self, record: Record) -> None:
+        if record.json() in self._killing.killers:
+            self._killing.deaths.append(record.json())
             self.kill("signal 9 (SIGKILL)")
             await asyncio.sleep(1e9)
-        await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
 
     def kill(self, why: str) -> None:
         """End it."""
@@ -124,6 +142,10 @@ class NotToBeHad:
     async def call(self, subject: Record | Batch) -> None:
         """Nobody comes here."""
         raise AssertionError(subject)
+
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Nobody comes here."""
+        raise AssertionError(record, tables)
 
     def kill(self, why: str) -> None:
         """Nothing is there."""
@@ -180,6 +202,78 @@ def test_no_worker_dies_any_more_once_suspects_have_a_process_of_their_own(kille
         assert [shard for shard, times in taken.items() if times > 2] == [*lost]
 
     simulate(main, shards=3)
+
+
+@pytest.mark.parametrize("killer", [0, 57, 99])
+def test_transactional_suspects_have_a_process_of_their_own_too(killer: int) -> None:
+    """What innocent records want written is committed once, by the worker, which lives; the killer's never is."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({killer}))
+
+        async def counted(record: Record, tx: Transaction) -> None:
+            await count(record, tx)
+            cluster.seen.add(record.json())
+
+        async def handle(record: Record, tx: Transaction) -> None:
+            await killing.die_of(record)
+            await counted(record, tx)
+
+        ours, theirs = transactional(handle), transactional(counted)
+        cluster.ward = lambda _: SimulatedWard(killing, theirs)
+        killing.made = ours
+        cluster.put(*range(100), keys=100)
+        cluster.start(ours)
+        await killing.until_settled(*range(100))
+        assert killing.dead == [killer]
+        assert seen(cluster) == {number: 1 for number in range(100) if number != killer}
+        assert sum(int(str(item["total"])) for item in cluster.world.table.items["sums"]) == 99
+        assert len(cluster.processes) == 3
+        assert cluster.world.letters.letters[0].reason.count("signal 9 (SIGKILL)") == 2
+
+    simulate(main, latency=lambda: 0.01)
+
+
+def test_what_a_suspect_read_must_not_have_changed() -> None:
+    """It is handled anew, in the ward, as often as others come in between; a condition that fails is its own fault."""
+    handled: list[int] = []
+
+    async def main(cluster: Cluster) -> None:
+        items = cluster.world.table.items
+
+        async def handle(record: Record, tx: Transaction) -> None:
+            handled.append(record.json())
+            before = await tx.get("stock", {"sku": "a"}) or {"left": 100}
+            if len(handled) < 4:
+                items.seed("stock", {"sku": "a", "left": 50 - len(handled)})
+            left = int(str(before["left"]))
+            tx.update("stock", {"sku": "a"}, "SET #l = :n", names={"#l": "left"}, values={":n": left - 1})
+            if record.json() == 2:
+                tx.check("stock", {"sku": "none"}, "attribute_exists(sku)")
+
+        async def nowhere_else(record: Record, tx: Transaction) -> None:
+            raise AssertionError(record, tx)
+
+        made = transactional(nowhere_else)
+        cluster.ward = lambda _: SimulatedWard(Killing(cluster, frozenset()), transactional(handle))
+        cluster.start(made, until_idle=1)
+        await cluster.until(cluster.processes[0].task.done)
+        [(shard, row)] = cluster.world.table.shard_rows.items()
+        deaths = (Death(0.0, "seen dead", 1), Death(0.0, "seen dead", 2))
+        cluster.world.table.shard_rows[shard] = replace(row, deaths=deaths)
+        cluster.put(*range(5), keys=1)
+        cluster.start(made, until_idle=3)
+        await cluster.until(cluster.processes[1].task.done)
+        assert cluster.events("quarantine.ended")
+        (item,) = items["stock"]
+        assert item["left"] == 47 - 4
+        assert handled[:4] == [0, 0, 0, 0]
+        [letter] = cluster.world.letters.letters
+        assert letter.record.json() == 2
+        assert "ConditionalCheckFailed" in letter.reason
+        assert not cluster.events("ward.died")
+
+    simulate(main, latency=lambda: 0.01)
 
 
 def test_killers_on_several_shards_are_found_at_the_same_time() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamkit.testing.simulation import keys, modes
 from streamkit.testing.simulation.mix import CHANGED, PUSHED
+from streamkit.testing.simulation.wards import FROM as WARDED
 from tests.mutants import catalogue
 from tests.mutants.catalogue import Mutant, Patch, mutant
 
@@ -230,6 +232,7 @@ _BROKEN: tuple[Mutant, ...] = (
     shared("deaths of owners are not counted"),
     shared("suspects start before the row tells of them"),
     shared("suspects of several shards share the death of a worker"),
+    shared("the end of a ward is nobody's fault"),
     mutant(
         "duplicates are handed to the handler",
         "23",
@@ -237,8 +240,34 @@ _BROKEN: tuple[Mutant, ...] = (
         "        if place <= self._floor:\n            return None\n",
         "",
     ),
+    mutant(
+        "a commit by whoever once held the shard",
+        "25",
+        "testing/memory/table.py",
+        "(row.owner, row.epoch, row.revision) == (lease.owner, lease.epoch, lease.revision)",
+        "row.revision >= 0",
+    ),
+    shared("a checkpoint apart from its writes"),
+    shared("two records of one lane in one transaction"),
+    shared("what was read is not held to be so"),
+    shared("a wave is handled before it is marked"),
+    shared("what was interrupted runs again"),
+    shared("dedupe marked before the handler"),
+    shared("what is another record's event is handled"),
+    shared("claims know nothing of the epoch"),
 )
 
+_TRANSACTIONAL = (
+    "a commit by whoever once held the shard",
+    "a checkpoint apart from its writes",
+    "two records of one lane in one transaction",
+)
+_ONCE = ("a wave is handled before it is marked", "what was interrupted runs again")
+_KEYED = (
+    "dedupe marked before the handler",
+    "what is another record's event is handled",
+    "claims know nothing of the epoch",
+)
 _MATTERS = {
     "fence counted from the answer": "rates.slow",
     "a shard is let go while an attempt runs": "mix.kind == 'thread' and mix.bad",
@@ -254,12 +283,18 @@ _MATTERS = {
     "deaths of owners are not counted": "mix.killers",
     "suspects start before the row tells of them": "mix.killers",
     "suspects of several shards share the death of a worker": "mix.killers and mix.shards > mix.workers",
+    **dict.fromkeys(_TRANSACTIONAL, "mix.kind == 'transactional'"),
+    **dict.fromkeys(_ONCE, "mix.kind == 'at_most_once'"),
 }
 """What a seed's mix must have for those that few seeds can show."""
 _FIRST = {
     "heirs of what nobody knows begin as in a first snapshot": CHANGED,
     "a stream enabled again is read beside the one before": CHANGED,
     "a renewed subscription begins after its continuation": PUSHED,
+    "the end of a ward is nobody's fault": WARDED,
+    **dict.fromkeys((*_TRANSACTIONAL, *_ONCE), modes.FROM),
+    "what was read is not held to be so": modes.READING.start,
+    **dict.fromkeys(_KEYED, keys.FROM),
 }
 
 MUTANTS = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamkit.testing.simulation import keys, modes
+from streamkit.testing.simulation import keys, modes, wards
 from streamkit.testing.simulation.mix import CHANGED, PUSHED
 
 if TYPE_CHECKING:
@@ -156,12 +156,21 @@ WANTED = (
     Wanted(range(modes.FROM), 1_000, (*FAULTS, *RECOVERIES)),
     Wanted(range(modes.FROM), 10_000, RARE),
     Wanted(
-        range(modes.FROM, CHANGED),
+        range(modes.FROM, modes.READING.start),
         200,
         (
             "answer lost: commit",
             "late: commit",
             "letter Interrupted",
+            "sent a transaction again that was applied",
+        ),
+    ),
+    Wanted(
+        modes.READING,
+        200,
+        (
+            "answer lost: commit",
+            "late: commit",
             "sent a transaction again that was applied",
         ),
     ),
@@ -190,7 +199,7 @@ WANTED = (
         ),
     ),
     Wanted(
-        range(keys.FROM, 2 * keys.FROM),
+        range(keys.FROM, wards.FROM),
         200,
         (
             "answer lost: claim",
@@ -199,8 +208,20 @@ WANTED = (
             "took what was released for it",
         ),
     ),
+    Wanted(
+        range(wards.FROM, 2 * wards.FROM),
+        200,
+        (
+            "killed by a record",
+            "letter ProcessDied",
+            "quarantine.ended",
+            "ward killed",
+            "ward.died",
+            "ward.missed",
+        ),
+    ),
 )
-"""Those of a polled stream, of the other modes, of the other sources, and of business keys."""
+"""Those of a polled stream, of the other modes, of the other sources, of business keys, and of wards."""
 
 
 def never_seen(seen: Container[str], seeds: Collection[int]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamkit.testing.simulation import keys, modes, simulate
+from streamkit.testing.simulation import keys, modes, simulate, wards
 from streamkit.testing.simulation.mix import CHANGED, PUSHED
 from tests.simulation.campaign import look
 from tests.simulation.regressions import REGRESSIONS
@@ -39,7 +39,7 @@ def test_what_was_found_once_stays_fixed(seed: int) -> None:
 
 def test_a_seed_has_one_history() -> None:
     """The same seed, the same digest, under any hash seed (three, and this process's): a failure can be replayed."""
-    seeds = (6, modes.FROM + 2, CHANGED + 6, PUSHED + 6, keys.FROM)
+    seeds = (6, modes.FROM + 2, CHANGED + 6, PUSHED + 6, keys.FROM, wards.FROM)
     code = f"from tests.simulation.campaign import look; print(*[look(seed).digest for seed in {seeds}])"
     found = {
         subprocess.run(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from streamkit.clock import SystemClock
+from streamkit.consumer import Sqs
 from streamkit.core.letters import Condition
 from streamkit.core.sorting import Wanted
 from streamkit.errors import ConfigurationError
@@ -108,11 +109,14 @@ queue_option = click.option(
 )
 
 
-def the_queue(path: str | None, queue: str | None, config: Path | None) -> str:
-    """Return the queue's address. Raises `ConfigurationError`; click's error if none was named."""
+def the_queue(path: str | None, queue: str | None, config: Path | None) -> Sqs:
+    """Return the queue, with its bucket if it is a consumer's.
+
+    Raises `ConfigurationError`; click's error if none was named.
+    """
     if (path is None) == (queue is None):
         raise click.UsageError("Name a consumer (MODULE:CONSUMER), or a queue (--queue NAME).")
-    return queue if queue is not None else queue_of(the_consumer(path or "", config))
+    return Sqs(queue) if queue is not None else queue_of(the_consumer(path or "", config))
 
 
 def the_consumer(path: str, config: Path | None) -> Consumer:
@@ -122,10 +126,10 @@ def the_consumer(path: str, config: Path | None) -> Consumer:
     return configured([path], config=config).consumers[0]
 
 
-def queue_of(consumer: Consumer) -> str:
+def queue_of(consumer: Consumer) -> Sqs:
     """Return the queue of a consumer. Raises `ConfigurationError` if it has none."""
     if consumer.dead_letters is None:
         raise ConfigurationError(
             f"consumer {consumer.name}: expected dead_letters=Sqs(...), got none: it has no letters"
         )
-    return consumer.dead_letters.queue
+    return consumer.dead_letters

@@ -17,15 +17,19 @@ from streamkit.cli.figures import columns, many, short, span
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.core.kept import Lost
 from streamkit.core.settlement import digest
 from streamkit.core.sorting import Wanted, counted, handle, in_order, keys
-from streamkit.errors import ConfigurationError
+from streamkit.errors import ConfigurationError, WorldError
 from streamkit.signals import Undecodable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streamkit.consumer import Sqs
     from streamkit.core.letters import Letter
+    from streamkit.core.records import Record
+    from streamkit.ports import Payloads
     from streamkit.runtimes.stack import Stack
 
 _MANY = 10
@@ -47,8 +51,8 @@ class Seen(msgspec.Struct, frozen=True):
     """Those that are meant, in order; without a payload where it was too large for the queue."""
 
 
-async def seen(queue: str, want: Wanted, *, most: int) -> Seen:
-    """Look through a queue, and put everything back."""
+async def seen(queue: Sqs, want: Wanted, *, most: int, payload: bool = False) -> Seen:
+    """Look through a queue, and put everything back; `payload` fetches that of the one letter that is meant."""
     from streamkit.aws.desk import letters
     from streamkit.runtimes.grip import Grip
     from streamkit.runtimes.stack import Stack
@@ -64,9 +68,27 @@ async def seen(queue: str, want: Wanted, *, most: int) -> Seen:
                 keeping.cancel()
         finally:
             await grip.let_go()
-    every = [*stack.letters.values(), *stack.omitted.values()]
-    found = [letter for shard in in_order(every) for letter in shard if want(letter)]
-    return Seen(queue, about, stack, found)
+        every = [*stack.letters.values(), *stack.omitted.values()]
+        found = [letter for shard in in_order(every) for letter in shard if want(letter)]
+        if payload and len(found) == 1:
+            found = [await _fetched(found[0], stack, opened.payloads)]
+    return Seen(queue.queue, about, stack, found)
+
+
+async def _fetched(letter: Letter, stack: Stack, payloads: Payloads | None) -> Letter:
+    """Return the letter with its payload, if it is to be had; what keeps it is told on standard error."""
+    from streamkit.runtimes.fetching import whole
+
+    bare = stack.elsewhere.get(letter.record.id)
+    if bare is None:
+        return letter
+    try:
+        found = await whole(bare, payloads)
+    except (Lost, WorldError) as error:
+        click.echo(str(error), err=True)
+        return letter
+    del stack.elsewhere[letter.record.id]
+    return found
 
 
 @click.command("list")
@@ -117,15 +139,17 @@ def show(names: tuple[str, ...], queue: str | None, config: Path | None, limit: 
         raise click.UsageError(
             "Name one letter by its handle (`streamkit dlq list` shows them), after the consumer or with --queue NAME."
         )
-    name = the_queue(path[0] if path else None, queue, config)
-    found = asyncio.run(seen(name, Wanted(letter=letter), most=limit))
+    at = the_queue(path[0] if path else None, queue, config)
+    found = asyncio.run(seen(at, Wanted(letter=letter), most=limit, payload=True))
     one = _the_one(found, letter)
     if options["raw"]:
+        if one.record.id in found.stack.omitted or one.record.id in found.stack.elsewhere:
+            raise ConfigurationError(f"letter {handle(one)}: expected its payload, got none: {_where(found, one)}")
         sys.stdout.buffer.write(one.record.data)
     elif options["as_json"]:
-        click.echo(json.dumps(_entry(one, payload=True), indent=2))
+        click.echo(json.dumps(_entry(found, one, payload=True), indent=2))
     else:
-        click.echo("\n".join(_sheet(one, omitted=one.record.id in found.stack.omitted)))
+        click.echo("\n".join(_sheet(found, one)))
 
 
 def _the_one(found: Seen, named: str) -> Letter:
@@ -178,7 +202,7 @@ def _clip(text: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
-def _sheet(letter: Letter, *, omitted: bool) -> list[str]:
+def _sheet(found: Seen, letter: Letter) -> list[str]:
     record, verdict, cause = letter.record, letter.verdict, letter.verdict.cause
     facts = {
         "letter": handle(letter),
@@ -192,14 +216,20 @@ def _sheet(letter: Letter, *, omitted: bool) -> list[str]:
     lines = [f"{click.style(name, fg='cyan')}{' ' * (11 - len(name))}{text}" for name, text in facts.items()]
     if cause is not None:
         lines += ["", cause.traceback.rstrip() or f"{cause.type}: {cause.message}"]
-    return [*lines, "", *_payload(letter, omitted=omitted)]
+    return [*lines, "", *([f"payload: {where}"] if (where := _where(found, letter)) else _payload(letter.record))]
 
 
-def _payload(letter: Letter, *, omitted: bool) -> list[str]:
+def _where(found: Seen, letter: Letter) -> str | None:
+    """Say where the payload is, if it is not at hand."""
+    bare = found.stack.elsewhere.get(letter.record.id)
+    if bare is not None:
+        return f"not in the letter, it was too large for the queue: it is {bare.kept}"
+    omitted = letter.record.id in found.stack.omitted
+    return "not in the letter, it was too large for the queue" if omitted else None
+
+
+def _payload(record: Record) -> list[str]:
     """Return the payload as it reads best: JSON, text, or hexadecimal digits."""
-    record = letter.record
-    if omitted:
-        return ["payload: not in the letter, it was too large for the queue"]
     head = f"payload, {len(record.data):,} bytes"
     try:
         body = record.body
@@ -234,11 +264,11 @@ def _document(found: Seen, *, payload: bool) -> dict[str, object]:
             for number, condition, reason in counted(found.letters)
         ],
         "keys": [{"letters": number, "key_digest": name} for number, name in keys(found.letters)],
-        "letters": [_entry(each, payload=payload) for each in found.letters],
+        "letters": [_entry(found, each, payload=payload) for each in found.letters],
     }
 
 
-def _entry(letter: Letter, *, payload: bool) -> dict[str, object]:
+def _entry(found: Seen, letter: Letter, *, payload: bool) -> dict[str, object]:
     record, verdict, cause = letter.record, letter.verdict, letter.verdict.cause
     entry: dict[str, object] = {
         "letter": handle(letter),
@@ -255,6 +285,8 @@ def _entry(letter: Letter, *, payload: bool) -> dict[str, object]:
         "exception": cause and cause.type,
     }
     if payload:
-        data = base64.b64encode(record.data).decode()
+        bare = found.stack.elsewhere.get(record.id)
+        data = None if _where(found, letter) else base64.b64encode(record.data).decode()
         entry |= {"key": record.key, "payload": data, "traceback": cause and cause.traceback}
+        entry |= {"payload_at": str(bare.kept)} if bare else {}
     return entry

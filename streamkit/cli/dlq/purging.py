@@ -13,11 +13,14 @@ from streamkit.cli.figures import many
 from streamkit.cli.loading import config_option
 from streamkit.cli.subjects import hear
 from streamkit.clock import SystemChance, SystemClock
+from streamkit.core.kept import Lost
 from streamkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from streamkit.consumer import Sqs
     from streamkit.core.letters import Letter
     from streamkit.core.sorting import Wanted
+    from streamkit.ports import Payloads
     from streamkit.runtimes.grip import Grip
     from streamkit.runtimes.stack import Stack
 
@@ -41,27 +44,28 @@ def purge(path: str | None, queue: str | None, config: Path | None, limit: int, 
     streamkit dlq purge consumers.flights:flights --reason "no arrival delay" --keep letters.ndjson
     streamkit dlq purge --queue flights-dlq --all --yes
 
-    What is deleted is what was seen and counted: a letter that comes meanwhile stays. Keys stay parked until the next
+    What is deleted is what was seen and counted: a letter that comes meanwhile stays. Payloads in a bucket are left to
+    its own rules, and --keep writes them with their letters. Keys stay parked until the next
     `streamkit dlq redrive`.
     """
     want = wanted(options)
     if want.all != options["everything"]:
         raise click.UsageError("Say which letters, by a filter such as --reason; or --all, and no filter.")
-    name = the_queue(path, queue, config)
+    at = the_queue(path, queue, config)
     keep = options["keep"]
     if keep is not None and keep.exists():
         raise ConfigurationError(f"--keep: expected a file that is not there yet, got {keep}")
-    deleted = asyncio.run(_purge(name, want, most=limit, keep=keep, ask=not options["yes"], dry=options["dry_run"]))
-    click.echo(f"queue {name}: {many(deleted, 'letter')} deleted{' (--dry-run)' if options['dry_run'] else ''}")
+    deleted = asyncio.run(_purge(at, want, most=limit, keep=keep, ask=not options["yes"], dry=options["dry_run"]))
+    click.echo(f"queue {at.queue}: {many(deleted, 'letter')} deleted{' (--dry-run)' if options['dry_run'] else ''}")
 
 
-async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: bool, dry: bool) -> int:
+async def _purge(at: Sqs, want: Wanted, *, most: int, keep: Path | None, ask: bool, dry: bool) -> int:
     from streamkit.aws.desk import letters
     from streamkit.runtimes.grip import Grip
     from streamkit.runtimes.stack import Stack
 
     deleted = 0
-    async with letters(name, chance=SystemChance(), report=hear) as opened:
+    async with letters(at, chance=SystemChance(), report=hear) as opened:
         grip, stack = Grip(opened.mailbox, clock=SystemClock()), Stack()
         try:
             async with asyncio.TaskGroup() as group:
@@ -70,9 +74,11 @@ async def _purge(name: str, want: Wanted, *, most: int, keep: Path | None, ask: 
                     await stack.gather(grip, most=most, told=told)
                     told_all()
                     found = [each for each in (*stack.letters.values(), *stack.omitted.values()) if want(each)]
-                    if not found or not await _agreed(name, found, ask=ask, dry=dry):
+                    if not found or not await _agreed(at.queue, found, ask=ask, dry=dry):
                         break
-                    await _delete(found, grip, stack, keep)
+                    if keep is not None:
+                        await _write(found, stack, keep, opened.payloads)
+                    await _delete(found, grip, stack)
                     deleted += len(found)
                 keeping.cancel()
         finally:
@@ -94,11 +100,27 @@ async def _agreed(name: str, found: list[Letter], *, ask: bool, dry: bool) -> bo
         ) from None
 
 
-async def _delete(found: list[Letter], grip: Grip, stack: Stack, keep: Path | None) -> None:
+async def _write(found: list[Letter], stack: Stack, keep: Path, payloads: Payloads | None) -> None:
+    """Write letters to a file, which has room for every payload. Raises `ConfigurationError` for one not to be had."""
+    from streamkit.core.envelope import MAX_BODY, envelope
+    from streamkit.runtimes.fetching import whole
+
+    with keep.open("a", encoding="ascii") as file:
+        for letter in found:
+            bare = stack.elsewhere.get(letter.record.id)
+            try:
+                bodies = (
+                    [held.body for held in stack.copies([letter])]
+                    if bare is None
+                    else [envelope(await whole(bare, payloads), limit_bytes=MAX_BODY).body]
+                )
+            except Lost as lost:
+                raise ConfigurationError(f"--keep: {lost}; nothing of this round is deleted") from lost
+            file.writelines(f"{each}\n" for each in bodies)
+
+
+async def _delete(found: list[Letter], grip: Grip, stack: Stack) -> None:
     copies = stack.copies(found)
-    if keep is not None:
-        with keep.open("a", encoding="ascii") as file:
-            file.writelines(f"{each.body}\n" for each in copies)
     await grip.delete(copies)
     for letter in found:
         stack.forget(letter)

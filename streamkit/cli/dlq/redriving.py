@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streamkit.aws.desk import Desk
-    from streamkit.aws.mailbox import SqsMailbox
+    from streamkit.aws.desk import Desk, Letters
     from streamkit.aws.sqs import SqsSuccesses
     from streamkit.consumer import Consumer
     from streamkit.core.letters import Letter
@@ -81,14 +80,15 @@ async def _redrive(consumer: Consumer, plan: Options, report: Report, *, dry: bo
     from streamkit.aws.desk import Subject, desk, letters, successes
     from streamkit.runtimes.redrive import Redrive
 
-    queue, chance = queue_of(consumer), SystemChance()
+    at_queue, chance = queue_of(consumer), SystemChance()
+    queue = at_queue.queue
     subject = Subject(consumer.table, consumer.name, queue)
     async with (
         desk(subject, clock=SystemClock(), chance=chance, report=report) as at,
-        letters(queue, chance=chance, report=report) as opened,
+        letters(at_queue, chance=chance, report=report) as opened,
         successes(consumer, chance=chance, report=report) as told,
     ):
-        tools = _tools(at, opened.mailbox, told, report)
+        tools = _tools(at, opened, told, report)
         run = Redrive(consumer, tools, plan)
         if dry:
             return _show_plan(await run.preview(), queue)
@@ -122,11 +122,11 @@ async def _unpark(consumer: Consumer, at: Desk, result: Result, again: Redrive) 
     return result + last
 
 
-def _tools(at: Desk, mailbox: SqsMailbox, told: SqsSuccesses | None, report: Report) -> Tools:
+def _tools(at: Desk, opened: Letters, told: SqsSuccesses | None, report: Report) -> Tools:
     from streamkit.runtimes.redrive_terms import Tools
 
     return Tools(
-        mailbox=mailbox,
+        mailbox=opened.mailbox,
         redriven=at.redriven,
         ledger=at.ledger,
         clock=at.clock,
@@ -134,6 +134,7 @@ def _tools(at: Desk, mailbox: SqsMailbox, told: SqsSuccesses | None, report: Rep
         report=report,
         on_stuck=lambda: os._exit(_STUCK),
         successes=told,
+        payloads=opened.payloads,
     )
 
 

@@ -18,16 +18,18 @@ from streamkit.cli.figures import columns, short
 from streamkit.cli.loading import config_option
 from streamkit.cli.replay.progress import Progress
 from streamkit.cli.subjects import hear
+from streamkit.cli.ward import wards
 from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.replay import Replay, said_moment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from streamkit.aws.world import AwsWorld
     from streamkit.consumer import Consumer
     from streamkit.ports import Ports, Registration
+    from streamkit.runtimes.apart.ward import Ward
     from streamkit.runtimes.replay import Replaying, Result
 
 _STUCK = 70
@@ -113,7 +115,8 @@ def replay(path: str, config: Path | None, *, dry_run: bool, grace: float, verbo
     report: Any = _reporter() if verbose else _untold
     if dry_run:
         return asyncio.run(_count(of_key(consumer, asked.key), asked))
-    return asyncio.run(_replay(of_key(consumer, asked.key), asked, report, grace=grace))
+    ward = wards([consumer], [path], config)
+    return asyncio.run(_replay(of_key(consumer, asked.key), asked, ward, report, grace=grace))
 
 
 def _asked(path: str, options: dict[str, Any]) -> Asked:
@@ -169,7 +172,14 @@ def _span(first: float | None, last: float | None) -> str:
     return "" if first is None or last is None else f"{said_moment(first)} to {said_moment(last)}"
 
 
-async def _replay(consumer: Consumer, asked: Asked, report: Any, *, grace: float) -> int:  # noqa: ANN401 - a Report
+async def _replay(
+    consumer: Consumer,
+    asked: Asked,
+    ward: Callable[[Consumer], Ward],
+    report: Any,  # noqa: ANN401 - a Report
+    *,
+    grace: float,
+) -> int:
     from datetime import timedelta
 
     from streamkit.aws.replays import replays
@@ -192,7 +202,7 @@ async def _replay(consumer: Consumer, asked: Asked, report: Any, *, grace: float
             clock=clock,
             chance=SystemChance(),
             report=report,
-            options=Options(grace=timedelta(seconds=grace), on_stuck=lambda: os._exit(_STUCK)),
+            options=Options(grace=timedelta(seconds=grace), on_stuck=lambda: os._exit(_STUCK), ward=ward),
         )
         interrupted = _heed_signals(run)
         with Progress(clock=clock) as progress:
@@ -224,7 +234,7 @@ def _tell(replay: Replay, result: Result, *, finished: bool, interrupted: bool) 
     rows = [
         (tally.handled, "handled"),
         (tally.filtered, "filtered"),
-        (tally.duplicates, "done before under their business key, dropped"),
+        (tally.duplicates, "done before, dropped"),
         (tally.dead, "dead letters"),
     ]
     for line in columns(("", ""), [(f"{number:,}", what) for number, what in rows if number], left=(1,))[1:]:

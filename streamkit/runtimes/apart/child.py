@@ -15,13 +15,28 @@ from typing import TYPE_CHECKING
 from streamkit.core.letters import cause_of
 from streamkit.core.records import Batch
 from streamkit.engine.handling import Threads, bind, expect_nothing, is_being_cancelled
-from streamkit.runtimes.apart.frames import Answer, Ask, Cancel, Fault, Ready, fault_of, packed, subject_of, unpacked
+from streamkit.engine.transaction import writes_of
+from streamkit.runtimes.apart.frames import (
+    Answer,
+    Ask,
+    Cancel,
+    Fault,
+    Found,
+    Ready,
+    fault_of,
+    packed,
+    subject_of,
+    unpacked,
+)
+from streamkit.runtimes.apart.tables import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from io import FileIO
 
     from streamkit.consumer import Consumer
+    from streamkit.core.records import Record
+    from streamkit.core.transactions import Write
     from streamkit.runtimes.apart.frames import Frame
 
 _PR_SET_PDEATHSIG = 1
@@ -79,6 +94,7 @@ class Calls:
     def __init__(self, call: Callable[..., Awaitable[object]], say: Callable[[Frame], None]) -> None:
         self._call = call
         self._say = say
+        self._questions = Questions(say)
         self._running: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -92,21 +108,32 @@ class Calls:
                         await asyncio.sleep(0)  # it begins: what is cancelled before would never answer
                     elif isinstance(frame, Cancel) and frame.number in self._running:
                         self._running[frame.number].cancel()
+                    elif isinstance(frame, Found):
+                        self._questions.answered(frame)
             for task in self._running.values():
                 task.cancel()
 
     async def _answer(self, ask: Ask) -> None:
-        fault = await self._fault(ask)
+        answer = await self._answered(ask)
         del self._running[ask.number]
-        self._say(Answer(ask.number, fault))
+        try:
+            self._say(answer)
+        except UnicodeEncodeError as error:  # half a surrogate pair, in an error's words or in what is to be written
+            self._say(Answer(ask.number, fault_of(error, ())))
 
-    async def _fault(self, ask: Ask) -> Fault | None:
-        """Call the handler; return how it failed, if it did."""
+    async def _answered(self, ask: Ask) -> Answer:
+        """Call the handler; return what it wants written, or how it failed."""
         subject = subject_of(ask)
         try:
-            expect_nothing(await self._call(subject))
+            return Answer(ask.number, writes=await self._writes(ask, subject))
         except asyncio.CancelledError as error:
-            return Fault("cancelled" if is_being_cancelled() else "told", cause_of(error))
+            return Answer(ask.number, Fault("cancelled" if is_being_cancelled() else "told", cause_of(error)))
         except Exception as error:  # noqa: BLE001 - the handler may raise anything, and the worker is told what
-            return fault_of(error, subject if isinstance(subject, Batch) else (subject,))
-        return None
+            return Answer(ask.number, fault_of(error, subject if isinstance(subject, Batch) else (subject,)))
+
+    async def _writes(self, ask: Ask, subject: Record | Batch) -> tuple[Write, ...]:
+        if ask.transacts and not isinstance(subject, Batch):
+            with self._questions.attempt(ask.number) as tables:
+                return await writes_of(self._call, subject, tables)
+        expect_nothing(await self._call(subject))
+        return ()

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from streamkit.core.records import Batch
 from streamkit.errors import StreamkitError
-from streamkit.runtimes.apart.frames import Answer, Cancel, asked, error_of, packed, unpacked
+from streamkit.runtimes.apart.frames import (
+    MAX_BYTES,
+    Answer,
+    Cancel,
+    Garbled,
+    KeyNames,
+    Read,
+    asked,
+    error_of,
+    packed,
+    unpacked,
+)
+from streamkit.runtimes.apart.tables import found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from streamkit.core.records import Record
-    from streamkit.runtimes.apart.frames import Fault, Frame
+    from streamkit.core.transactions import Write
+    from streamkit.ports import Tables
+    from streamkit.runtimes.apart.frames import Frame
 
 _START_SECONDS = 60.0
 """Within which the consumer has to be imported, and its lifespan to begin."""
@@ -39,9 +54,30 @@ class Ward(Protocol):
         """Run the handler there; raises what it raises. Never returns once the ward has died."""
         ...
 
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Run the handler there in a transaction that reads through `tables`; return what it wants written.
+
+        Nothing is written there. Raises and never returns as `call`.
+        """
+        ...
+
     def kill(self, why: str) -> None:
         """End it, whatever runs there: it is told to have died of this."""
         ...
+
+
+class _Asked:
+    """An attempt that was asked for, until it is answered."""
+
+    __slots__ = ("answer", "cancelled", "readings", "tables")
+
+    def __init__(self, tables: Tables | None) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.tables = tables
+        """What it may read, in a transaction."""
+        self.readings = set[asyncio.Task[None]]()
+        self.cancelled = False
+        """Whether its answer is waited for although it was cancelled: only the process can end what it does."""
 
 
 class ProcessWard:
@@ -51,8 +87,8 @@ class ProcessWard:
         """`command` starts a process that prepares itself and serves one consumer (`apart.child`)."""
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
-        self._answers: dict[int, asyncio.Future[Fault | None]] = {}
-        self._asked = 0
+        self._asked: dict[int, _Asked] = {}
+        self._numbers = count(1)
         self._why: str | None = None
         self._gone = False
 
@@ -63,7 +99,7 @@ class ProcessWard:
         try:
             await self._ready(process)
             async with asyncio.TaskGroup() as group:
-                listening = group.create_task(self._listen(process, fell))
+                listening = group.create_task(self._listen(process, fell, group))
                 yield
                 listening.cancel()
         finally:
@@ -87,41 +123,84 @@ class ProcessWard:
             raise NoWard(
                 f"expected a process for suspects, got one that ended: {_ended(await process.wait())}"
             ) from None
+        except Garbled as garbled:
+            raise NoWard(f"expected a process for suspects: {garbled}") from garbled
 
     async def _heard(self, process: asyncio.subprocess.Process) -> Frame:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        return await unpacked(process.stdout)
+        return await unpacked(process.stdout, most=MAX_BYTES)
 
-    async def _listen(self, process: asyncio.subprocess.Process, fell: Callable[[str], None]) -> None:
-        with suppress(asyncio.IncompleteReadError):
+    async def _listen(
+        self, process: asyncio.subprocess.Process, fell: Callable[[str], None], group: asyncio.TaskGroup
+    ) -> None:
+        try:
             while True:
-                match await self._heard(process):
-                    case Answer(number, fault) if number in self._answers:
-                        self._answers.pop(number).set_result(fault)
-                    case _:
-                        pass
+                self._hear(await self._heard(process), group)
+        except asyncio.IncompleteReadError:
+            pass
+        except Garbled as garbled:
+            self.kill(str(garbled))
         self._gone = True
         status = _ended(await process.wait())
         fell(self._why or status)
+        for mine in self._asked.values():
+            if mine.cancelled:  # nobody does so again
+                mine.answer.cancel()
+
+    def _hear(self, frame: Frame, group: asyncio.TaskGroup) -> None:
+        match frame:
+            case Answer(number) if number in self._asked:
+                self._asked.pop(number).answer.set_result(frame)
+            case Read(ask=number) | KeyNames(ask=number) if number in self._asked:
+                mine = self._asked[number]
+                reading = group.create_task(self._read(frame, mine.tables))
+                mine.readings.add(reading)
+                reading.add_done_callback(mine.readings.discard)
+            case _:
+                pass
+
+    async def _read(self, question: Read | KeyNames, tables: Tables | None) -> None:
+        """Answer the question; for an attempt in no transaction nobody asks one."""
+        if tables is not None:
+            self._say(packed(await found(question, tables)))
 
     async def call(self, subject: Record | Batch) -> None:
-        """Run the handler in the process; raises what it raises. Never returns once the process has died."""
-        self._asked += 1
-        number = self._asked
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        self._say(packed(asked(number, subject)))
-        while not answer.done():
+        """Run the handler in the process; raises what it raises. Never returns once the process has died.
+
+        Whoever is cancelled waits for the end of the attempt all the same, or of the process.
+        """
+        await self._answer(subject)
+
+    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+        """Run the handler in the process, in a transaction; return what it wants written. As `call` otherwise."""
+        return (await self._answer(record, tables)).writes
+
+    async def _answer(self, subject: Record | Batch, tables: Tables | None = None) -> Answer:
+        number = next(self._numbers)
+        mine = self._asked[number] = _Asked(tables)
+        self._say(packed(asked(number, subject, transacts=tables is not None)))
+        try:
+            await self._answered(number, mine)
+        finally:
+            for reading in mine.readings:
+                reading.cancel()
+        answer = mine.answer.result()
+        if answer.fault is None:
+            return answer
+        if answer.fault.kind == "cancelled":
+            raise asyncio.CancelledError
+        raise error_of(answer.fault, subject if isinstance(subject, Batch) else (subject,))
+
+    async def _answered(self, number: int, mine: _Asked) -> None:
+        """Wait for the answer, whoever cancels: that is passed on, for only the process can end it."""
+        while not mine.answer.done():
             try:
-                await asyncio.shield(answer)
+                await asyncio.shield(mine.answer)
             except asyncio.CancelledError:
                 if self._gone:
                     raise
+                mine.cancelled = True
                 self._say(packed(Cancel(number)))
-        if (fault := answer.result()) is None:
-            return
-        if fault.kind == "cancelled":
-            raise asyncio.CancelledError
-        raise error_of(fault, subject if isinstance(subject, Batch) else (subject,))
 
     def _say(self, message: bytes) -> None:
         pipe = self._process.stdin if self._process is not None else None

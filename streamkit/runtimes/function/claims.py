@@ -39,8 +39,8 @@ from streamkit.events import DeliveryDeferred, MemoryDelayed
 from streamkit.runtimes.fence import Fence
 
 if TYPE_CHECKING:
-    from streamkit.core.leasing import Progress
     from streamkit.core.memory import Halt
+    from streamkit.core.positions import Progress
     from streamkit.core.records import Record
     from streamkit.ports import Chance, Clock, Halts, Memory, Report
     from streamkit.runtimes.function.deadline import Deadline
@@ -98,9 +98,10 @@ class Claims:
         self.passed = False
         """Whether the mapping went on, just now or while this delivery waited: nobody listens to it any more."""
 
-    def holds(self) -> bool:
-        """Say whether a handler may start: looked at right before each (rule 3)."""
-        return self._fence.holds()
+    @property
+    def fence(self) -> Fence:
+        """Whether a handler may start: looked at right before each (rule 3). Another one with each claim."""
+        return self._fence
 
     def drop(self) -> None:
         """Start nothing more: another delivery has the records."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
 from streamkit.core.ledger import Tenure
 from streamkit.core.memory import MAX_STEP, Halt, Recollection, Trouble, named, place, remaining, steps
+from streamkit.core.positions import Progress
 from streamkit.core.settlement import Settling, Tally
 from streamkit.core.window import pack
 from streamkit.engine.engine import Engine, Handling, Surroundings
@@ -68,9 +68,9 @@ class Delivery:
         self._tally = Tally()
         self._claims = Claims(part, deadline, _terms(opened, self._rules.decoding))
         self._known = Recollection(b"", Trouble())
-        self._settling = self._new_settling()
-        self._attempts = self._new_attempts()
-        self._engine = Engine(self._handling(), self._settling, self._surroundings())
+        self._settling: Settling
+        self._attempts: Attempts
+        self._engine: Engine  # made by `_begin`, with what is known once the records are claimed
         self._fed = 0
         self._cut: dict[str, int] = {}
         self._halt: Halt | None = None
@@ -169,15 +169,15 @@ class Delivery:
         if self._known.died:
             await self._save()
         for step in steps(self._records, self._known.ahead, self._known.trouble):
+            while not self._settling.clear:
+                self._engine.settled.clear()
+                await self._engine.settled.wait()
             batch = self._records[step.indexes.start : step.indexes.stop]
             if step.marked:
                 unsettled = [r for r, i in zip(batch, step.indexes, strict=True) if not self._known.ahead[i]]
                 await self._save(mark=tuple(place(record) for record in unsettled))
             self._fed = step.indexes.stop
             self._engine.feed(batch)
-            while not self._settling.clear:
-                self._engine.settled.clear()
-                await self._engine.settled.wait()
 
     async def _renew(self) -> None:
         """Write how far it is every interval in which something was settled, and often enough to keep the claim."""
@@ -361,7 +361,7 @@ class Delivery:
             ledger=opened.ports.ledger,
             tenure=Tenure("functions", self._claims.epoch),
             successes=opened.ports.successes,
-            may_start=self._claims.holds,
+            may_start=self._claims.fence.holds,
             delay=half_jitter(timedelta(seconds=0.5), timedelta(seconds=30), opened.chance),
             on_stuck=lambda: None,
             observe=opened.meters.handler.note if opened.meters.handler else None,

@@ -20,6 +20,7 @@ _SUITES = (
     "ledger",
     "members",
     "memory",
+    "payloads",
     "redriven",
     "registry",
     "requests",
@@ -41,6 +42,7 @@ from streamkit.testing.contracts.leases import LeasesContract
 from streamkit.testing.contracts.ledger import LedgerContract
 from streamkit.testing.contracts.members import MembersContract
 from streamkit.testing.contracts.memory import MemoryContract
+from streamkit.testing.contracts.payloads import PayloadsContract
 from streamkit.testing.contracts.redriven import MailboxContract, RedrivenContract
 from streamkit.testing.contracts.registry import RegistryContract
 from streamkit.testing.contracts.requests import RequestsContract
@@ -57,6 +59,7 @@ __all__ = [
     "MailboxContract",
     "MembersContract",
     "MemoryContract",
+    "PayloadsContract",
     "QueueDriver",
     "RedrivenContract",
     "RefusalsContract",

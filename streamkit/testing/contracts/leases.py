@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress, ShardRow, Vitals
+from streamkit.core.leasing import ShardRow, Vitals
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position, Since
+from streamkit.core.positions import Position, Progress, Since
 from streamkit.core.quarantine import Death, Quarantine
 from streamkit.errors import Refused
 from streamkit.ports import Leases

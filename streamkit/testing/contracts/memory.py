@@ -7,9 +7,8 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from streamkit.core.leasing import Progress
 from streamkit.core.memory import Cell, Digests, Memo, ShardCell, SlotCell, Stretch, Stretches, Trouble
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.errors import Overtaken
 from streamkit.ports import Memory
 from streamkit.testing.builders import ARN, records

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamkit.core.attributes import image
-from streamkit.core.leasing import Progress, ShardRow
+from streamkit.core.leasing import ShardRow
 from streamkit.core.lineage import Shard
-from streamkit.core.positions import Position
+from streamkit.core.positions import Position, Progress
 from streamkit.core.transactions import Write, as_read
 from streamkit.engine.transaction import Transaction
 from streamkit.errors import Cancelled, Refused

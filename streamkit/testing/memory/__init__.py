@@ -9,6 +9,7 @@ from streamkit.testing.memory.halts import MemoryHalts
 from streamkit.testing.memory.ledger import MemoryLedger
 from streamkit.testing.memory.letters import MemoryDeadLetters, MemorySuccesses
 from streamkit.testing.memory.mailbox import MemoryMailbox, MemoryRedriven
+from streamkit.testing.memory.payloads import MemoryPayloads
 from streamkit.testing.memory.recorder import Recorder
 from streamkit.testing.memory.stream import MemorySource, MemoryStream
 from streamkit.testing.memory.table import MemoryTable, Trouble
@@ -21,6 +22,7 @@ __all__ = [
     "MemoryHalts",
     "MemoryLedger",
     "MemoryMailbox",
+    "MemoryPayloads",
     "MemoryRedriven",
     "MemorySource",
     "MemoryStream",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamkit.core.letters import Letter
     from streamkit.errors import WorldError
     from streamkit.ports import Clock, Standing
+    from streamkit.testing.memory.payloads import MemoryPayloads
 
 _TEN = 10
 
@@ -42,10 +43,13 @@ class MemoryMailbox:
         """How long a letter stays out of sight."""
         return self._sight
 
-    def put(self, *letters: Letter) -> None:
-        """Put letters in; the last one comes out first."""
+    def put(self, *letters: Letter, bucket: MemoryPayloads | None = None, limit_bytes: int = 2**20) -> None:
+        """Put letters in; the last one comes out first. Payloads over the limit go to the bucket, if there is one."""
         for letter in letters:
-            self.bodies[f"message-{next(self._numbers)}"] = envelope(letter, limit_bytes=2**20).body
+            put = envelope(letter, limit_bytes=limit_bytes, bucket=bucket.bucket if bucket else None)
+            if bucket is not None and put.kept is not None:
+                bucket.objects[put.kept.key] = letter.record.data
+            self.bodies[f"message-{next(self._numbers)}"] = put.body
 
     async def take(self, most: int) -> Sequence[Held]:
         """Take up to so many letters, 10 at most, out of sight; wait a moment if there is none."""

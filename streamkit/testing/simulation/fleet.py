@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -23,12 +24,13 @@ from streamkit.testing.simulation.keys import event_of
 from streamkit.testing.simulation.letters import OUTAGE_SECONDS
 from streamkit.testing.simulation.loop import FleetLoop
 from streamkit.testing.simulation.mix import Mix
-from streamkit.testing.simulation.modes import collect
+from streamkit.testing.simulation.modes import READING, collect
 from streamkit.testing.simulation.polled import PolledStream
 from streamkit.testing.simulation.process import Clock, Process
 from streamkit.testing.simulation.pushed import PushedStream
 from streamkit.testing.simulation.referee import Referee
 from streamkit.testing.simulation.services import ProcessWorld
+from streamkit.testing.simulation.wards import SIGHT, SimulatedWard
 from streamkit.testing.simulation.weather import Weather
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Fleet:
         self.loop.look = self.referee.sight
         self.consumer = self._consumer()
         self.processes: dict[Home, Process] = {}
+        self.wards: dict[Home, SimulatedWard] = {}
         self.workers: dict[Process, Worker] = {}
         self._started = 0
         self.quiet = False
@@ -119,7 +122,11 @@ class Fleet:
             clock=process.clock,
             chance=process.chance,
             report=lambda event: self.referee.event(process, event),
-            options=Options(grace=timedelta(seconds=GRACE_SECONDS), on_stuck=lambda: self._stuck(process)),
+            options=Options(
+                grace=timedelta(seconds=GRACE_SECONDS),
+                on_stuck=lambda: self._stuck(process),
+                ward=lambda _: SimulatedWard(self, process) if self.mix.wards else None,
+            ),
         )
         self.workers[process] = worker
         try:
@@ -203,26 +210,40 @@ class Fleet:
         )
 
     async def _handle(self, record: Record) -> None:
-        process = self.processes[HOME.get()]
-        run = self.referee.began(process, record, self.referee.handed(process, record, self.referee.sight()))
-        try:
+        with self._seen(record) as (process, run):
             await self._act(process, record, run)
+
+    async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
+        with self._seen(record) as (process, run):
+            await self._act(process, record, run)
+            await collect(record, tx, reading=self.mix.seed in READING)
+
+    @contextmanager
+    def _seen(self, record: Record) -> Generator[tuple[Process, Run]]:
+        """Let the referee see a handler from its start to its end."""
+        process = self.processes[HOME.get()]
+        run = self.referee.began(process, record, self.referee.handed(process, record, self._sight()))
+        try:
+            yield process, run
         except BaseException as error:
             self.referee.ended(process, record, run, error)
             raise
         self.referee.ended(process, record, run)
 
-    async def _handle_transactional(self, record: Record, *, tx: Transaction) -> None:
-        await self._handle(record)
-        await collect(record, tx)
+    def _sight(self) -> Sight:
+        """Return what the engine started the handler upon that runs here: in a ward it begins a little later."""
+        return SIGHT.get() or self.referee.sight()
 
     async def _act(self, process: Process, record: Record, run: Run) -> None:
         entry, weather, rng = self.referee.book.of(record), self.weather, self.weather.rng
         self.history.saw(f"handler {entry.behaviour}")
         if entry.behaviour == "killer":
             await asyncio.sleep(weather.way())
-            process.kill("by a record")
-            self.bereaved(process)
+            if (ward := self.wards.get(HOME.get())) is not None:
+                ward.die_of(entry)
+            else:
+                process.kill("by a record")
+                self.bereaved(process)
             await asyncio.sleep(0)
         if weather.sink_down:
             self.history.saw("sink down")
@@ -297,7 +318,7 @@ class Fleet:
         process = self.processes[HOME.get()]
         runs: list[tuple[Record, Run]] = []
         cause: BaseException | None = None
-        row, handed = self.referee.handed(process, batch[0], self.referee.sight()), self.loop.time()
+        row, handed = self.referee.handed(process, batch[0], self._sight()), self.loop.time()
         try:
             for record in batch:
                 run = self.referee.began(process, record, row, handed=handed)

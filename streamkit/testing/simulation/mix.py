@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Literal
 
 from streamkit.core.settlement import OnDeadLetter
-from streamkit.testing.simulation import keys
+from streamkit.testing.simulation import keys, wards
 from streamkit.testing.simulation.keys import keyed
 from streamkit.testing.simulation.modes import moded
+from streamkit.testing.simulation.wards import warded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,8 @@ class Mix:
     """Seconds the fleet stands idle after all is settled: rows of the gone are removed only after an hour."""
     killers: int = 0
     """Records that no process survives the handling of."""
+    wards: bool = False
+    """Whether suspects are tried in processes of their own."""
 
     @property
     def interval_delta(self) -> timedelta:
@@ -101,6 +104,8 @@ class Mix:
 
 def draw(seed: int) -> Mix:
     """Draw the mix of a seed: some faults only, each at its own rate, so that each is also met alone."""
+    if seed >= wards.FROM:
+        return warded(_drawn(seed))
     return keyed(_drawn(seed)) if seed >= keys.FROM else _deadly(moded(sourced(_drawn(seed))))
 
 

@@ -16,7 +16,7 @@ from streamkit.core.values import plain
 from streamkit.testing.simulation.book import key_of, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streamkit import Record, Transaction
     from streamkit.core.leasing import ShardRow
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FROM = 1_000_000
 """Seeds from here on draw one of these modes; those below keep their histories."""
+READING = range(1_500_000, 2_000_000)
+"""Seeds whose transactions read the sums too, in which records of different keys meet: what one read others write."""
 _SOME = 0.3
 """Of the seeds that read something else than a polled stream."""
 _SPREAD = 3
@@ -41,20 +43,29 @@ def moded(mix: Mix) -> Mix:
         return mix
     if mix.source != "polled" and random.Random(f"moded {mix.seed}").random() >= _SOME:
         return mix
-    if random.Random(f"mode {mix.seed}").random() < 0.6:  # noqa: PLR2004 - a little more of what has more to go wrong
+    if mix.seed in READING or random.Random(f"mode {mix.seed}").random() < 0.6:  # noqa: PLR2004 - a little more of what has more to go wrong
         return replace(mix, kind="transactional")
     return replace(mix, kind="at_most_once", attempts=1)
 
 
-async def collect(record: Record, tx: Transaction) -> None:
-    """Count a record under its number, under its key by what was read, and in one of a few sums."""
-    number, key, one = number_of(record), key_of(record), {":one": 1}
+async def collect(record: Record, tx: Transaction, *, reading: bool) -> None:
+    """Count a record under its number, under its key by what was read, and in one of a few sums, some by that too."""
+    number, one = number_of(record), {":one": 1}
     tx.update("effects", {"id": number}, "ADD times :one", values=one)
-    before = await tx.get("keys", {"key": key}) or {"total": 0}
-    total = int(str(before["total"])) + 1
-    tx.update("keys", {"key": key}, "SET total = :total", values={":total": total})
-    if number % 2:
-        tx.update("sums", {"id": number % _SPREAD}, "ADD total :one", values=one)
+    await _count(tx, "keys", {"key": key_of(record)})
+    if number % 2 == 0:
+        return
+    key = {"id": number % _SPREAD}
+    if reading and number % 4 == 1:
+        await _count(tx, "sums", key)
+    else:
+        tx.update("sums", key, "ADD total :one", values=one)
+
+
+async def _count(tx: Transaction, table: str, key: Mapping[str, object]) -> None:
+    """Add one to a total by what was read."""
+    before = await tx.get(table, key) or {"total": 0}
+    tx.update(table, key, "SET total = :total", values={":total": int(str(before["total"])) + 1})
 
 
 class Exact:

@@ -60,6 +60,8 @@ class Process:
         self.stops: list[tuple[float, float]] = []
         """From when until when it was stopped."""
         self.weather = weather
+        self.wards: list[Home] = []
+        """Processes of its own, which end with it."""
 
     @property
     def alive(self) -> bool:
@@ -72,7 +74,8 @@ class Process:
             self.gone_at = self.loop.time()
             self.history.note(self.gone_at, self.name, f"killed: {why}")
             self.history.saw(f"killed {why}")
-            self.home.kill()
+            for each in (self.home, *self.wards):
+                each.kill()
 
     def stop(self, seconds: float, why: str) -> None:
         """SIGSTOP, and SIGCONT so many seconds later."""
@@ -81,13 +84,15 @@ class Process:
         self.stops.append((self.loop.time(), self.loop.time() + seconds))
         self.history.note(self.loop.time(), self.name, f"stopped for {seconds:.3f} s: {why}")
         self.history.saw(f"stopped {why}")
-        self.home.stop()
+        for each in (self.home, *self.wards):
+            each.stop()
         self.loop.call_later(seconds, self._resume, context=self.loop.world.context)
 
     def _resume(self) -> None:
         if self.alive:
             self.history.note(self.loop.time(), self.name, "resumed")
-            self.home.resume()
+            for each in (self.home, *self.wards):
+                each.resume()
 
     # -- requests
 

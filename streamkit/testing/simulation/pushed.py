@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from streamkit.aws.fan_out_renewal import FanOutSettings
 from streamkit.aws.kinesis import KinesisSettings, KinesisSource

@@ -6,6 +6,7 @@ consumers believe.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -173,6 +174,11 @@ class Referee:
         self.letters.ended(self.book.of(record), run)
         if error is not None:
             self._note(process.name, f"fails {self.book.of(record)}")
+
+    def bereft(self, process: Process, shard: str) -> None:
+        """What ran the handlers of a shard, apart from its worker, is no more: none of them goes on."""
+        for run in self._under_way(process, shard):
+            run.ended, run.error = self._loop.time(), CancelledError()
 
     # -- dead letters
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from streamkit.cli.ward import command
 from streamkit.core.changes import Change
 from streamkit.core.letters import Told, cause_of
 from streamkit.core.records import Batch
+from streamkit.runtimes.apart.frames import Ready, packed
 from streamkit.runtimes.apart.ward import NoWard, ProcessWard
 from streamkit.testing import change
 from streamkit.testing import record as a_record
@@ -52,6 +54,8 @@ async def one(record: Record, *, state) -> None:
             raise Unavailable("down", retry_after=timedelta(seconds=7))
         case "error":
             raise KeyError("missing")
+        case "half":
+            raise ValueError("half a pair: \\ud83d")
         case _:
             assert state == "state"
 
@@ -113,6 +117,8 @@ async def test_what_a_handler_says_is_heard() -> None:
         cause = cause_of(told.value)
         assert (cause.type, cause.message) == ("KeyError", "'missing'")
         assert "apart_consumers.py" in cause.where
+        with pytest.raises(Told, match="surrogates not allowed"):
+            await ward.call(a_record(b"half"))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await ward.call(a_record(b"wait"))
@@ -173,6 +179,31 @@ async def test_an_endless_loop_is_killed() -> None:
         await deaths.some.wait()
         assert deaths == ["stuck"]
         attempt.cancel()
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 8, b"\0\0\0\1\xc1", packed(Ready())[:-1] + b"!"])
+async def test_a_process_that_says_nonsense_is_ended(garbage: bytes) -> None:
+    """What crashed native code leaves in the pipe takes no memory of the worker's, and is a death like others."""
+    said = packed(Ready()) + garbage
+    script = f"import os, time; os.write(1, {said!r}); time.sleep(3600)"
+    ward, deaths = ProcessWard([sys.executable, "-c", script]), Deaths()
+    async with asyncio.timeout(60), ward.opened(deaths):
+        await deaths.some.wait()
+        assert deaths[0].startswith("expected a frame")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("text", [b"wait", b"loop"])
+async def test_an_attempt_that_was_cancelled_ends_with_its_process(text: bytes) -> None:
+    """Nobody cancels it once more: a task group passes a cancellation on once, and the worker would wait for ever."""
+    async with opened("one") as (ward, deaths):
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            attempt = group.create_task(ward.call(a_record(text)))
+            await asyncio.sleep(0.1)
+            ward.kill("let go of")
+            attempt.cancel()
+        assert attempt.cancelled()
+        assert deaths == ["let go of"]
 
 
 @pytest.mark.usefixtures("folder")

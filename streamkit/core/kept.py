@@ -1,0 +1,59 @@
+"""Where the payload is of a letter that has no room for it: an object in a bucket, named in the letter (rule 29).
+
+A letter comes out of a queue that others can write to, so what it says of its payload is checked: the name, which
+follows from the record, the size, and the digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final
+
+import msgspec
+
+from streamkit.errors import StreamkitError
+
+PREFIX: Final = "dead-letters"
+MAX_PAYLOAD: Final = 10 * 2**20
+"""Bytes: the most that Kinesis takes (https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html)."""
+
+Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class Lost(StreamkitError):
+    """A payload is not where its letter says, or not what it says. The error quotes nothing of it."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A payload in a bucket."""
+
+    bucket: str
+    key: str
+    """Of the object: nothing of record or key is in it but a digest."""
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_PAYLOAD)] = msgspec.field(name="bytes")
+    """In bytes."""
+    sha256: Digest
+    """Of the payload."""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    def expect(self, payload: bytes) -> bytes:
+        """Return the payload. Raises `Lost` for any other."""
+        if len(payload) != self.size:
+            raise Lost(f"{self}: expected the payload of {self.size} bytes, got an object of another size")
+        if hashlib.sha256(payload).hexdigest() != self.sha256:
+            raise Lost(f"{self}: expected the payload of SHA-256 {self.sha256}, got another object of its size")
+        return payload
+
+
+def folder(consumer: str) -> str:
+    """Return what the names of a consumer's objects begin with."""
+    return f"{PREFIX}/{consumer}/"
+
+
+def kept(payload: bytes, *, bucket: str, consumer: str, name: str) -> Kept | None:
+    """Say where a payload is to go; nowhere if it is larger than any record of the service."""
+    if len(payload) > MAX_PAYLOAD:
+        return None
+    return Kept(bucket, folder(consumer) + name, len(payload), hashlib.sha256(payload).hexdigest())
