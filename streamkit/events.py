@@ -407,7 +407,7 @@ class PushRefused(Event, frozen=True, kw_only=True):
 
 
 class CoordinationDelayed(Event, frozen=True, kw_only=True):
-    """The rows of shards and workers could not be read or written; leases go on, tried again at the next tick."""
+    """Table or stream did not answer a worker that looked at its shards; leases go on, tried again at the next tick."""
 
     name = "coordination.delayed"
     level = "warning"

@@ -110,8 +110,9 @@ class Trial:
                 try:
                     await stack.enter_async_context(self._ward.opened(partial(self._fell, stop)))
                 except NoWard as error:
-                    self._means.wardless = True
-                    self._means.report(WardMissed(shard=self._row.id, why=str(error)))
+                    if not self._left:  # else it was ended while it began
+                        self._means.wardless = True
+                        self._means.report(WardMissed(shard=self._row.id, why=str(error)))
                     stop()
             yield
 

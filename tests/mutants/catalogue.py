@@ -1340,6 +1340,14 @@ MUTANTS = (
         f"{QUARANTINE}::test_killers_on_several_shards_of_a_worker_are_told_apart",
     ),
     mutant(
+        "a ward that was let go of while it began is missed",
+        "22",
+        "runtimes/trial.py",
+        "if not self._left:",
+        "if self._ward:",
+        f"{QUARANTINE}::test_a_ward_that_is_let_go_of_while_it_begins_is_not_missed",
+    ),
+    mutant(
         "who was cancelled waits for a ward that has died",
         "22",
         "runtimes/apart/ward.py",

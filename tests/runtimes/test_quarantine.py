@@ -151,6 +151,26 @@ class NotToBeHad:
         """Nothing is there."""
 
 
+class LateWard(SimulatedWard):
+    """One that takes a minute to begin, and is no more if it is killed in it."""
+
+    @asynccontextmanager
+    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+        """Open it, unless it is killed before."""
+        self._killed = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                await self._killed.wait()
+            raise NoWard("signal 9 (SIGKILL)")
+        async with super().opened(fell):
+            yield
+
+    def kill(self, why: str) -> None:
+        """End it."""
+        self._killed.set()
+        super().kill(why)
+
+
 @pytest.mark.parametrize("killer", [0, 517, 999])
 def test_a_killer_among_a_thousand_is_dead_lettered_alone(killer: int) -> None:
     """One record kills each worker that handles it: the 999 others and the other shards go on as if it were not there.
@@ -319,6 +339,23 @@ def test_where_no_ward_is_to_be_had_the_worker_tries_suspects_itself() -> None:
         assert killing.dead == [5]
         assert all(len(cluster.events("ward.missed", of=each)) <= 1 for each in cluster.processes)
         assert cluster.events("ward.missed")
+
+    simulate(main)
+
+
+def test_a_ward_that_is_let_go_of_while_it_begins_is_not_missed() -> None:
+    """Others can be had: the worker tries no suspect itself because a shard was handed over."""
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset({5}))
+        cluster.ward = lambda consumer: LateWard(killing, consumer)
+        cluster.put(*range(20))
+        killing.start()
+        await cluster.until(lambda: bool(cluster.events("shard.quarantined")))
+        cluster.processes[-1].drain()
+        await cluster.until(cluster.processes[-1].task.done)
+        assert cluster.events("shard.released")
+        assert not cluster.events("ward.missed")
 
     simulate(main)
 

@@ -134,10 +134,13 @@ class Delivery:
         loop, deadline = asyncio.get_running_loop(), self._deadline
         async with asyncio.TaskGroup() as group:
             working = group.create_task(self._engine.run(until=self._over))
-            others = [group.create_task(each) for each in (self._feed(), self._renew(), self._leave(working))]
+            others = [group.create_task(each) for each in (self._feed(), self._renew())]
             timers = [
                 loop.call_later(self._left(deadline.stop), self._stop),
                 loop.call_later(self._left(deadline.cancel), self._cancel, working),
+                loop.call_later(
+                    self._left(deadline.leave), lambda: others.append(group.create_task(self._leave(working)))
+                ),
             ]
             try:
                 await _worked(working)
@@ -204,7 +207,6 @@ class Delivery:
 
     async def _leave(self, working: asyncio.Task[None]) -> None:
         """End the process if an attempt does not end: it would thaw into a later invocation (rule 8)."""
-        await asyncio.sleep(self._left(self._deadline.leave))
         if working.done():
             return
         unsettled = self._unsettled()

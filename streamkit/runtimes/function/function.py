@@ -111,6 +111,8 @@ class Function:
     async def _settle(self, chains: Sequence[Sequence[Part]], deadline: Deadline) -> int | None:
         """Settle all shards at once; return the first entry that is not settled."""
         try:
+            if len(chains) == 1:  # as from every mapping of a stream
+                return await self._settle_chain(chains[0], deadline)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._settle_chain(chain, deadline)) for chain in chains]
         except ExceptionGroup as failed:
