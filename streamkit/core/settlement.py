@@ -306,7 +306,12 @@ class Settling:
         return Attempt(tuple(o for o, _ in rest), tuple(r for _, r in rest))
 
     def abandoned(self, attempt: Attempt) -> None:
-        """Nothing is known of the attempt: it never started, or was cancelled. Its records are as before."""
+        """Nothing is known of the attempt: it never started, or was cancelled. Its records are as before.
+
+        Not if it was settled the moment before: a commit may become known in the turn in which its waiter is cancelled.
+        """
+        if self._window.is_settled(attempt.ordinals[0]):
+            return
         self._troubles.ended(attempt)
         self._schedule.put_back(attempt, [attempt.ordinals])
 

@@ -124,6 +124,10 @@ class Window:
             del self._flags[:cut]
             self._base += cut
 
+    def is_settled(self, ordinal: int) -> bool:
+        """Say whether the record is marked, or the frontier has passed it."""
+        return ordinal < self._settled or bool(self._flags[ordinal - self._base])
+
     def settle_all(self, ordinals: Sequence[int]) -> None:
         """Mark these records, in ascending order: at one stroke if they are consecutive."""
         first, last = ordinals[0], ordinals[-1]

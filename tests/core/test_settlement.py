@@ -115,6 +115,19 @@ def test_an_abandoned_attempt_leaves_its_records_as_they_were() -> None:
     assert taken(made) == attempt
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_settled_is_not_abandoned(count: int) -> None:
+    """A commit that is known in the turn in which its waiter is cancelled: its lane has gone on, or is gone."""
+    made = settling(records(count))
+    attempt = taken(made)
+    made.succeeded(attempt, 0.0)
+    made.abandoned(attempt)
+    assert made.passed == 1
+    following = made.take(0.0)
+    assert (following.ordinals if following else ()) == tuple(range(1, count))
+    assert made.take(0.0) is None
+
+
 @pytest.mark.parametrize("batch", [None, 2])
 def test_nothing_runs_once_halted(batch: int | None) -> None:
     """Until a person acts."""

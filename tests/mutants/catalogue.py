@@ -235,6 +235,14 @@ MUTANTS = (
         f"{SETTLING}::test_every_record_is_handled_or_dead_lettered_in_order_and_only_poison_is_condemned[quick]",
     ),
     mutant(
+        "what is settled is abandoned all the same",
+        "16",
+        "core/settlement.py",
+        "if self._window.is_settled(attempt.ordinals[0]):",
+        "if False:",
+        "tests/core/test_settlement.py::test_what_is_settled_is_not_abandoned",
+    ),
+    mutant(
         "the fence is asked once a stretch",
         "3",
         "engine/engine.py",
