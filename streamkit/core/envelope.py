@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from streamkit.core import codec
 from streamkit.core.changes import Change, carried
-from streamkit.core.kept import Kept, Lost, folder, kept
+from streamkit.core.kept import Kept, Lost, address, kept
 from streamkit.core.letters import Cause, Condemned, Condition, Letter
 from streamkit.core.positions import MAX_DIGITS
 from streamkit.core.records import Compression, Origin, Record
@@ -353,8 +353,10 @@ def read(body: str) -> Letter:
 def _expect_its_own(document: Document) -> None:
     """Raise `Unreadable` for a letter that names another object than that of its record: nobody's else is fetched."""
     at = document.kept
-    if at is not None and at.key != folder(document.consumer) + _name(document):
-        raise Unreadable("expected a letter whose payload is kept under its record's name, got another name")
+    if at is not None and at.key != address(document.consumer, name=_name(document), sha256=at.sha256):
+        raise Unreadable(
+            "expected a letter whose payload is kept by its record's name and its digest, got another name"
+        )
 
 
 def _letter(document: Document) -> Letter:

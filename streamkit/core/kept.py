@@ -1,7 +1,8 @@
 """Where the payload is of a letter that has no room for it: an object in a bucket, named in the letter (rule 29).
 
-A letter comes out of a queue that others can write to, so what it says of its payload is checked: the name, which
-follows from the record, the size, and the digest.
+The name follows from the record and from the payload's digest: letters of one record whose bytes differ, as those of a
+change do that a worker and a function wrote, are objects apart, and nothing is written over. A letter comes out of a
+queue that others can write to, so what it says of its payload is checked: the name, the size, and the digest.
 """
 
 from __future__ import annotations
@@ -52,8 +53,14 @@ def folder(consumer: str) -> str:
     return f"{PREFIX}/{consumer}/"
 
 
+def address(consumer: str, *, name: str, sha256: str) -> str:
+    """Return what an object is called: by its letter's name, and by the digest of the payload."""
+    return f"{folder(consumer)}{name}-{sha256}"
+
+
 def kept(payload: bytes, *, bucket: str, consumer: str, name: str) -> Kept | None:
     """Say where a payload is to go; nowhere if it is larger than any record of the service."""
     if len(payload) > MAX_PAYLOAD:
         return None
-    return Kept(bucket, folder(consumer) + name, len(payload), hashlib.sha256(payload).hexdigest())
+    digest = hashlib.sha256(payload).hexdigest()
+    return Kept(bucket, address(consumer, name=name, sha256=digest), len(payload), digest)

@@ -70,7 +70,7 @@ async def test_s3_is_told_the_digest_of_what_it_is_to_keep() -> None:
         PAYLOAD,
         "I59Z7VXnN8dxR89VrQwbAwttfudIp0JpUvm4UtWpNeU=",
     )
-    assert asked["Key"] == f"dead-letters/flights/{'f' * 64}"
+    assert asked["Key"] == f"dead-letters/flights/{'f' * 64}-{place().sha256}"
 
 
 @virtual
@@ -105,7 +105,7 @@ def test_what_does_not_pass_is_a_lost_payload_that_says_why(error: type[WorldErr
     """Of this letter only."""
 
     async def main() -> None:
-        with pytest.raises(Lost, match=f"s3://bucket/dead-letters/flights/f+: .*{said}"):
+        with pytest.raises(Lost, match=f"s3://bucket/dead-letters/flights/f+-{place().sha256}: .*{said}"):
             await over(ScriptedBucket(error("archived"))).fetch(place())
 
     run_virtual(main)

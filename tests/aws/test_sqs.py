@@ -307,6 +307,21 @@ async def test_a_letter_that_the_queue_refuses_after_its_payload_was_kept_is_sen
     assert len(queue.bucket.objects) == 2
 
 
+@pytest.mark.parametrize("name", ["flights-dlq", "flights-dlq.fifo"])
+def test_a_second_letter_with_other_bytes_leaves_the_payload_of_the_first_alone(name: str) -> None:
+    """A worker and a function write a change's JSON in their own ways; a FIFO queue swallows the second letter."""
+
+    async def main() -> None:
+        queue = NarrowQueue(MemoryPayloads())
+        first, second = letters(1, data=b"x" * 40_000) + letters(1, data=b"y" * 40_000)
+        await with_bucket(queue, name).send([first])
+        await with_bucket(queue, name).send([second])
+        bodies = [entry["MessageBody"] for batch in queue.batches for entry in batch]
+        assert [queue.whole(body) for body in bodies] == [first, second]
+
+    run_virtual(main)
+
+
 # -- limits and addresses
 
 

@@ -1,5 +1,6 @@
 """The letter in its envelope: whole where it fits, honest where it does not, and read back as it was."""
 
+import hashlib
 import json
 import random
 
@@ -299,14 +300,20 @@ def test_a_change_whose_json_was_kept_goes_by_its_id_before_it_is_fetched() -> N
 
 
 def test_a_payload_is_kept_under_a_name_that_tells_nothing() -> None:
-    """The same for a record, whenever; another in a replay, and for each consumer."""
+    """The same for a record, whenever; another in a replay, for each consumer, and for other bytes."""
     one = letter(b"x" * 9_000, key="secret")
     again = letter(b"x" * 9_000, key="secret", attempt=7)
-    others = [letter(b"x" * 9_000, replayed=True), replace(one, consumer="other"), letter(b"x" * 9_000, subsequence=1)]
+    others = [
+        letter(b"x" * 9_000, replayed=True),
+        replace(one, consumer="other"),
+        letter(b"x" * 9_000, subsequence=1),
+        letter(b"y" * 9_000),
+    ]
     keys = [envelope(each, limit_bytes=BARE, bucket="bucket").kept for each in (one, again, *others)]
     first, second, *rest = [each.key for each in keys if each]
-    assert first == second == f"dead-letters/flights/{envelope(one, limit_bytes=ROOMY).deduplication_id}"
-    assert len({first, *rest}) == 4
+    digest = hashlib.sha256(one.record.data).hexdigest()
+    assert first == second == f"dead-letters/flights/{envelope(one, limit_bytes=ROOMY).deduplication_id}-{digest}"
+    assert len({first, *rest}) == 5
 
 
 def test_a_bucket_is_for_what_does_not_fit_and_no_more_than_a_record() -> None:
@@ -331,6 +338,7 @@ def test_another_payload_does_not_make_a_letter_whole(payload: bytes) -> None:
         ("bytes", 10 * 2**20 + 1),
         ("bytes", -1),
         ("sha256", "canary"),
+        ("sha256", "0" * 64),
         ("bucket", None),
     ],
 )
