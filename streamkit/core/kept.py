@@ -31,7 +31,7 @@ class Kept(msgspec.Struct, frozen=True):
     bucket: str
     key: str
     """Of the object: nothing of record or key is in it but a digest."""
-    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_PAYLOAD)] = msgspec.field(name="bytes")
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAYLOAD)] = msgspec.field(name="bytes")
     """In bytes."""
     sha256: Digest
     """Of the payload."""
@@ -59,8 +59,11 @@ def address(consumer: str, *, name: str, sha256: str) -> str:
 
 
 def kept(payload: bytes, *, bucket: str, consumer: str, name: str) -> Kept | None:
-    """Say where a payload is to go; nowhere if it is larger than any record of the service."""
-    if len(payload) > MAX_PAYLOAD:
+    """Say where a payload is to go; nowhere if it is larger than any record of the service, or empty.
+
+    An empty object has no first byte: a GET of a range of it is refused (416).
+    """
+    if not 0 < len(payload) <= MAX_PAYLOAD:
         return None
     digest = hashlib.sha256(payload).hexdigest()
     return Kept(bucket, address(consumer, name=name, sha256=digest), len(payload), digest)

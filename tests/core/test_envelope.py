@@ -197,7 +197,8 @@ def test_everything_of_the_letter_is_under_streamkit() -> None:
 @pytest.mark.parametrize("room", [-1, 0, 1])
 def test_the_payload_stays_up_to_the_very_limit(room: int) -> None:
     """One byte less, and it is left out with its size, the limit, and how to read it again."""
-    one = letter(b"x" * 5_000)
+    whole = letter(b"x" * 5_000)
+    one = replace(whole, verdict=replace(whole.verdict, reason=""))
     limit = len(envelope(one, limit_bytes=ROOMY).body) + room
     written = envelope(one, limit_bytes=limit)
     assert written.truncated == (room < 0)
@@ -225,6 +226,21 @@ def test_the_traceback_gives_way_to_the_payload(room: int) -> None:
     assert cause is not None
     assert CAUSE.traceback.endswith(cause.traceback)
     assert cause.message == CAUSE.message
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 5_000], ids=["empty", "full"])
+@pytest.mark.parametrize("bucket", [None, "bucket"])
+def test_every_text_but_the_key_gives_way_to_the_payload(bucket: str | None, data: bytes) -> None:
+    """A bucket is for payloads that are too large, not for long texts; and an empty payload is in none at all."""
+    one = letter(data, cause=Cause("E", "m" * 3_000, "t" * 3_000), defect="d" * 3_000)
+    one = replace(one, verdict=replace(one.verdict, reason="r" * 3_000))
+    written = envelope(one, limit_bytes=len(data) * 4 // 3 + 4_000, bucket=bucket)
+    found = read(written.body)
+    assert (written.kept, written.truncated) == (None, False)
+    assert (found.record.data, found.record.key) == (data, one.record.key)
+    facts = json.loads(written.body)["streamkit"]
+    assert facts["trimmed"] == ["traceback", "exception_message", "reason", "defect"]
+    assert len(facts["defect"]) > 0
 
 
 def test_texts_are_cut_in_order_when_the_payload_alone_is_not_enough() -> None:
@@ -317,8 +333,9 @@ def test_a_payload_is_kept_under_a_name_that_tells_nothing() -> None:
 
 
 def test_a_bucket_is_for_what_does_not_fit_and_no_more_than_a_record() -> None:
-    """What fits is in the letter; what is larger than any record of the service has to be read again."""
+    """What fits is in the letter, nothing is nowhere; what is larger than any record of the service is read again."""
     assert envelope(letter(), limit_bytes=ROOMY, bucket="bucket").kept is None
+    assert envelope(letter(b"", key="k" * 6_000), limit_bytes=BARE, bucket="bucket").kept is None
     huge = envelope(letter(b"x" * (10 * 2**20 + 1)), limit_bytes=BARE, bucket="bucket")
     assert (huge.kept, huge.truncated) == (None, True)
 
@@ -336,6 +353,7 @@ def test_another_payload_does_not_make_a_letter_whole(payload: bytes) -> None:
         ("key", "archive/flights/0001.ndjson.gz"),
         ("key", "dead-letters/flights/../../archive"),
         ("bytes", 10 * 2**20 + 1),
+        ("bytes", 0),
         ("bytes", -1),
         ("sha256", "canary"),
         ("sha256", "0" * 64),
