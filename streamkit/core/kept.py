@@ -18,6 +18,13 @@ PREFIX: Final = "dead-letters"
 MAX_PAYLOAD: Final = 10 * 2**20
 """Bytes: the most that Kinesis takes (https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html)."""
 
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+"""Of a consumer."""
+BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
+
+Bucket = Annotated[str, msgspec.Meta(pattern=rf"\A{BUCKET}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=rf"\A{PREFIX}/{NAME}/[0-9a-f]{{64}}-[0-9a-f]{{64}}\Z")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
@@ -26,10 +33,10 @@ class Lost(StreamkitError):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A payload in a bucket."""
+    """A payload in a bucket. Decoded from a stranger's letter it can be shown: no odd character is in bucket or key."""
 
-    bucket: str
-    key: str
+    bucket: Bucket
+    key: Address
     """Of the object: nothing of record or key is in it but a digest."""
     size: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAYLOAD)] = msgspec.field(name="bytes")
     """In bytes."""

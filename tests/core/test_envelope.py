@@ -295,7 +295,8 @@ def spilled(one: Letter, **changes: object) -> PayloadOmitted:
 @given(one=letters)
 def test_a_letter_whose_payload_was_kept_is_whole_with_it(one: Letter) -> None:
     """Nothing else of it is missing."""
-    large = replace(one, verdict=replace(one.verdict, record=replace(one.record, data=one.record.data + b"x" * 9_000)))
+    record = replace(one.record, data=one.record.data + b"x" * 9_000)
+    large = replace(one, verdict=replace(one.verdict, record=record), consumer="flights")
     put = envelope(large, limit_bytes=6_000, bucket="bucket")
     assert put.kept is not None
     assert (put.kept.size, put.truncated) == (len(large.record.data), False)
@@ -358,6 +359,9 @@ def test_another_payload_does_not_make_a_letter_whole(payload: bytes) -> None:
         ("sha256", "canary"),
         ("sha256", "0" * 64),
         ("bucket", None),
+        ("bucket", "canary\x1b[2Jcanary"),
+        ("bucket", "c" * 64),
+        ("bucket", "bucket\n"),
     ],
 )
 def test_a_letter_that_names_another_object_is_unreadable(name: str, value: object) -> None:
@@ -366,6 +370,16 @@ def test_a_letter_that_names_another_object_is_unreadable(name: str, value: obje
     body["streamkit"]["payloadOmitted"]["kept"][name] = value
     with pytest.raises(Unreadable) as trouble:
         read(json.dumps(body))
+    assert not isinstance(trouble.value, PayloadOmitted)
+    assert "canary" not in str(trouble.value)
+
+
+@pytest.mark.parametrize("consumer", ["canary\x1b[2J", "../canary", "c" * 101, "flights\n", ""])
+def test_a_letter_whose_consumer_is_no_name_keeps_nothing(consumer: str) -> None:
+    """It would be in the object's address, which is shown on terminals."""
+    body = envelope(replace(letter(b"x" * 9_000), consumer=consumer), limit_bytes=BARE, bucket="bucket").body
+    with pytest.raises(Unreadable) as trouble:
+        read(body)
     assert not isinstance(trouble.value, PayloadOmitted)
     assert "canary" not in str(trouble.value)
 
