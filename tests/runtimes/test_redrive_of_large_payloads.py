@@ -12,6 +12,8 @@ from streamkit import Record
 from streamkit.core.kept import Kept
 from streamkit.core.letters import Condition, Letter
 from streamkit.errors import Denied, Throttled, Unanswered
+from streamkit.runtimes.grip import Grip
+from streamkit.runtimes.stack import Stack
 from streamkit.testing import MemoryPayloads, change, run_virtual
 from streamkit.testing.builders import letter, record
 from tests.runtimes.test_redrive import Scene
@@ -217,5 +219,32 @@ def test_a_copy_that_has_its_payload_needs_no_bucket() -> None:
         scene.bucket.objects.clear()
         assert (await scene.run()).handled == 1
         assert scene.mailbox.bodies == {}
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("bare_first", [True, False])
+@pytest.mark.parametrize("better", ["whole", "kept"])
+def test_copies_of_a_record_are_one_letter_the_best_of_them(better: str, *, bare_first: bool) -> None:
+    """One may have been sent before there was a bucket, or before the queue's limit was raised."""
+
+    async def main() -> None:
+        scene = LargeScene()
+        one = letter(record(b"x" * SIZE))
+
+        def put_better() -> None:
+            scene.mailbox.put(one, **({} if better == "whole" else {"bucket": scene.bucket, "limit_bytes": LIMIT}))
+
+        def put_bare() -> None:
+            scene.mailbox.put(one, limit_bytes=LIMIT)
+
+        for put in (put_bare, put_better) if bare_first else (put_better, put_bare):
+            put()
+        stack, grip = Stack(), Grip(scene.mailbox, clock=scene.clock)
+        await stack.gather(grip, most=10)
+        assert (len(stack), list(stack.letters), stack.omitted) == (1, [one.record.id], {})
+        await grip.let_go()
+        result = await scene.run()
+        assert (result.handled, result.left, scene.mailbox.bodies) == (1, 0, {})
 
     run_virtual(main)
