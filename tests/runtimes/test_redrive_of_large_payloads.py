@@ -233,7 +233,7 @@ def test_copies_of_a_record_are_one_letter_the_best_of_them(better: str, *, bare
         one = letter(record(b"x" * SIZE))
 
         def put_better() -> None:
-            scene.mailbox.put(one, **({} if better == "whole" else {"bucket": scene.bucket, "limit_bytes": LIMIT}))
+            scene.mailbox.put(one, bucket=scene.bucket, limit_bytes=2**20 if better == "whole" else LIMIT)
 
         def put_bare() -> None:
             scene.mailbox.put(one, limit_bytes=LIMIT)
