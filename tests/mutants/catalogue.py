@@ -1292,6 +1292,23 @@ MUTANTS = (
         "tests/functions/test_container.py::test_context_variables_are_those_of_the_caller_and_of_the_lifespan",
     ),
     mutant(
+        "an interrupted invocation goes on in the next",
+        "24",
+        "runtimes/function/container.py",
+        "            self._end(invocation)\n",
+        "",
+        "tests/functions/test_container.py"
+        "::test_what_an_interrupted_invocation_left_under_way_does_not_go_on_in_the_next",
+    ),
+    mutant(
+        "an invocation inside a running loop is left for the next",
+        "24",
+        "runtimes/function/container.py",
+        "        _expect_no_loop()\n",
+        "",
+        "tests/functions/test_container.py::test_inside_a_running_loop_an_invocation_is_refused_whole",
+    ),
+    mutant(
         "what earlier deliveries settled is forgotten",
         "24",
         "core/memory.py",
