@@ -11,6 +11,7 @@ import pytest
 
 from streamkit import Record
 from streamkit.errors import Denied
+from streamkit.events import DeliveryUnsettled
 from streamkit.testing import Gate, VirtualLoop
 from tests.functions.stage import MODES, SETTLED, Exited, Stage, first, kinesis
 from tests.functions.test_answers import staged
@@ -168,7 +169,9 @@ def test_a_thread_that_does_not_end_ends_the_process_also_when_the_claim_could_n
         with pytest.raises(BaseExceptionGroup):
             await stage.invoke(kinesis(1))
         assert stage.exits == 1
-        assert [event.cause for event in stage.world.report.named("delivery.unsettled")] == ["stuck"]
+        [told] = stage.world.report.named("delivery.unsettled")
+        assert isinstance(told, DeliveryUnsettled)
+        assert told.cause == "stuck"
 
     staged(factor, play)
 
