@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamkit.core.transactions import Write, together
+from streamkit.engine.handling import is_being_cancelled
 from streamkit.engine.transaction import writes_of
 from streamkit.errors import Cancelled, TransactionRefused
 
@@ -78,6 +79,8 @@ class Transacting:
             watch.end()
             if not writes:
                 return False
+            if is_being_cancelled():  # its handler did not heed that, and nobody will say so again while it waits here
+                raise asyncio.CancelledError
             try:
                 await self._committed(_Waiting(attempt, writes))
             except _ReadsChanged:

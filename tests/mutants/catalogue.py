@@ -94,6 +94,14 @@ MUTANTS = (
         "self._changes()",
         f"{TRANSACTIONS}::test_a_kill_in_any_moment_repeats_and_loses_nothing",
     ),
+    mutant(
+        "a handler that ignored its cancellation waits for a commit",
+        "25",
+        "engine/transacting.py",
+        "            if is_being_cancelled():  #",
+        "            if not writes:  #",
+        f"{TRANSACTIONS}::test_a_handler_that_ignores_its_cancellation_commits_nothing_and_ends",
+    ),
     Mutant(
         name="two records of one lane in one transaction",
         rule="25",
