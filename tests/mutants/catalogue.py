@@ -1332,6 +1332,14 @@ MUTANTS = (
         f"{QUARANTINE}::test_what_follows_the_suspects_of_a_closed_shard_is_read_as_ever",
     ),
     mutant(
+        "what suspects took of the memory is never given back",
+        "22",
+        "runtimes/reading.py",
+        "        self._ahead.keep(size, until=self._settling.admitted)\n",
+        "        if self._terms.trial is None:\n            self._ahead.keep(size, until=self._settling.admitted)\n",
+        f"{QUARANTINE}::test_suspects_that_take_more_memory_than_there_is_are_tried_like_others",
+    ),
+    mutant(
         "any death is held against the step marked last",
         "22",
         "core/quarantine.py",

@@ -547,3 +547,28 @@ def test_what_ran_ahead_is_no_suspect() -> None:
         assert len(killing.deaths) <= 2 * log2(1000) + 4
 
     simulate(main)
+
+
+async def suspect_all(cluster: Cluster, made: Consumer) -> None:
+    """Have the only shard's row tell of two deaths, so that whoever takes it next tries what it reads."""
+    cluster.start(made, until_idle=1)
+    await cluster.until(cluster.processes[0].task.done)
+    [(shard, row)] = cluster.world.table.shard_rows.items()
+    deaths = (Death(0.0, "seen dead", 1), Death(0.0, "seen dead", 2))
+    cluster.world.table.shard_rows[shard] = replace(row, deaths=deaths)
+
+
+def test_suspects_that_take_more_memory_than_there_is_are_tried_like_others() -> None:
+    """What was tried gives its memory back, answer after answer."""
+
+    async def main(cluster: Cluster) -> None:
+        made = cluster.consumer(read_ahead_bytes=2**20)
+        await suspect_all(cluster, made)
+        cluster.world.source.page = 2
+        for number in range(8):
+            cluster.world.stream.put("large", f"{number}".rjust(400_000).encode())
+        cluster.start(made)
+        await cluster.until_handled(*range(8), within=60)
+        await cluster.until(lambda: bool(cluster.events("quarantine.ended")), within=60)
+
+    simulate(main)

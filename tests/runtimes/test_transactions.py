@@ -262,7 +262,7 @@ async def test_a_consumer_is_tried_without_any_table() -> None:
 
 @pytest.mark.parametrize("end", ["drain", "lease lost"])
 def test_a_handler_that_ignores_its_cancellation_commits_nothing_and_ends(end: str) -> None:
-    """It returns with writes when nobody commits any more, and waits for no commit: the worker, or the shard, goes on."""
+    """It returns with writes when nobody commits any more, and waits for no commit: worker and shard go on."""
     heeded: list[int] = []
 
     async def handle(record: Record, tx: Transaction) -> None:
