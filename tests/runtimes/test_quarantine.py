@@ -19,6 +19,7 @@ from streamkit.core.quarantine import Death
 from streamkit.core.records import Batch
 from streamkit.engine.transaction import writes_of
 from streamkit.runtimes.apart.ward import NoWard
+from streamkit.testing.memory import world
 from tests.runtimes.cluster import LEASE, Cluster, running, simulate
 from tests.runtimes.test_transactions import count, seen, transactional
 
@@ -558,13 +559,13 @@ async def suspect_all(cluster: Cluster, made: Consumer) -> None:
     cluster.world.table.shard_rows[shard] = replace(row, deaths=deaths)
 
 
-def test_suspects_that_take_more_memory_than_there_is_are_tried_like_others() -> None:
+def test_suspects_that_take_more_memory_than_there_is_are_tried_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was tried gives its memory back, answer after answer."""
+    monkeypatch.setattr(world, "MemorySource", partial(world.MemorySource, page=2))
 
     async def main(cluster: Cluster) -> None:
         made = cluster.consumer(read_ahead_bytes=2**20)
         await suspect_all(cluster, made)
-        cluster.world.source.page = 2
         for number in range(8):
             cluster.world.stream.put("large", f"{number}".rjust(400_000).encode())
         cluster.start(made)
