@@ -69,9 +69,10 @@ class Transacting:
         self._news = asyncio.Event()
 
     async def handle(self, attempt: Attempt, record: Record, watch: Watch) -> bool:
-        """Run the handler and commit what it wants written; return whether that settled the record.
+        """Run the handler and commit what it wants written; return whether the caller has nothing left to do with it.
 
-        One that wants nothing written is left to the caller. Raises what the handler raises, and `TransactionRefused`.
+        It is settled, or abandoned because the fence fell; one that wants nothing written is left to the caller. Raises
+        what the handler raises, and `TransactionRefused`.
         """
         for _ in range(READINGS):
             watch.call()
@@ -85,7 +86,8 @@ class Transacting:
                 await self._committed(_Waiting(attempt, writes))
             except _ReadsChanged:
                 if not self._around.may_start():
-                    break
+                    self._settling.abandoned(attempt)
+                    return True
                 watch.begin(attempt)
             else:
                 return True
