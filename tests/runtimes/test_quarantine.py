@@ -21,6 +21,7 @@ from streamkit.engine.transaction import writes_of
 from streamkit.runtimes.apart.ward import NoWard
 from streamkit.runtimes.trial import WARDS, Means, Quarters
 from streamkit.testing.memory import world
+from streamkit.testing.memory.stream import MemorySource
 from tests.runtimes.cluster import LEASE, Cluster, running, simulate
 from tests.runtimes.test_transactions import count, seen, transactional
 
@@ -595,7 +596,7 @@ async def suspect_all(cluster: Cluster, made: Consumer) -> None:
 
 def test_suspects_that_take_more_memory_than_there_is_are_tried_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was tried gives its memory back, answer after answer."""
-    monkeypatch.setattr(world, "MemorySource", partial(world.MemorySource, page=2))
+    monkeypatch.setattr(world, "MemorySource", partial(MemorySource, page=2))
 
     async def main(cluster: Cluster) -> None:
         made = cluster.consumer(read_ahead_bytes=2**20)
