@@ -741,7 +741,7 @@ MUTANTS = (
         "a stream that does not say who it is is taken for the same",
         "13",
         "runtimes/identity.py",
-        "            if self._waits():\n",
+        "            if self._silence() < _SILENCE_SECONDS:\n",
         "            if False:\n",
         f"{IDENTITY}::test_a_stream_that_answers_late_is_not_taken_for_another",
     ),
