@@ -1364,6 +1364,22 @@ MUTANTS = (
         "tests/runtimes/apart/test_ward.py::test_an_attempt_that_was_cancelled_ends_with_its_process",
     ),
     mutant(
+        "a ward lives as long as its pipe",
+        "22",
+        "runtimes/apart/family.py",
+        "        self.exited.set()\n        self.leaving.set()\n",
+        "        self.exited.set()\n",
+        "tests/runtimes/apart/test_ward.py::test_a_death_is_told_though_a_child_of_the_ward_has_its_pipe",
+    ),
+    mutant(
+        "what a ward started outlives it",
+        "22",
+        "runtimes/apart/family.py",
+        "            self.kill()\n            await",
+        "            await",
+        "tests/runtimes/apart/test_ward.py::test_what_a_ward_started_ends_with_it",
+    ),
+    mutant(
         "the end of a ward is nobody's fault",
         "22",
         "runtimes/trial.py",

@@ -192,6 +192,90 @@ async def test_a_process_that_says_nonsense_is_ended(garbage: bytes) -> None:
         assert deaths[0].startswith("expected a frame")
 
 
+CHILD = """
+import os, signal, sys, threading
+from streamkit.runtimes.apart.child import _write, prepare
+from streamkit.runtimes.apart.frames import Ready, packed
+
+asks, answers = prepare()
+"""
+
+
+@asynccontextmanager
+async def script(text: str) -> AsyncGenerator[tuple[ProcessWard, Deaths]]:
+    """Open a ward that prepares itself and then does this."""
+    ward, deaths = ProcessWard([sys.executable, "-c", CHILD + text]), Deaths()
+    async with asyncio.timeout(20), ward.opened(deaths):
+        yield ward, deaths
+
+
+def _runs(file: Path) -> bool:
+    """Whether the process whose number is in the file has not ended."""
+    status = Path(f"/proc/{file.read_text(encoding='ascii')}/stat")
+    try:
+        return status.read_text(encoding="utf-8").rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def gone(file: Path) -> None:
+    """Wait until the process has ended."""
+    async with asyncio.timeout(10):
+        while _runs(file):
+            await asyncio.sleep(0.01)
+
+
+FORKS = """
+import time
+if (orphan := os.fork()) == 0:
+    time.sleep(3600)
+with open({file!r}, "w") as file:
+    file.write(str(orphan))
+_write(os.fdopen(answers, "wb", 0), packed(Ready()))
+os.read(asks, 1)
+"""
+"""What a pool of processes does: its workers have the pipe as well."""
+
+
+async def test_a_death_is_told_though_a_child_of_the_ward_has_its_pipe(tmp_path: Path) -> None:
+    """The pipe does not end with the process: the worker does not wait for its end, and the child ends with it."""
+    file = tmp_path / "orphan"
+    async with script(FORKS.format(file=str(file)) + "os.kill(os.getpid(), signal.SIGKILL)") as (ward, deaths):
+        async with asyncio.TaskGroup() as group:
+            attempt = group.create_task(ward.call(a_record(b"kill")))
+            await deaths.some.wait()
+            assert deaths == ["signal 9 (SIGKILL)"]
+            attempt.cancel()
+        await gone(file)
+
+
+async def test_what_a_ward_started_ends_with_it(tmp_path: Path) -> None:
+    """In good order, too: nothing of a handler goes on once its shard is let go of."""
+    file = tmp_path / "orphan"
+    async with script(FORKS.format(file=str(file))) as (_, deaths):
+        pass
+    assert deaths == []
+    await gone(file)
+
+
+async def test_a_ward_that_says_no_more_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sys.exit` leaves a thread behind that keeps the process: nobody is served there any more."""
+    monkeypatch.setattr("streamkit.runtimes.apart.ward._END_SECONDS", 0.2)
+    stays = """
+threading.Thread(target=threading.Event().wait).start()
+pipe = os.fdopen(answers, "wb", 0)
+_write(pipe, packed(Ready()))
+os.read(asks, 1)
+pipe.close()
+sys.exit(3)
+"""
+    async with script(stays) as (ward, deaths), asyncio.TaskGroup() as group:
+        attempt = group.create_task(ward.call(a_record(b"exit")))
+        await deaths.some.wait()
+        assert deaths == ["signal 9 (SIGKILL)"]
+        attempt.cancel()
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("text", [b"wait", b"loop"])
 async def test_an_attempt_that_was_cancelled_ends_with_its_process(text: bytes) -> None:
