@@ -49,8 +49,11 @@ class NoWard(StreamkitError):
 class Ward(Protocol):
     """Where suspects are handled, so that nothing else dies of them."""
 
-    def opened(self, fell: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-        """Open it; `fell` is told how it died, if it does. Raises `NoWard`."""
+    def opened(self, fell: Callable[[str, bool], None]) -> AbstractAsyncContextManager[None]:
+        """Open it. Raises `NoWard`.
+
+        If it dies, `fell` is told how, and whether any attempt was under way in it.
+        """
         ...
 
     async def call(self, subject: Record | Batch) -> None:
@@ -99,7 +102,7 @@ class ProcessWard:
         self._gone = False
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Start the process, and end it with the context. Raises `NoWard` if it does not become ready."""
         process = self._process = await _started(self._command)
         try:
@@ -114,7 +117,7 @@ class ProcessWard:
             await process.end(_END_SECONDS)
             process.close()
 
-    async def _listen(self, process: Family, fell: Callable[[str], None], group: asyncio.TaskGroup) -> None:
+    async def _listen(self, process: Family, fell: Callable[[str, bool], None], group: asyncio.TaskGroup) -> None:
         """Hear the process until it has ended, or speaks no more: either may be without the other."""
         async with asyncio.TaskGroup() as hearers:
             hearing = hearers.create_task(self._hear_all(process, group))
@@ -124,7 +127,7 @@ class ProcessWard:
                 async with asyncio.timeout(_REST_SECONDS):
                     await hearing
         self._gone = True
-        fell(self._why or _ended(status))
+        fell(self._why or _ended(status), bool(self._asked))
         for mine in self._asked.values():
             if mine.cancelled:  # nobody does so again
                 mine.answer.cancel()

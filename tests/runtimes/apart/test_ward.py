@@ -85,10 +85,13 @@ class Deaths(list[str]):
     def __init__(self) -> None:
         super().__init__()
         self.some = asyncio.Event()
+        self.busy = False
+        """Whether an attempt was under way."""
 
-    def __call__(self, how: str) -> None:
+    def __call__(self, how: str, busy: bool) -> None:
         """Be told."""
         self.append(how)
+        self.busy = busy
         self.some.set()
 
 
@@ -161,9 +164,24 @@ async def test_the_worker_is_told_how_it_died(killer: str, how: str) -> None:
         attempts = [group.create_task(ward.call(a_record(text))) for text in (b"wait", killer.encode())]
         await deaths.some.wait()
         assert deaths == [how]
+        assert deaths.busy
         assert not any(attempt.done() for attempt in attempts)
         for attempt in attempts:
             attempt.cancel()
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_ward_that_dies_while_nothing_runs_in_it_says_so() -> None:
+    """What was answered, or was cancelled and has ended, did not kill it."""
+    async with opened("one") as (ward, deaths):
+        await ward.call(a_record(b"fine"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await ward.call(a_record(b"wait"))
+        ward.kill("memory")
+        await deaths.some.wait()
+        assert deaths == ["memory"]
+        assert not deaths.busy
 
 
 @pytest.mark.usefixtures("folder")
