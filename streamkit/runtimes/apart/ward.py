@@ -172,8 +172,9 @@ class ProcessWard:
 
     async def _answer(self, subject: Record | Batch, tables: Tables | None = None) -> Answer:
         number = next(self._numbers)
+        message = packed(asked(number, subject, transacts=tables is not None))
         mine = self._asked[number] = _Asked(tables)
-        self._say(packed(asked(number, subject, transacts=tables is not None)))
+        self._say(message)
         try:
             await self._answered(number, mine)
         finally:

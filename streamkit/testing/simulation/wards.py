@@ -145,7 +145,7 @@ class SimulatedWard:
 
     def _tell(self, fell: Callable[[str, bool], None], why: str) -> None:
         """Let the worker know; whoever it has cancelled already waits for nothing any more."""
-        fell(why, True)  # nothing else than an attempt ends one
+        fell(why, True)  # noqa: FBT003 - nothing else than an attempt ends one
         for answer in self._late:
             answer.cancel()
 

@@ -29,6 +29,9 @@ from streamkit import Failed, Kinesis, Partial, Poison, Record, Unavailable, con
 
 print("a line of the user's own, at the import")
 
+class Text(str):
+    pass
+
 @asynccontextmanager
 async def life():
     yield "state"
@@ -56,6 +59,16 @@ async def one(record: Record, *, state) -> None:
             raise KeyError("missing")
         case "half":
             raise ValueError("half a pair: \\ud83d")
+        case "key":
+            assert record.key == "half \\ud83d"
+        case "poison of an error":
+            raise Poison(KeyError("bad"))
+        case "poison of a text":
+            raise Poison(Text("bad"))
+        case "unavailable for an error":
+            raise Unavailable(OSError("down"))
+        case "unavailable for a number":
+            raise Unavailable("down", 5)
         case _:
             assert state == "state"
 
@@ -88,7 +101,7 @@ class Deaths(list[str]):
         self.busy = False
         """Whether an attempt was under way."""
 
-    def __call__(self, how: str, busy: bool) -> None:
+    def __call__(self, how: str, busy: bool) -> None:  # noqa: FBT001 - as a ward tells it
         """Be told."""
         self.append(how)
         self.busy = busy
@@ -126,6 +139,29 @@ async def test_what_a_handler_says_is_heard() -> None:
             async with asyncio.timeout(0):
                 await ward.call(a_record(b"wait"))
         await ward.call(a_record(b"fine"))
+        assert deaths == []
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_signal_that_is_not_as_it_should_be_ends_no_ward() -> None:
+    """It is told in words; and one that cannot be told at all is an error."""
+    async with opened("one") as (ward, deaths):
+        for text, kind, reason in (
+            (b"poison of an error", Poison, "'bad'"),
+            (b"poison of a text", Poison, "bad"),
+            (b"unavailable for an error", Unavailable, "down"),
+            (b"unavailable for a number", Told, "total_seconds"),
+        ):
+            with pytest.raises(kind, match=reason):
+                await ward.call(a_record(text))
+        assert deaths == []
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_key_with_half_a_surrogate_pair_is_handled() -> None:
+    """Whatever the worker would handle is handled there, as it is."""
+    async with opened("one") as (ward, deaths):
+        await ward.call(a_record(b"key", key="half \ud83d"))
         assert deaths == []
 
 
@@ -223,7 +259,7 @@ asks, answers = prepare()
 async def script(text: str) -> AsyncGenerator[tuple[ProcessWard, Deaths]]:
     """Open a ward that prepares itself and then does this."""
     ward, deaths = ProcessWard([sys.executable, "-c", CHILD + text]), Deaths()
-    async with asyncio.timeout(20), ward.opened(deaths):
+    async with asyncio.timeout(10), ward.opened(deaths):
         yield ward, deaths
 
 
