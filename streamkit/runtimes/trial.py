@@ -97,7 +97,12 @@ class Trial:
         if (ward := self._ward) is None:
             return handling, around
         return (
-            replace(handling, call=ward.call, collect=ward.collect, threads=None),
+            replace(
+                handling,
+                call=partial(ward.call, until=around.until),
+                collect=partial(ward.collect, until=around.until),
+                threads=None,
+            ),
             replace(around, on_stuck=partial(ward.kill, _STUCK)),
         )
 

@@ -1388,6 +1388,14 @@ MUTANTS = (
         f"{QUARANTINE}::test_a_ward_that_dies_while_nothing_runs_in_it_condemns_nobody",
     ),
     mutant(
+        "a ward begins what the fence forbids by now",
+        "3",
+        "runtimes/apart/child.py",
+        "SystemClock.monotonic() >= ask.until:",
+        "ask.until < 0:",
+        "tests/runtimes/apart/test_ward.py::test_what_comes_too_late_begins_when_it_may",
+    ),
+    mutant(
         "what was answered is still under way",
         "22",
         "runtimes/apart/ward.py",
@@ -1407,8 +1415,8 @@ MUTANTS = (
         "transactions of suspects run in the worker",
         "22",
         "runtimes/trial.py",
-        "call=ward.call, collect=ward.collect,",
-        "call=handling.call,",
+        "partial(ward.collect, until=around.until)",
+        "None",
         f"{QUARANTINE}::test_transactional_suspects_have_a_process_of_their_own_too",
     ),
     mutant(

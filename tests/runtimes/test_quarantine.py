@@ -94,13 +94,15 @@ class SimulatedWard:
         yield
         self._fell = None
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Handle a record, or die of it."""
         assert isinstance(subject, Record)
         await self._die_of(subject)
         await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run a transactional handler, or die of the record."""
         await self._die_of(record)
         return await writes_of(self._consumer.handler, record, tables)  # type: ignore[arg-type] # a coroutine function
@@ -121,7 +123,7 @@ class SimulatedWard:
 class StubbornWard(SimulatedWard):
     """One in which the killer only stands in the way of everything, as an endless loop does."""
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Handle a record, or never end."""
         assert isinstance(subject, Record)
         while subject.json() in self._killing.killers:
@@ -138,7 +140,7 @@ class FaintingWard(SimulatedWard):
     busy = False
     times = 4
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Fail, before it dies; or handle a record."""
         if FaintingWard.times:
             FaintingWard.times -= 1
@@ -157,11 +159,13 @@ class NotToBeHad:
         raise NoWard("exit status 2")
         yield
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Nobody comes here."""
         raise AssertionError(subject)
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Nobody comes here."""
         raise AssertionError(record, tables)
 

@@ -12,7 +12,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamkit.core.letters import cause_of
+from streamkit.clock import SystemClock
+from streamkit.core.letters import Cause, cause_of
 from streamkit.core.records import Batch
 from streamkit.engine.handling import Threads, bind, expect_nothing, is_being_cancelled
 from streamkit.engine.transaction import writes_of
@@ -132,6 +133,8 @@ class Calls:
     async def _answered(self, ask: Ask) -> Answer:
         """Call the handler; return what it wants written, or how it failed."""
         subject = subject_of(ask)
+        if ask.until is not None and SystemClock.monotonic() >= ask.until:  # its shard may be another's by now (rule 3)
+            return Answer(ask.number, Fault("late", Cause("", "")))
         try:
             return Answer(ask.number, writes=await self._writes(ask, subject))
         except asyncio.CancelledError as error:

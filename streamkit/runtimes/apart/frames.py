@@ -35,7 +35,7 @@ MAX_BYTES = 256 * 1024 * 1024
 _HALF = re.compile("[\ud800-\udfff]")
 """Of a surrogate pair: JSON can say it, UTF-8 cannot."""
 
-Kind = Literal["told", "poison", "undecodable", "unavailable", "world down", "failed", "partial", "cancelled"]
+Kind = Literal["told", "poison", "undecodable", "unavailable", "world down", "failed", "partial", "cancelled", "late"]
 Unread = Literal["told", "throttled", "unanswered", "denied", "missing"]
 """How a reading failed, by what the caller may do next; "told" is anything else."""
 
@@ -63,6 +63,8 @@ class Ask(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Whether the handler is given a transaction, whose writes are the answer."""
     odd: dict[int, bytes] = {}
     """Keys that are no Unicode, by the index of their records."""
+    until: float | None = None
+    """The moment from which on it must not begin any more, by the machine's clock (`SystemClock.monotonic`)."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -138,14 +140,14 @@ async def unpacked(reader: asyncio.StreamReader, *, most: int | None = None) -> 
     return frame
 
 
-def asked(number: int, subject: Record | Batch, *, transacts: bool = False) -> Ask:
+def asked(number: int, subject: Record | Batch, *, transacts: bool = False, until: float | None = None) -> Ask:
     """Return how to ask for an attempt."""
     records = list(subject) if isinstance(subject, Batch) else [subject]
     odd = {n: each.key.encode("utf-8", "surrogatepass") for n, each in enumerate(records) if _HALF.search(each.key)}
     for index in odd:
         records[index] = replace(records[index], key="")
     changes = [record for record in records if isinstance(record, Change)]
-    return Ask(number, isinstance(subject, Batch), [] if changes else records, changes, transacts, odd)
+    return Ask(number, isinstance(subject, Batch), [] if changes else records, changes, transacts, odd, until)
 
 
 def subject_of(ask: Ask) -> Record | Batch:

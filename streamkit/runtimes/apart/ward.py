@@ -38,12 +38,18 @@ _START_SECONDS = 60.0
 """Within which the consumer has to be imported, and its lifespan to begin."""
 _END_SECONDS = 2.0
 """Within which the lifespan has to end once nobody asks any more, and the process once it says no more."""
+_LATE_SECONDS = 0.1
+"""Between looks whether what came too late may begin after all."""
 _REST_SECONDS = 1.0
 """Within which what an ended process said is read: who left its group may have its pipe for ever."""
 
 
 class NoWard(StreamkitError):
     """No process apart can be had for a consumer."""
+
+
+class _Late(Exception):
+    """It did not begin."""
 
 
 class Ward(Protocol):
@@ -56,14 +62,17 @@ class Ward(Protocol):
         """
         ...
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Run the handler there; raises what it raises.
 
-        Once the ward has died it ends only by being cancelled: whoever runs it is told by `fell`.
+        `until` says from which moment on nothing may begin, as far as is known. What comes too late waits for that to
+        change. Once the ward has died it ends only by being cancelled: whoever runs it is told by `fell`.
         """
         ...
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler there in a transaction that reads through `tables`; return what it wants written.
 
         Nothing is written there. Raises and ends as `call`.
@@ -158,21 +167,32 @@ class ProcessWard:
         if tables is not None:
             self._say(packed(await found(question, tables)))
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Run the handler in the process; raises what it raises.
 
         Whoever is cancelled waits for the end of the attempt all the same, or of the process. What a process that has
         died leaves unanswered ends only by being cancelled, before or afterwards.
         """
-        await self._answer(subject)
+        await self._begun(subject, None, until)
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler in the process, in a transaction; return what it wants written. As `call` otherwise."""
-        return (await self._answer(record, tables)).writes
+        return (await self._begun(record, tables, until)).writes
 
-    async def _answer(self, subject: Record | Batch, tables: Tables | None = None) -> Answer:
+    async def _begun(self, subject: Record | Batch, tables: Tables | None, until: Callable[[], float] | None) -> Answer:
+        """Ask until it begins: what may not, because the fence was down for it, waits for the fence or its end."""
+        while True:
+            end = None if until is None else until()
+            with suppress(_Late):
+                return await self._answer(subject, tables, end)
+            while until is not None and end is not None and until() <= end:  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(_LATE_SECONDS)
+
+    async def _answer(self, subject: Record | Batch, tables: Tables | None, until: float | None) -> Answer:
         number = next(self._numbers)
-        message = packed(asked(number, subject, transacts=tables is not None))
+        message = packed(asked(number, subject, transacts=tables is not None, until=until))
         mine = self._asked[number] = _Asked(tables)
         self._say(message)
         try:
@@ -185,6 +205,8 @@ class ProcessWard:
             return answer
         if answer.fault.kind == "cancelled":
             raise asyncio.CancelledError
+        if answer.fault.kind == "late":
+            raise _Late
         raise error_of(answer.fault, subject if isinstance(subject, Batch) else (subject,))
 
     async def _answered(self, number: int, mine: _Asked) -> None:

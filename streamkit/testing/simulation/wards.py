@@ -99,13 +99,17 @@ class SimulatedWard:
             self._fell = None
             self._end(home)
 
-    async def call(self, subject: Record | Batch) -> None:
-        """Run the handler there; raises what it raises. Never returns once the ward has died."""
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
+        """Run the handler there; raises what it raises. Once the ward has died only a cancellation ends it."""
+        del until  # its home stands still with the worker's, and nothing waits there
         handler: Any = self._fleet.consumer.handler
         await self._there(subject, lambda: handler(subject))
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler there in a transaction; return what it wants written."""
+        del until
         asked = _AskedTables(self._process.home, tables)
         handler: Any = self._fleet.consumer.handler
         return await self._there(record, lambda: writes_of(handler, record, asked))

@@ -13,6 +13,7 @@ import pytest
 
 from streamkit import Failed, Partial, Poison, Unavailable
 from streamkit.cli.ward import command
+from streamkit.clock import SystemClock
 from streamkit.core.changes import Change
 from streamkit.core.letters import Told, cause_of
 from streamkit.core.records import Batch
@@ -218,6 +219,25 @@ async def test_a_ward_that_dies_while_nothing_runs_in_it_says_so() -> None:
         await deaths.some.wait()
         assert deaths == ["memory"]
         assert not deaths.busy
+
+
+@pytest.mark.usefixtures("folder")
+async def test_what_comes_too_late_begins_when_it_may() -> None:
+    """The fence may fall between the question and the handler: nothing has happened, and the record is not to blame."""
+    now = SystemClock.monotonic()
+    ends = [now - 1.0]
+    async with opened("one") as (ward, deaths), asyncio.TaskGroup() as group:
+        late = group.create_task(ward.call(a_record(b"exit"), until=lambda: ends[-1]))
+        await ward.call(a_record(b"fine"), until=lambda: now + 3600)
+        assert deaths == []
+        assert not late.done()
+        ends.append(0.0)  # it is down
+        await ward.call(a_record(b"fine"))
+        assert deaths == []
+        ends.append(now + 3600)
+        await deaths.some.wait()
+        assert deaths == ["exit status 3"]
+        late.cancel()
 
 
 @pytest.mark.usefixtures("folder")
