@@ -480,7 +480,7 @@ class ShardQuarantined(Event, frozen=True, kw_only=True):
 
 
 class WardDied(Event, frozen=True, kw_only=True):
-    """The process in which suspects are tried died; the worker did not. One of the records under way killed it."""
+    """The process in which suspects are tried died; the worker did not. A record under way, if any was, killed it."""
 
     name = "ward.died"
     level = "warning"
@@ -488,7 +488,7 @@ class WardDied(Event, frozen=True, kw_only=True):
     how: str
     """Exit status, or signal."""
     tried: int
-    """Records that were under way: the suspects now."""
+    """Records that were under way: the suspects now. None, if nothing ran in it."""
 
 
 class WardMissed(Event, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 def image(item: Mapping[str, object]) -> Image:
     """Return the attributes of an item. Raises `TypeError`, `ValueError` for what DynamoDB cannot hold."""
-    return {name: attribute(value) for name, value in item.items()}
+    return {_name(name): attribute(value) for name, value in item.items()}
 
 
 def attribute(value: object, depth: int = 0) -> Attribute:  # noqa: PLR0911 - one type, one line
@@ -36,7 +36,7 @@ def attribute(value: object, depth: int = 0) -> Attribute:  # noqa: PLR0911 - on
         raise ValueError(f"expected an item of at most {MAX_DEPTH} levels, got more")
     match value:
         case str():
-            return Attribute(S=value)
+            return Attribute(S=str.__str__(value))  # also of what is a str and more, such as a member of an enumeration
         case bool():
             return Attribute(BOOL=value)
         case int() | Decimal():
@@ -47,7 +47,7 @@ def attribute(value: object, depth: int = 0) -> Attribute:  # noqa: PLR0911 - on
             return Attribute(B=bytes(value))
         case Mapping():
             entries = cast("Mapping[str, object]", value)
-            return Attribute(M={name: attribute(each, depth + 1) for name, each in entries.items()})
+            return Attribute(M={_name(name): attribute(each, depth + 1) for name, each in entries.items()})
         case list() | tuple():
             return Attribute(L=[attribute(each, depth + 1) for each in cast("Sequence[object]", value)])
         case AbstractSet():
@@ -55,6 +55,12 @@ def attribute(value: object, depth: int = 0) -> Attribute:  # noqa: PLR0911 - on
         case _:
             expected = "a str, bytes, int, Decimal, bool, None, list, dict, or set of str, bytes or numbers"
             raise TypeError(f"expected {expected}, got {type(value).__name__}")
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"expected a str as the name of an attribute, got {type(name).__name__}")
+    return str.__str__(name)
 
 
 def spelled(value: int | Decimal) -> str:

@@ -61,5 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is told which records were handled, if somebody wants to know."""
     observe: Callable[[float, int], None] | None = None
     """Told how many seconds so many calls of the handler took together, where somebody wants to know."""
+    until: Callable[[], float] | None = None
+    """Says from which moment on (monotonic) nothing may start as far as is known: for whoever starts it later."""
     tenure: Tenure = Tenure()
     """Under what right records are run: what claims of business keys are made under."""

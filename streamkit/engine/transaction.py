@@ -64,7 +64,8 @@ class Transaction:
         values: Mapping[str, object] | None = None,
     ) -> None:
         """Change an item, or make one: `tx.update("stats", {"route": "a"}, "ADD flights :one", values={":one": 1})`."""
-        self._add(replace(_write("update", table, key, condition, names, values), update=update))
+        write = _write("update", table, key, condition, names, values)
+        self._add(replace(write, update=_text(update, "an update")))
 
     def delete(
         self,
@@ -100,10 +101,11 @@ class Transaction:
         whose reads have changed by the time of its commit is handled anew. What the record itself writes is not seen.
         """
         self._expect_open()
-        place = _image(key)
+        table, place = _text(table, "a table's name"), _image(key)
+        wanted = None if attributes is None else [_text(name, "an attribute's name") for name in attributes]
         with _answering(table):
-            found = await self._tables.read(table, place, attributes)
-        held = as_read(place, found, attributes, number=len(self._reads))
+            found = await self._tables.read(table, place, wanted)
+        held = as_read(place, found, wanted, number=len(self._reads))
         check = Write("check", table, place, condition=held)
         earlier = self._reads.get(check.target)
         self._reads[check.target] = (
@@ -168,8 +170,19 @@ def _write(
     names: Mapping[str, str] | None,
     values: Mapping[str, object] | None,
 ) -> Write:
-    stated = Expression(condition, dict(names or {}), attributes.image(values or {}))
-    return Write(kind, table, _image(key) if kind != "put" else {}, condition=stated, asked=bool(condition))
+    places = {
+        _text(place, "a placeholder"): _text(name, "an attribute's name") for place, name in (names or {}).items()
+    }
+    stated = Expression(_text(condition, "a condition"), places, attributes.image(values or {}))
+    place = _image(key) if kind != "put" else {}
+    return Write(kind, _text(table, "a table's name"), place, condition=stated, asked=bool(condition))
+
+
+def _text(value: object, what: str) -> str:
+    """Return a str, also of what is one and more: a member of an enumeration of texts, say. Raises `TypeError`."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected {what} as a str, got {type(value).__name__}")
+    return str.__str__(value)
 
 
 def _image(key: Mapping[str, object]) -> Image:

@@ -38,6 +38,10 @@ class Fence:
         """Return for how many seconds it holds if no further heartbeat is confirmed."""
         return 0.0 if self._down else self._until - self._clock.monotonic()
 
+    def until(self) -> float:
+        """Return the moment (monotonic) at which it falls if no further heartbeat is confirmed; 0 once it is down."""
+        return 0.0 if self._down else self._until
+
     def holds(self) -> bool:
         """Say whether a handler may start now."""
         if not self._down and self._clock.monotonic() >= self._until:

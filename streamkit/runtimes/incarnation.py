@@ -251,6 +251,7 @@ class Incarnation:
             tenure=tenure,
             successes=opened.ports.successes,
             may_start=self._fence.holds,
+            until=self._fence.until,
             delay=wait.after,
             on_stuck=process.on_stuck,
             observe=process.meters.handler.note if process.meters.handler else None,

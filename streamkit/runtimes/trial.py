@@ -110,7 +110,12 @@ class Trial:
         if (ward := self._ward) is None:
             return handling, around
         return (
-            replace(handling, call=ward.call, collect=ward.collect, threads=None),
+            replace(
+                handling,
+                call=partial(ward.call, until=around.until),
+                collect=partial(ward.collect, until=around.until),
+                threads=None,
+            ),
             replace(around, on_stuck=partial(ward.kill, _STUCK)),
         )
 
@@ -138,13 +143,18 @@ class Trial:
             self._opening = None
         return not self._left
 
-    def _fell(self, stop: Callable[[], None], how: str) -> None:
-        """The ward has died. If a step was under way and nobody let go of it, it was one of its records."""
-        if self._trying and not self._left:
-            death = Death(self._means.clock.now().timestamp(), how, self._row.epoch, apart=True)
-            self._deaths = (*self._deaths, death)
-            self._means.report(WardDied(shard=self._row.id, how=how, tried=self.state.tried))
-            self.state = self.state.died([death])
+    def _fell(self, stop: Callable[[], None], how: str, busy: bool) -> None:  # noqa: FBT001 - it is told by a ward
+        """The ward has died. If an attempt was under way and nobody let go of it, it was one of the step's records.
+
+        If none was, as between attempts, or in an outage, it was none of them: the kernel, say, for want of memory.
+        """
+        if not self._left:
+            suspected = busy and self._trying
+            self._means.report(WardDied(shard=self._row.id, how=how, tried=self.state.tried if suspected else 0))
+            if suspected:
+                death = Death(self._means.clock.now().timestamp(), how, self._row.epoch, apart=True)
+                self._deaths = (*self._deaths, death)
+                self.state = self.state.died([death])
         stop()
 
     def let_go(self) -> None:

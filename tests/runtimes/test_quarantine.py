@@ -81,26 +81,31 @@ class Killing:
 class SimulatedWard:
     """A process apart of the virtual world: what kills it leaves the worker alone."""
 
+    busy = True
+    """Whether an attempt is under way when it dies."""
+
     def __init__(self, killing: Killing, consumer: Consumer) -> None:
         self._killing = killing
         self._consumer = consumer
-        self._fell: Callable[[str], None] | None = None
+        self._fell: Callable[[str, bool], None] | None = None
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Open it, after as long as a process takes."""
         await asyncio.sleep(0.5)
         self._fell = fell
         yield
         self._fell = None
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Handle a record, or die of it."""
         assert isinstance(subject, Record)
         await self._die_of(subject)
         await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run a transactional handler, or die of the record."""
         await self._die_of(record)
         return await writes_of(self._consumer.handler, record, tables)  # type: ignore[arg-type] # a coroutine function
@@ -114,14 +119,14 @@ class SimulatedWard:
     def kill(self, why: str) -> None:
         """End it."""
         if self._fell is not None:
-            asyncio.get_running_loop().call_soon(self._fell, why)
+            asyncio.get_running_loop().call_soon(self._fell, why, self.busy)
             self._fell = None
 
 
 class StubbornWard(SimulatedWard):
     """One in which the killer only stands in the way of everything, as an endless loop does."""
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Handle a record, or never end."""
         assert isinstance(subject, Record)
         while subject.json() in self._killing.killers:
@@ -132,21 +137,38 @@ class StubbornWard(SimulatedWard):
         await self._consumer.handler(subject)  # type: ignore[misc] # a coroutine function
 
 
+class FaintingWard(SimulatedWard):
+    """One that the kernel takes a few times for want of memory, while its records wait to be repeated."""
+
+    busy = False
+    times = 4
+
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
+        """Fail, before it dies; or handle a record."""
+        if FaintingWard.times:
+            FaintingWard.times -= 1
+            self.kill("signal 9 (SIGKILL)")
+            raise ConnectionError(subject)
+        await super().call(subject)
+
+
 class NotToBeHad:
     """A ward that never opens."""
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Fail."""
         del fell
         raise NoWard("exit status 2")
         yield
 
-    async def call(self, subject: Record | Batch) -> None:
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
         """Nobody comes here."""
         raise AssertionError(subject)
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Nobody comes here."""
         raise AssertionError(record, tables)
 
@@ -158,7 +180,7 @@ class LateWard(SimulatedWard):
     """One that takes a minute to begin, and is no more if it is killed in it."""
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Open it, unless it is killed before."""
         self._killed = asyncio.Event()
         with suppress(TimeoutError):
@@ -178,7 +200,7 @@ class UnreachableWard(SimulatedWard):
     """One whose process takes a minute to begin, and cannot be killed before it has."""
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Open it."""
         await asyncio.sleep(60)
         async with super().opened(fell):
@@ -359,6 +381,29 @@ def test_an_attempt_that_cannot_be_stopped_ends_its_ward() -> None:
         assert killing.dead == [4]
         assert len(cluster.processes) == 3
         assert "neither ended nor could be stopped" in cluster.world.letters.letters[0].reason
+
+    simulate(main)
+
+
+def test_a_ward_that_dies_while_nothing_runs_in_it_condemns_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes the kernel takes the ward first, and that may be at any time: the shard is tried once more."""
+    monkeypatch.setattr(FaintingWard, "times", 4)
+
+    async def main(cluster: Cluster) -> None:
+        killing = Killing(cluster, frozenset())
+        cluster.ward = partial(FaintingWard, killing)
+        killing.start()
+        await cluster.until(lambda: bool(cluster.world.table.shard_rows))
+        cluster.processes[0].drain()
+        await cluster.processes[0].task
+        [(shard, row)] = cluster.world.table.shard_rows.items()
+        deaths = (Death(0.0, "seen dead", 1), Death(0.0, "seen dead", 2))
+        cluster.world.table.shard_rows[shard] = replace(row, deaths=deaths)
+        cluster.put(7, keys=1)
+        cluster.start(killing.made)
+        await killing.until_settled(7)
+        assert killing.dead == []
+        assert [(event.how, event.tried) for event in cluster.events("ward.died")] == [("signal 9 (SIGKILL)", 0)] * 4
 
     simulate(main)
 

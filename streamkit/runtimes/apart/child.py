@@ -12,7 +12,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamkit.core.letters import cause_of
+from streamkit.clock import SystemClock
+from streamkit.core.letters import Cause, cause_of
 from streamkit.core.records import Batch
 from streamkit.engine.handling import Threads, bind, expect_nothing, is_being_cancelled
 from streamkit.engine.transaction import writes_of
@@ -31,7 +32,7 @@ from streamkit.runtimes.apart.frames import (
 from streamkit.runtimes.apart.tables import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from io import FileIO
 
     from streamkit.consumer import Consumer
@@ -88,6 +89,14 @@ def _write(pipe: FileIO, message: bytes) -> None:
         rest = rest[pipe.write(rest) :]
 
 
+def _told(error: Exception, records: Sequence[Record]) -> Fault:
+    """Return how an attempt failed; in the words of what is wrong with a signal, such as `Unavailable("x", 5)`."""
+    try:
+        return fault_of(error, records)
+    except Exception as wrong:  # noqa: BLE001 - a signal holds what the handler put into it
+        return Fault("told", cause_of(wrong))
+
+
 class Calls:
     """The attempts under way."""
 
@@ -118,18 +127,20 @@ class Calls:
         del self._running[ask.number]
         try:
             self._say(answer)
-        except UnicodeEncodeError as error:  # half a surrogate pair, in an error's words or in what is to be written
-            self._say(Answer(ask.number, fault_of(error, ())))
+        except Exception as error:  # noqa: BLE001 - half a surrogate pair, say, in words or in writes
+            self._say(Answer(ask.number, Fault("told", cause_of(error))))
 
     async def _answered(self, ask: Ask) -> Answer:
         """Call the handler; return what it wants written, or how it failed."""
         subject = subject_of(ask)
+        if ask.until is not None and SystemClock.monotonic() >= ask.until:  # its shard may be another's by now (rule 3)
+            return Answer(ask.number, Fault("late", Cause("", "")))
         try:
             return Answer(ask.number, writes=await self._writes(ask, subject))
         except asyncio.CancelledError as error:
             return Answer(ask.number, Fault("cancelled" if is_being_cancelled() else "told", cause_of(error)))
         except Exception as error:  # noqa: BLE001 - the handler may raise anything, and the worker is told what
-            return Answer(ask.number, fault_of(error, subject if isinstance(subject, Batch) else (subject,)))
+            return Answer(ask.number, _told(error, subject if isinstance(subject, Batch) else (subject,)))
 
     async def _writes(self, ask: Ask, subject: Record | Batch) -> tuple[Write, ...]:
         if ask.transacts and not isinstance(subject, Batch):

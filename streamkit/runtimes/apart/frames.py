@@ -9,10 +9,12 @@ Found 1 ------------------------------>
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from streamkit.core.changes import Change
 from streamkit.core.letters import Cause, Told, cause_of
@@ -30,7 +32,10 @@ _LENGTH_BYTES = 4
 MAX_BYTES = 256 * 1024 * 1024
 """Of a frame that a process apart says: thousands of failures with their tracebacks, or 4 MB of writes."""
 
-Kind = Literal["told", "poison", "undecodable", "unavailable", "world down", "failed", "partial", "cancelled"]
+_HALF = re.compile("[\ud800-\udfff]")
+"""Of a surrogate pair: JSON can say it, UTF-8 cannot."""
+
+Kind = Literal["told", "poison", "undecodable", "unavailable", "world down", "failed", "partial", "cancelled", "late"]
 Unread = Literal["told", "throttled", "unanswered", "denied", "missing"]
 """How a reading failed, by what the caller may do next; "told" is anything else."""
 
@@ -56,6 +61,10 @@ class Ask(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     changes: list[Change] = []
     transacts: bool = False
     """Whether the handler is given a transaction, whose writes are the answer."""
+    odd: dict[int, bytes] = {}
+    """Keys that are no Unicode, by the index of their records."""
+    until: float | None = None
+    """The moment from which on it must not begin any more, by the machine's clock (`SystemClock.monotonic`)."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -131,16 +140,21 @@ async def unpacked(reader: asyncio.StreamReader, *, most: int | None = None) -> 
     return frame
 
 
-def asked(number: int, subject: Record | Batch, *, transacts: bool = False) -> Ask:
+def asked(number: int, subject: Record | Batch, *, transacts: bool = False, until: float | None = None) -> Ask:
     """Return how to ask for an attempt."""
     records = list(subject) if isinstance(subject, Batch) else [subject]
+    odd = {n: each.key.encode("utf-8", "surrogatepass") for n, each in enumerate(records) if _HALF.search(each.key)}
+    for index in odd:
+        records[index] = replace(records[index], key="")
     changes = [record for record in records if isinstance(record, Change)]
-    return Ask(number, isinstance(subject, Batch), [] if changes else records, changes, transacts)
+    return Ask(number, isinstance(subject, Batch), [] if changes else records, changes, transacts, odd, until)
 
 
 def subject_of(ask: Ask) -> Record | Batch:
     """Return what the handler is called with."""
-    records: Sequence[Record] = ask.changes or ask.records
+    records: list[Record] = [*(ask.changes or ask.records)]
+    for index, key in ask.odd.items():
+        records[index] = replace(records[index], key=key.decode("utf-8", "surrogatepass"))
     return Batch(records) if ask.batch else records[0]
 
 
@@ -149,11 +163,11 @@ def fault_of(error: BaseException, records: Sequence[Record]) -> Fault:
     cause = cause_of(error)
     match error:
         case Poison():
-            return Fault("undecodable" if isinstance(error, Undecodable) else "poison", cause, error.reason)
+            return Fault("undecodable" if isinstance(error, Undecodable) else "poison", cause, str(error.reason))
         case Unavailable():
             kind: Kind = "world down" if isinstance(error, WorldDown) else "unavailable"
             wait = error.retry_after
-            return Fault(kind, cause, error.reason, None if wait is None else wait.total_seconds())
+            return Fault(kind, cause, str(error.reason), None if wait is None else wait.total_seconds())
         case Failed() if error.record in records:
             inner = {0: fault_of(error.cause, records)} if error.cause is not None else {}
             return Fault("failed", cause, index=records.index(error.record), faults=inner)

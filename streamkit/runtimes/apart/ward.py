@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from streamkit.core.records import Batch
 from streamkit.errors import StreamkitError
+from streamkit.runtimes.apart.family import Family
 from streamkit.runtimes.apart.frames import (
     MAX_BYTES,
     Answer,
@@ -36,28 +37,45 @@ if TYPE_CHECKING:
 _START_SECONDS = 60.0
 """Within which the consumer has to be imported, and its lifespan to begin."""
 _END_SECONDS = 2.0
-"""Within which the lifespan has to end once nobody asks any more."""
+"""Within which the lifespan has to end once nobody asks any more, and the process once it says no more."""
+_LATE_SECONDS = 0.1
+"""Between looks whether what came too late may begin after all."""
+_REST_SECONDS = 1.0
+"""Within which what an ended process said is read: who left its group may have its pipe for ever."""
 
 
 class NoWard(StreamkitError):
     """No process apart can be had for a consumer."""
 
 
+class _Late(Exception):
+    """It did not begin."""
+
+
 class Ward(Protocol):
     """Where suspects are handled, so that nothing else dies of them."""
 
-    def opened(self, fell: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-        """Open it; `fell` is told how it died, if it does. Raises `NoWard`."""
+    def opened(self, fell: Callable[[str, bool], None]) -> AbstractAsyncContextManager[None]:
+        """Open it. Raises `NoWard`.
+
+        If it dies, `fell` is told how, and whether any attempt was under way in it.
+        """
         ...
 
-    async def call(self, subject: Record | Batch) -> None:
-        """Run the handler there; raises what it raises. Never returns once the ward has died."""
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
+        """Run the handler there; raises what it raises.
+
+        `until` says from which moment on nothing may begin, as far as is known. What comes too late waits for that to
+        change. Once the ward has died it ends only by being cancelled: whoever runs it is told by `fell`.
+        """
         ...
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler there in a transaction that reads through `tables`; return what it wants written.
 
-        Nothing is written there. Raises and never returns as `call`.
+        Nothing is written there. Raises and ends as `call`.
         """
         ...
 
@@ -86,66 +104,51 @@ class ProcessWard:
     def __init__(self, command: Sequence[str]) -> None:
         """`command` starts a process that prepares itself and serves one consumer (`apart.child`)."""
         self._command = command
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Family | None = None
         self._asked: dict[int, _Asked] = {}
         self._numbers = count(1)
         self._why: str | None = None
         self._gone = False
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Start the process, and end it with the context. Raises `NoWard` if it does not become ready."""
-        process = self._process = await self._started()
+        process = self._process = await _started(self._command)
         try:
-            await self._ready(process)
+            await _ready(process)
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(self._listen(process, fell, group))
                 yield
                 listening.cancel()
         finally:
             self._gone = True
-            await _end(process)
+            process.stdin.close()
+            await process.end(_END_SECONDS)
+            process.close()
 
-    async def _started(self) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        try:
-            return await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, start_new_session=True)
-        except OSError as error:
-            raise NoWard(f"expected a process for suspects, got {error}") from error
+    async def _listen(self, process: Family, fell: Callable[[str, bool], None], group: asyncio.TaskGroup) -> None:
+        """Hear the process until it has ended, or speaks no more: either may be without the other."""
+        async with asyncio.TaskGroup() as hearers:
+            hearing = hearers.create_task(self._hear_all(process, group))
+            await process.leaving.wait()
+            status = await process.end(_END_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REST_SECONDS):
+                    await hearing
+        self._gone = True
+        fell(self._why or _ended(status), bool(self._asked))
+        for mine in self._asked.values():
+            if mine.cancelled:  # nobody does so again
+                mine.answer.cancel()
 
-    async def _ready(self, process: asyncio.subprocess.Process) -> None:
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await self._heard(process)
-        except TimeoutError:
-            raise NoWard(f"expected a process for suspects within {_START_SECONDS:.0f} s, got none") from None
-        except asyncio.IncompleteReadError:
-            raise NoWard(
-                f"expected a process for suspects, got one that ended: {_ended(await process.wait())}"
-            ) from None
-        except Garbled as garbled:
-            raise NoWard(f"expected a process for suspects: {garbled}") from garbled
-
-    async def _heard(self, process: asyncio.subprocess.Process) -> Frame:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        return await unpacked(process.stdout, most=MAX_BYTES)
-
-    async def _listen(
-        self, process: asyncio.subprocess.Process, fell: Callable[[str], None], group: asyncio.TaskGroup
-    ) -> None:
+    async def _hear_all(self, process: Family, group: asyncio.TaskGroup) -> None:
         try:
             while True:
-                self._hear(await self._heard(process), group)
+                self._hear(await _heard(process), group)
         except asyncio.IncompleteReadError:
             pass
         except Garbled as garbled:
             self.kill(str(garbled))
-        self._gone = True
-        status = _ended(await process.wait())
-        fell(self._why or status)
-        for mine in self._asked.values():
-            if mine.cancelled:  # nobody does so again
-                mine.answer.cancel()
 
     def _hear(self, frame: Frame, group: asyncio.TaskGroup) -> None:
         match frame:
@@ -164,21 +167,34 @@ class ProcessWard:
         if tables is not None:
             self._say(packed(await found(question, tables)))
 
-    async def call(self, subject: Record | Batch) -> None:
-        """Run the handler in the process; raises what it raises. Never returns once the process has died.
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
+        """Run the handler in the process; raises what it raises.
 
-        Whoever is cancelled waits for the end of the attempt all the same, or of the process.
+        Whoever is cancelled waits for the end of the attempt all the same, or of the process. What a process that has
+        died leaves unanswered ends only by being cancelled, before or afterwards.
         """
-        await self._answer(subject)
+        await self._begun(subject, None, until)
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler in the process, in a transaction; return what it wants written. As `call` otherwise."""
-        return (await self._answer(record, tables)).writes
+        return (await self._begun(record, tables, until)).writes
 
-    async def _answer(self, subject: Record | Batch, tables: Tables | None = None) -> Answer:
+    async def _begun(self, subject: Record | Batch, tables: Tables | None, until: Callable[[], float] | None) -> Answer:
+        """Ask until it begins: what may not, because the fence was down for it, waits for the fence or its end."""
+        while True:
+            end = None if until is None else until()
+            with suppress(_Late):
+                return await self._answer(subject, tables, end)
+            while until is not None and end is not None and until() <= end:  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(_LATE_SECONDS)
+
+    async def _answer(self, subject: Record | Batch, tables: Tables | None, until: float | None) -> Answer:
         number = next(self._numbers)
+        message = packed(asked(number, subject, transacts=tables is not None, until=until))
         mine = self._asked[number] = _Asked(tables)
-        self._say(packed(asked(number, subject, transacts=tables is not None)))
+        self._say(message)
         try:
             await self._answered(number, mine)
         finally:
@@ -189,6 +205,8 @@ class ProcessWard:
             return answer
         if answer.fault.kind == "cancelled":
             raise asyncio.CancelledError
+        if answer.fault.kind == "late":
+            raise _Late
         raise error_of(answer.fault, subject if isinstance(subject, Batch) else (subject,))
 
     async def _answered(self, number: int, mine: _Asked) -> None:
@@ -203,29 +221,41 @@ class ProcessWard:
                 self._say(packed(Cancel(number)))
 
     def _say(self, message: bytes) -> None:
-        pipe = self._process.stdin if self._process is not None else None
+        pipe = None if self._process is None else self._process.stdin
         if (
             pipe is not None and not pipe.is_closing()
         ):  # a broken one is closing, before its process is known to be gone
             pipe.write(message)
 
     def kill(self, why: str) -> None:
-        """End the process, whatever runs in it."""
-        if self._process is not None and self._process.returncode is None:
+        """End the process, whatever runs in it, and what it started."""
+        if self._process is not None and not self._process.ended:
             self._why = why
             self._process.kill()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Close the pipe, which ends the process; if it does not, kill it."""
-    if process.stdin is not None:
-        process.stdin.close()
+async def _started(command: Sequence[str]) -> Family:
     try:
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
+        return await Family.started(command)
+    except OSError as error:
+        raise NoWard(f"expected a process for suspects, got {error}") from error
+
+
+async def _ready(process: Family) -> None:
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await _heard(process)
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        raise NoWard(f"expected a process for suspects within {_START_SECONDS:.0f} s, got none") from None
+    except asyncio.IncompleteReadError:
+        status = await process.end(_END_SECONDS)
+        raise NoWard(f"expected a process for suspects, got one that ended: {_ended(status)}") from None
+    except Garbled as garbled:
+        raise NoWard(f"expected a process for suspects: {garbled}") from garbled
+
+
+async def _heard(process: Family) -> Frame:
+    return await unpacked(process.stdout, most=MAX_BYTES)
 
 
 def _ended(status: int) -> str:

@@ -76,14 +76,14 @@ class SimulatedWard:
         self._fleet = fleet
         self._process = process
         self._home: Home | None = None
-        self._fell: Callable[[str], None] | None = None
+        self._fell: Callable[[str, bool], None] | None = None
         self._late: list[asyncio.Future[Any]] = []
         """Answers that are waited for although their attempts were cancelled."""
         self._shards: set[str] = set()
         """Of what was handled here."""
 
     @asynccontextmanager
-    async def opened(self, fell: Callable[[str], None]) -> AsyncGenerator[None]:
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
         """Open it, after as long as a process takes. Raises `NoWard`."""
         fleet, process = self._fleet, self._process
         await asyncio.sleep(fleet.weather.rng.uniform(0.1, 1.0))
@@ -99,13 +99,17 @@ class SimulatedWard:
             self._fell = None
             self._end(home)
 
-    async def call(self, subject: Record | Batch) -> None:
-        """Run the handler there; raises what it raises. Never returns once the ward has died."""
+    async def call(self, subject: Record | Batch, *, until: Callable[[], float] | None = None) -> None:
+        """Run the handler there; raises what it raises. Once the ward has died only a cancellation ends it."""
+        del until  # its home stands still with the worker's, and nothing waits there
         handler: Any = self._fleet.consumer.handler
         await self._there(subject, lambda: handler(subject))
 
-    async def collect(self, record: Record, tables: Tables) -> tuple[Write, ...]:
+    async def collect(
+        self, record: Record, tables: Tables, *, until: Callable[[], float] | None = None
+    ) -> tuple[Write, ...]:
         """Run the handler there in a transaction; return what it wants written."""
+        del until
         asked = _AskedTables(self._process.home, tables)
         handler: Any = self._fleet.consumer.handler
         return await self._there(record, lambda: writes_of(handler, record, asked))
@@ -143,9 +147,9 @@ class SimulatedWard:
         if fell is not None:
             process.loop.call_later(_PIPE_SECONDS, self._tell, fell, why, context=process.home.context.copy())
 
-    def _tell(self, fell: Callable[[str], None], why: str) -> None:
+    def _tell(self, fell: Callable[[str, bool], None], why: str) -> None:
         """Let the worker know; whoever it has cancelled already waits for nothing any more."""
-        fell(why)
+        fell(why, True)  # noqa: FBT003 - nothing else than an attempt ends one
         for answer in self._late:
             answer.cancel()
 

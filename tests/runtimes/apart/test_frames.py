@@ -6,9 +6,12 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from streamkit.core import attributes
+from streamkit.core.changes import Change
 from streamkit.core.letters import Cause
+from streamkit.core.records import Batch, Record
 from streamkit.core.transactions import Expression, Write, as_read
 from streamkit.runtimes.apart.frames import (
     Answer,
@@ -25,6 +28,7 @@ from streamkit.runtimes.apart.frames import (
     error_of,
     fault_of,
     packed,
+    subject_of,
     unpacked,
 )
 from streamkit.signals import Poison, Unavailable, Undecodable, WorldDown
@@ -86,6 +90,17 @@ async def test_what_is_too_long_or_no_frame_is_neither_kept_nor_believed() -> No
         await read(frame, most=10)
     with pytest.raises(Garbled, match="expected a frame, got 3 bytes that are none"):
         await read(b"\0\0\0\3abc")
+
+
+@pytest.mark.parametrize(
+    "made", [record(b"x", key="a \ud83d"), replace(change({"id": 1}), key="a \ud83d")], ids=["record", "change"]
+)
+async def test_a_key_that_is_no_unicode_is_asked_about_as_it_is(made: Record) -> None:
+    """UTF-8 has no halves of surrogate pairs; a record of a batch keeps its place."""
+    batch = Batch([record(b"first"), made, record(b"last")]) if not isinstance(made, Change) else Batch([made])
+    [frame] = await read(packed(asked(1, batch)))
+    assert isinstance(frame, Ask)
+    assert subject_of(frame) == batch
 
 
 @pytest.mark.parametrize("error", [Poison("p"), Undecodable("u"), Unavailable("a"), WorldDown("w")], ids=repr)

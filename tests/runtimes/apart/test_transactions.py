@@ -21,7 +21,7 @@ from streamkit.core.items import Items
 from streamkit.core.letters import Told, cause_of
 from streamkit.core.quarantine import Death
 from streamkit.core.values import plain
-from streamkit.engine.transaction import writes_of
+from streamkit.engine.transaction import Transaction, writes_of
 from streamkit.errors import Denied, Missing, Throttled, Unanswered
 from streamkit.runtimes.apart.tables import MOST
 from streamkit.runtimes.apart.ward import ProcessWard
@@ -36,11 +36,19 @@ if TYPE_CHECKING:
 
 CONSUMER = """
 import asyncio, os
+from enum import Enum
 from decimal import Decimal
 from streamkit import Kinesis, Record, Sqs, Transaction, consumer
 from streamkit.errors import Denied, Missing
 
 strays = []
+
+class Names(str, Enum):
+    SEEN = "seen"
+    SUMS = "sums"
+    ID = "id"
+    UPDATE = "SET #i = :i"
+    PLACE = "#i"
 
 @consumer("apart", source=Kinesis("stream"), dead_letters=Sqs("dead"), mode="transactional")
 async def apart(record: Record, *, tx: Transaction) -> None:
@@ -62,6 +70,11 @@ async def apart(record: Record, *, tx: Transaction) -> None:
             for _ in range(20):
                 strays.append(asyncio.ensure_future(tx.get("sums", {"key": "endless"})))
             await asyncio.sleep(0.05)
+        case "enumerated":
+            await tx.get(Names.SUMS, {"key": Names.ID}, attributes=[Names.ID])
+            names, values = {Names.PLACE: Names.ID}, {":i": {Names.ID: [Names.ID]}}
+            tx.update(Names.SEEN, {Names.ID: Names.SEEN}, Names.UPDATE, names=names, values=values)
+            tx.check(Names.SEEN, {Names.ID: Names.PLACE}, Names.UPDATE, names=names)
         case "half":
             tx.put("seen", {"id": "\\ud83d"})
         case "forgiving":
@@ -156,7 +169,7 @@ async def ended(ward: ProcessWard, text: str, tables: DifficultTables) -> BaseEx
 async def test_what_is_to_be_written_is_what_would_be_here(here: Consumer) -> None:
     """The same writes, keys and conditions on what was read, whichever process the handler runs in."""
     async with opened() as (ward, _):
-        for text in ("absent", "many", "forgiving"):
+        for text in ("absent", "many", "forgiving", "enumerated"):
             record: Record = a_record(text.encode())
             tables = DifficultTables()
             collected = await ward.collect(record, tables)
@@ -164,6 +177,22 @@ async def test_what_is_to_be_written_is_what_would_be_here(here: Consumer) -> No
             assert collected == await writes_of(handler, record, DifficultTables())
             assert {write.kind for write in collected} >= {"update", "put"}
             assert 1 <= tables.most <= MOST
+
+
+def test_what_is_no_text_is_refused_where_it_is_said() -> None:
+    """And not when the transaction is committed, or in words of a format."""
+    tx = Transaction(DifficultTables())
+    not_a_text: Any = 5
+    with pytest.raises(TypeError, match="expected a table's name as a str, got int"):
+        tx.delete(not_a_text, {"id": 1})
+    with pytest.raises(TypeError, match="expected an update as a str, got int"):
+        tx.update("t", {"id": 1}, not_a_text)
+    with pytest.raises(TypeError, match="expected a condition as a str, got int"):
+        tx.check("t", {"id": 1}, not_a_text)
+    with pytest.raises(TypeError, match="expected an attribute's name as a str, got int"):
+        tx.delete("t", {"id": 1}, names={"#n": not_a_text})
+    with pytest.raises(TypeError, match="expected a str as the name of an attribute, got int"):
+        tx.put("t", {"id": {not_a_text: 1}})
 
 
 @pytest.mark.usefixtures("here")

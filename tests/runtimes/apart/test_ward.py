@@ -13,6 +13,7 @@ import pytest
 
 from streamkit import Failed, Partial, Poison, Unavailable
 from streamkit.cli.ward import command
+from streamkit.clock import SystemClock
 from streamkit.core.changes import Change
 from streamkit.core.letters import Told, cause_of
 from streamkit.core.records import Batch
@@ -28,6 +29,9 @@ from datetime import timedelta
 from streamkit import Failed, Kinesis, Partial, Poison, Record, Unavailable, consumer
 
 print("a line of the user's own, at the import")
+
+class Text(str):
+    pass
 
 @asynccontextmanager
 async def life():
@@ -56,6 +60,16 @@ async def one(record: Record, *, state) -> None:
             raise KeyError("missing")
         case "half":
             raise ValueError("half a pair: \\ud83d")
+        case "key":
+            assert record.key == "half \\ud83d"
+        case "poison of an error":
+            raise Poison(KeyError("bad"))
+        case "poison of a text":
+            raise Poison(Text("bad"))
+        case "unavailable for an error":
+            raise Unavailable(OSError("down"))
+        case "unavailable for a number":
+            raise Unavailable("down", 5)
         case _:
             assert state == "state"
 
@@ -85,10 +99,13 @@ class Deaths(list[str]):
     def __init__(self) -> None:
         super().__init__()
         self.some = asyncio.Event()
+        self.busy = False
+        """Whether an attempt was under way."""
 
-    def __call__(self, how: str) -> None:
+    def __call__(self, how: str, busy: bool) -> None:  # noqa: FBT001 - as a ward tells it
         """Be told."""
         self.append(how)
+        self.busy = busy
         self.some.set()
 
 
@@ -127,6 +144,29 @@ async def test_what_a_handler_says_is_heard() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+async def test_a_signal_that_is_not_as_it_should_be_ends_no_ward() -> None:
+    """It is told in words; and one that cannot be told at all is an error."""
+    async with opened("one") as (ward, deaths):
+        for text, kind, reason in (
+            (b"poison of an error", Poison, "'bad'"),
+            (b"poison of a text", Poison, "bad"),
+            (b"unavailable for an error", Unavailable, "down"),
+            (b"unavailable for a number", Told, "total_seconds"),
+        ):
+            with pytest.raises(kind, match=reason):
+                await ward.call(a_record(text))
+        assert deaths == []
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_key_with_half_a_surrogate_pair_is_handled() -> None:
+    """Whatever the worker would handle is handled there, as it is."""
+    async with opened("one") as (ward, deaths):
+        await ward.call(a_record(b"key", key="half \ud83d"))
+        assert deaths == []
+
+
+@pytest.mark.usefixtures("folder")
 async def test_who_is_who_in_a_batch_is_heard() -> None:
     """The records that are named are the worker's own."""
     async with opened("many") as (ward, _):
@@ -161,9 +201,43 @@ async def test_the_worker_is_told_how_it_died(killer: str, how: str) -> None:
         attempts = [group.create_task(ward.call(a_record(text))) for text in (b"wait", killer.encode())]
         await deaths.some.wait()
         assert deaths == [how]
+        assert deaths.busy
         assert not any(attempt.done() for attempt in attempts)
         for attempt in attempts:
             attempt.cancel()
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_ward_that_dies_while_nothing_runs_in_it_says_so() -> None:
+    """What was answered, or was cancelled and has ended, did not kill it."""
+    async with opened("one") as (ward, deaths):
+        await ward.call(a_record(b"fine"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await ward.call(a_record(b"wait"))
+        ward.kill("memory")
+        await deaths.some.wait()
+        assert deaths == ["memory"]
+        assert not deaths.busy
+
+
+@pytest.mark.usefixtures("folder")
+async def test_what_comes_too_late_begins_when_it_may() -> None:
+    """The fence may fall between the question and the handler: nothing has happened, and the record is not to blame."""
+    now = SystemClock.monotonic()
+    ends = [now - 1.0]
+    async with opened("one") as (ward, deaths), asyncio.TaskGroup() as group:
+        late = group.create_task(ward.call(a_record(b"exit"), until=lambda: ends[-1]))
+        await ward.call(a_record(b"fine"), until=lambda: now + 3600)
+        assert deaths == []
+        assert not late.done()
+        ends.append(0.0)  # it is down
+        await ward.call(a_record(b"fine"))
+        assert deaths == []
+        ends.append(now + 3600)
+        await deaths.some.wait()
+        assert deaths == ["exit status 3"]
+        late.cancel()
 
 
 @pytest.mark.usefixtures("folder")
@@ -190,6 +264,90 @@ async def test_a_process_that_says_nonsense_is_ended(garbage: bytes) -> None:
     async with asyncio.timeout(60), ward.opened(deaths):
         await deaths.some.wait()
         assert deaths[0].startswith("expected a frame")
+
+
+CHILD = """
+import os, signal, sys, threading
+from streamkit.runtimes.apart.child import _write, prepare
+from streamkit.runtimes.apart.frames import Ready, packed
+
+asks, answers = prepare()
+"""
+
+
+@asynccontextmanager
+async def script(text: str) -> AsyncGenerator[tuple[ProcessWard, Deaths]]:
+    """Open a ward that prepares itself and then does this."""
+    ward, deaths = ProcessWard([sys.executable, "-c", CHILD + text]), Deaths()
+    async with asyncio.timeout(10), ward.opened(deaths):
+        yield ward, deaths
+
+
+def _runs(file: Path) -> bool:
+    """Whether the process whose number is in the file has not ended."""
+    status = Path(f"/proc/{file.read_text(encoding='ascii')}/stat")
+    try:
+        return status.read_text(encoding="utf-8").rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def gone(file: Path) -> None:
+    """Wait until the process has ended."""
+    async with asyncio.timeout(10):
+        while _runs(file):
+            await asyncio.sleep(0.01)
+
+
+FORKS = """
+import time
+if (orphan := os.fork()) == 0:
+    time.sleep(3600)
+with open({file!r}, "w") as file:
+    file.write(str(orphan))
+_write(os.fdopen(answers, "wb", 0), packed(Ready()))
+os.read(asks, 1)
+"""
+"""What a pool of processes does: its workers have the pipe as well."""
+
+
+async def test_a_death_is_told_though_a_child_of_the_ward_has_its_pipe(tmp_path: Path) -> None:
+    """The pipe does not end with the process: the worker does not wait for its end, and the child ends with it."""
+    file = tmp_path / "orphan"
+    async with script(FORKS.format(file=str(file)) + "os.kill(os.getpid(), signal.SIGKILL)") as (ward, deaths):
+        async with asyncio.TaskGroup() as group:
+            attempt = group.create_task(ward.call(a_record(b"kill")))
+            await deaths.some.wait()
+            assert deaths == ["signal 9 (SIGKILL)"]
+            attempt.cancel()
+        await gone(file)
+
+
+async def test_what_a_ward_started_ends_with_it(tmp_path: Path) -> None:
+    """In good order, too: nothing of a handler goes on once its shard is let go of."""
+    file = tmp_path / "orphan"
+    async with script(FORKS.format(file=str(file))) as (_, deaths):
+        pass
+    assert deaths == []
+    await gone(file)
+
+
+async def test_a_ward_that_says_no_more_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sys.exit` leaves a thread behind that keeps the process: nobody is served there any more."""
+    monkeypatch.setattr("streamkit.runtimes.apart.ward._END_SECONDS", 0.2)
+    stays = """
+threading.Thread(target=threading.Event().wait).start()
+pipe = os.fdopen(answers, "wb", 0)
+_write(pipe, packed(Ready()))
+os.read(asks, 1)
+pipe.close()
+sys.exit(3)
+"""
+    async with script(stays) as (ward, deaths), asyncio.TaskGroup() as group:
+        attempt = group.create_task(ward.call(a_record(b"exit")))
+        await deaths.some.wait()
+        assert deaths == ["signal 9 (SIGKILL)"]
+        attempt.cancel()
 
 
 @pytest.mark.usefixtures("folder")
