@@ -16,7 +16,7 @@ from botocore.credentials import ReadOnlyCredentials
 
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws, AwsSettings
-from streamkit.aws.errors import Rejected
+from streamkit.aws.errors import Rejected, Unaccredited
 from streamkit.aws.function import Sdk
 from streamkit.aws.lean import FRESH_SECONDS
 from streamkit.aws.memory import TableMemory
@@ -195,7 +195,7 @@ async def test_an_answer_in_many_pieces_is_put_together(service: Service, kinesi
         (refusing("InternalFailure", status=500), Unanswered, "lean"),
         (plainly(b"<html>", status=503), Unanswered, "lean"),
         (refusing("AccessDeniedException"), Denied, "SDK"),
-        (refusing("InvalidSignatureException", status=403), Denied, "SDK"),
+        (refusing("InvalidSignatureException", status=403), Unaccredited, "SDK"),
         (refusing("SomethingNew"), Rejected, "SDK"),
         (CHUNKED, Unanswered, "SDK"),
         (BROKEN_OFF, Unanswered, "SDK"),
