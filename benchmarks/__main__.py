@@ -68,7 +68,11 @@ def measured(*, quick: bool, times: int) -> Iterable[str]:
         for name, table in growth(quick=quick):
             (mine,) = run(table, exports, times=times)
             yield f"| {name} | {mine.void or f'{median(mine.cpu):.2f} | {median(mine.rate):,.0f}'} |"
-        yield "\n## Memory\n\nBounded by `read_ahead_bytes`, `checkpoint.window` and one answer a shard.\n"
+        yield (
+            "\n## Memory\n\nBounded by `read_ahead_bytes`, `checkpoint.window` and one answer a shard. "
+            "`make bench-memory` runs for ten\nminutes at full speed, and fails where the last sixth takes 5% more "
+            "than the second.\n"
+        )
         yield "| | peak MiB of the process |\n|---|---:|"
         for name, table in memory(quick=quick):
             (mine,) = run(table, exports, times=times)

@@ -5,7 +5,7 @@ from statistics import median
 from xml.sax.saxutils import escape
 
 from benchmarks.measure import SPREAD, Series
-from benchmarks.suites import Table
+from benchmarks.suites import Goal, Table
 
 NAMES = {
     "boto3": "bare boto3 loop",
@@ -36,9 +36,8 @@ def ratio(series: Series, base: Series) -> str:
     return f"{middle:.2f}" if spread <= SPREAD else f"spread {spread:.0%}"
 
 
-def verdict(series: Series, base: Series, table: Table) -> str:
-    """Say whether the goals of a row are reached."""
-    goal = next((goal for goal in table.goals if goal.subject == series.subject), None)
+def verdict(series: Series, base: Series, goal: Goal | None) -> str:
+    """Say whether the goal of a row is reached."""
     if goal is None or not series.cpu or base.void:
         return ""
     middle, spread = series.ratio(base)
@@ -60,8 +59,15 @@ def rows(table: Table, found: Sequence[Series]) -> Iterable[str]:
             yield f"| {name} | void: {each.void} | | | |"
             continue
         numbers = f"{median(each.cpu):.2f} | {median(each.rate):,.0f}"
-        yield f"| {name} | {numbers} | {ratio(each, base)} | {verdict(each, base, table)} |"
+        goal = next((goal for goal in table.goals if (goal.subject, goal.base) == (each.subject, None)), None)
+        yield f"| {name} | {numbers} | {ratio(each, base)} | {verdict(each, base, goal)} |"
     yield ""
+    by_name = {each.subject: each for each in found}
+    for goal in table.goals:
+        if goal.base is not None and goal.base in by_name:
+            one, other = by_name[goal.subject], by_name[goal.base]
+            told = ratio(one, other) or f"no ratio, {other.void or one.void}"
+            yield f"{NAMES[goal.subject]} beside {NAMES[goal.base]}: {told}, {verdict(one, other, goal)}.\n"
 
 
 def plot(table: Table, found: Sequence[Series]) -> str:

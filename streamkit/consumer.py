@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, Unpa
 import msgspec
 from msgspec.structs import replace
 
+from streamkit.core import kept
 from streamkit.core.policy import SECOND, Checkpoint, Listing, Outage, Retry
 from streamkit.core.records import Batch, Compression, Record
 from streamkit.core.rules import OnDeadLetter, OnMissingKey
@@ -31,10 +32,10 @@ Mode = Literal["at_least_once", "at_most_once", "transactional"]
 Handler = Callable[..., Awaitable[None] | None]
 """A function over one record or batch, with extras (`state`) as keyword-only parameters."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_NAME = re.compile(kept.NAME)
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _STREAM_CONSUMER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET = re.compile(kept.BUCKET)
 MEBIBYTE = 1024 * 1024
 MOST_RATE = 1e6
 

@@ -347,7 +347,7 @@ class LetterTruncated(Event, frozen=True, kw_only=True):
 
 
 class LetterSpilled(Event, frozen=True, kw_only=True):
-    """A payload is over the queue's limit: it is in the consumer's bucket, and its letter, sent next, says where."""
+    """A payload is over the queue's limit: it is in the consumer's bucket, and its letter, just sent, says where."""
 
     name = "letter.spilled"
     level = "info"

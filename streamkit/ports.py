@@ -272,6 +272,8 @@ class Ledger(Protocol):
     async def claim(self, key: str, by: Claimant) -> Holding:
         """Claim the key; say whose it is. "mine" is durable: it was new, expired, released, or this record's before.
 
+        Another's is told with that record's id: who has both in one batch lets that one run.
+
         Sent again, or late, it does no harm: what was decided under a newer tenure of the record stands.
         """
         ...

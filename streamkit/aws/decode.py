@@ -2,7 +2,8 @@
 
 The SDK emits `before-parse.kinesis.GetRecords` with the raw answer and a dictionary that it merges into the
 parsed one: the records go there, decoded by msgspec, and an empty object is left to parse. Authentication and
-errors stay the SDK's. An answer that does not decode here is left as it came.
+errors stay the SDK's. An answer that does not decode here is left as it came. Each function says whether it decoded,
+which the SDK does not ask.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ class RawRecords(msgspec.Struct):
 _records = msgspec.json.Decoder(RawRecords)
 
 
-def decode_records(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+def decode_records(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Decode one answer in place of the SDK's parser, if it is what it should be."""
     if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return
+        return False
     try:
         answer = _records.decode(response_dict["body"])
     except msgspec.MsgspecError:
-        return
+        return False
     for name in answer.__struct_fields__:
         if (value := getattr(answer, name)) is not None:
             customized_response_dict[name] = value
     response_dict["body"] = b"{}"
+    return True
 
 
 class RawChanges(msgspec.Struct):
@@ -61,18 +63,19 @@ class RawChanges(msgspec.Struct):
 _changes = msgspec.json.Decoder(RawChanges)
 
 
-def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Cut one answer into its changes in place of the SDK's parser, if it is what it should be."""
     if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return
+        return False
     try:
         answer = _changes.decode(response_dict["body"])
     except msgspec.MsgspecError:
-        return
+        return False
     customized_response_dict["Records"] = [bytes(each) for each in answer.Records]
     if answer.NextShardIterator is not None:
         customized_response_dict["NextShardIterator"] = answer.NextShardIterator
     response_dict["body"] = b"{}"
+    return True
 
 
 class RawRow(msgspec.Struct):
@@ -84,17 +87,18 @@ class RawRow(msgspec.Struct):
 _row = msgspec.json.Decoder(RawRow)
 
 
-def decode_row(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+def decode_row(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Decode one answer in place of the SDK's parser, if it is what it should be. Other rows are left to that one."""
     if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return
+        return False
     try:
         answer = _row.decode(response_dict["body"])
     except msgspec.MsgspecError:
-        return
+        return False
     if answer.Attributes is not None:
         customized_response_dict["Attributes"] = answer.Attributes
     response_dict["body"] = b"{}"
+    return True
 
 
 def install_changes(client: Any) -> None:

@@ -31,6 +31,10 @@ class Unreachable(Throttled):
     """No connection came about, so the request was never sent: nothing happened, ask again later."""
 
 
+class Unaccredited(Denied):
+    """No credentials, or none that the service accepts: no other request fares better until they are renewed."""
+
+
 class Busy(Throttled):
     """Another change of the same thing is under way: nothing happened, ask again later."""
 
@@ -122,7 +126,7 @@ _MEANINGS: dict[str, type[WorldError]] = {
         ),
         Denied,
     ),
-    **dict.fromkeys(_CREDENTIALS, Denied),
+    **dict.fromkeys(_CREDENTIALS, Unaccredited),
     **dict.fromkeys(
         (
             "404",
@@ -269,7 +273,7 @@ def _configured(error: Exception, request: Request) -> StreamkitError | None:
         sdk.TokenRetrievalError,
     )
     if isinstance(error, credentials):
-        return Denied(f"{request}: no usable credentials: set AWS_PROFILE, or attach a role ({error})")
+        return Unaccredited(f"{request}: no usable credentials: set AWS_PROFILE, or attach a role ({error})")
     if isinstance(error, (sdk.ParamValidationError, sdk.ValidationError)):
         return Rejected(f"{request} is not accepted: {' '.join(str(error).split())[:300]}")
     settings = (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streamkit.aws.call import Call
     from streamkit.ports import Clock
 
-Decode = Callable[[dict[str, Any], dict[str, Any]], None]
+Decode = Callable[[dict[str, Any], dict[str, Any]], bool]
 OFTEN: Mapping[str, Mapping[str, Decode]] = {
     "kinesis": {"GetRecords": decode_records},
     "dynamodbstreams": {"GetRecords": decode_changes},
@@ -43,8 +43,6 @@ FRESH_SECONDS = 300.0
 _TRIES = 3
 """Failures in a row before all calls stay with the SDK."""
 _JSON = "application/x-amz-json-1."
-_DECODED = b"{}"
-"""What is left to parse of an answer that was decoded."""
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -143,8 +141,7 @@ class LeanCall:
         """Return the answer as the SDK would. Raises what it would, in our words."""
         found: dict[str, Any] = {}
         response: dict[str, Any] = {"status_code": answer.status, "body": answer.body}
-        self._operations[request.operation](response, found)
-        if answer.status >= MULTIPLE_CHOICES or response["body"] != _DECODED:
+        if not self._operations[request.operation](response, found):
             found = self._parse(answer, request)
         self._left = _TRIES
         return found

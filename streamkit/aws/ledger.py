@@ -12,7 +12,7 @@ from streamkit.aws.attributes import VERSION, Attributes
 from streamkit.aws.backoff import Backoff, persist
 from streamkit.aws.errors import ConditionFailed
 from streamkit.aws.rows import claim_key
-from streamkit.core.ledger import Claimant, Holding
+from streamkit.core.ledger import Anothers, Claimant, Holding
 
 if TYPE_CHECKING:
     from streamkit.aws.attributes import Item
@@ -53,7 +53,7 @@ class TableLedger:
             )
         except ConditionFailed as refused:
             owner = Attributes(self._table, refused.item).text("claimant") if refused.item else ""
-            return "newer" if owner == by.record else "another's"
+            return "newer" if owner == by.record else Anothers(owner)
         return "mine"
 
     async def release(self, key: str, by: Claimant) -> None:

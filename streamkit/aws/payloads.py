@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamkit.aws.backoff import Backoff, persist
-from streamkit.aws.errors import Rejected
+from streamkit.aws.errors import Rejected, Unaccredited
 from streamkit.core.kept import Kept, Lost
 from streamkit.errors import Denied, Missing
 
@@ -71,7 +71,11 @@ class S3Payloads:
         await persist(put, backoff=PATIENCE, chance=self._chance)
 
     async def fetch(self, kept: Kept) -> bytes:
-        """Return what is kept, to the byte. Raises `Lost` for an object of another bucket, missing, or another."""
+        """Return what is kept, to the byte.
+
+        Raises `Lost` for an object of another bucket, missing, denied or another; whatever would keep any other payload
+        away as well, such as credentials that have expired, as it is.
+        """
         if kept.bucket != self._bucket:
             raise Lost(f"{kept}: expected a payload in the consumer's bucket, {self._bucket}, got one elsewhere")
         call = await self._opened()
@@ -81,6 +85,8 @@ class S3Payloads:
             answer = await persist(get, backoff=PATIENCE, chance=self._chance)
         except Missing as error:
             raise Lost(f"{kept}: expected the payload of a letter, got no such object or bucket") from error
+        except Unaccredited:
+            raise
         except Denied as error:
             raise Lost(f"{kept}: {error}; without s3:ListBucket a missing object looks the same") from error
         except Rejected as error:

@@ -31,12 +31,15 @@ LETTERS, SUCCESSES = "dead-letter queue", "queue for successes"
 LEAST_BYTES = 16 * 1024
 """The smallest limit of a queue that leaves room for the facts of a dead letter."""
 
+REMEMBERED = 1_000
+"""Payloads that need not be kept again, at most."""
+
 
 class Loss(msgspec.Struct, frozen=True):
-    """Messages that are not durable."""
+    """Messages that are not durable, if any."""
 
-    numbers: tuple[int, ...]
-    cause: str
+    numbers: tuple[int, ...] = ()
+    cause: str = ""
     error: WorldError | None = None
 
 
@@ -62,7 +65,7 @@ class SqsQueue:
                 self._queue = await self._look_up()
             return self._queue
 
-    async def _post(self, envelopes: Sequence[Envelope], queue: Queue) -> Loss | None:
+    async def _post(self, envelopes: Sequence[Envelope], queue: Queue) -> Loss:
         """Send messages; return those that are not durable, if any.
 
         What the queue refuses in passing is sent again a few times, with jittered back-off.
@@ -85,8 +88,7 @@ class SqsQueue:
             if failures == self._backoff.tries:
                 break
             await asyncio.sleep(self._backoff.delay(failures, self._chance))
-        lost = tuple(outbox.undelivered())
-        return Loss(lost, cause) if lost else None
+        return Loss(tuple(outbox.undelivered()), cause)
 
     async def _look_up(self) -> Queue:
         """Find the queue and read its limit."""
@@ -128,31 +130,51 @@ class SqsDeadLetters(SqsQueue):
         super().__init__(call, queue=queue, chance=chance, role=LETTERS)
         self._report = report
         self._payloads = payloads
+        self._waiting: dict[str, None] = {}
+        """Objects whose letters the queue has not taken yet; by their names, in which the digests are."""
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Returning means every letter is durable. Raises `Undelivered` with those that are not."""
         queue = await self.open()
-        envelopes = [self._envelope(letter, queue) for letter in letters]
-        unkept = await self._keep(letters, envelopes, queue) or Loss((), "")
+        bucket = None if self._payloads is None else self._payloads.bucket
+        envelopes = [envelope(letter, limit_bytes=queue.limit_bytes, bucket=bucket) for letter in letters]
+        unkept = await self._keep(letters, envelopes, queue)
         ready = [number for number in range(len(letters)) if number not in unkept.numbers]
-        unsent = await self._post([envelopes[number] for number in ready], queue) or Loss((), "")
+        unsent = await self._post([envelopes[number] for number in ready], queue)
         lost = sorted([*unkept.numbers, *(ready[number] for number in unsent.numbers)])
+        for number in sorted(set(ready).difference(lost)):
+            self._tell(letters[number], envelopes[number], queue)
         if lost:
-            why = unsent if unsent.numbers else unkept
-            raise Undelivered([letters[number] for number in lost], why.cause) from why.error
+            losses = [loss for loss in (unsent, unkept) if loss.numbers]
+            cause = "; ".join(dict.fromkeys(loss.cause for loss in losses))
+            raise Undelivered([letters[number] for number in lost], cause) from losses[0].error
 
-    async def _keep(self, letters: Sequence[Letter], envelopes: Sequence[Envelope], queue: Queue) -> Loss | None:
-        """Make the payloads durable that letters speak of; return the letters that cannot go, if that fails."""
+    async def _keep(self, letters: Sequence[Letter], envelopes: Sequence[Envelope], queue: Queue) -> Loss:
+        """Make the payloads durable that letters speak of; return the letters that cannot go, if that fails.
+
+        What was kept is not kept again while its letter waits for the queue.
+        """
         for number, (letter, each) in enumerate(zip(letters, envelopes, strict=True)):
-            if each.kept is None or self._payloads is None:
+            if each.kept is None or self._payloads is None or each.kept.key in self._waiting:
                 continue
             try:
                 await self._payloads.keep(each.kept, letter.record.data)
             except WorldError as error:
                 return Loss(held_up(envelopes, number, queue), str(error), error)
-            record = letter.record
-            self._report(LetterSpilled(shard=record.shard, sequence=record.sequence_number, bytes=each.kept.size))
-        return None
+            self._waiting[each.kept.key] = None
+            if len(self._waiting) > REMEMBERED:
+                del self._waiting[next(iter(self._waiting))]
+        return Loss()
+
+    def _tell(self, letter: Letter, sent: Envelope, queue: Queue) -> None:
+        """Say where the payload is of a letter that is durable without it."""
+        record = letter.record
+        shard, sequence, size = record.shard, record.sequence_number, len(record.data)
+        if sent.kept is not None:
+            self._waiting.pop(sent.kept.key, None)
+            self._report(LetterSpilled(shard=shard, sequence=sequence, bytes=size))
+        elif sent.truncated:
+            self._report(LetterTruncated(shard=shard, sequence=sequence, bytes=size, limit_bytes=queue.limit_bytes))
 
     async def waiting(self) -> int:
         """Return about how many letters are in the queue, those somebody is just looking at included."""
@@ -167,21 +189,6 @@ class SqsDeadLetters(SqsQueue):
         answer = await self._call("GetQueueAttributes", QueueUrl=queue.url, AttributeNames=[name])
         return int(answer.get("Attributes", {}).get(name, 0))
 
-    def _envelope(self, letter: Letter, queue: Queue) -> Envelope:
-        """Put a letter into its envelope, and say so if its payload is lost to it."""
-        bucket = None if self._payloads is None else self._payloads.bucket
-        put = envelope(letter, limit_bytes=queue.limit_bytes, bucket=bucket)
-        if put.truncated:
-            self._report(
-                LetterTruncated(
-                    shard=letter.record.shard,
-                    sequence=letter.record.sequence_number,
-                    bytes=len(letter.record.data),
-                    limit_bytes=queue.limit_bytes,
-                )
-            )
-        return put
-
 
 class SqsSuccesses(SqsQueue):
     """`Successes` on SQS. What does not fit into a message is told without its payload."""
@@ -193,5 +200,6 @@ class SqsSuccesses(SqsQueue):
         """Returning means every one is durable. Raises `Untold` with those that are not."""
         queue = await self.open()
         envelopes = [told(success, limit_bytes=queue.limit_bytes) for success in successes]
-        if loss := await self._post(envelopes, queue):
+        loss = await self._post(envelopes, queue)
+        if loss.numbers:
             raise Untold([successes[number] for number in loss.numbers], loss.cause) from loss.error

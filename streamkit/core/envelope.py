@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from streamkit.core import codec
 from streamkit.core.changes import Change, carried
-from streamkit.core.kept import Kept, Lost, folder, kept
+from streamkit.core.kept import Kept, Lost, address, kept
 from streamkit.core.letters import Cause, Condemned, Condition, Letter
 from streamkit.core.positions import MAX_DIGITS
 from streamkit.core.records import Compression, Origin, Record
@@ -34,7 +34,8 @@ SCHEMA: Final = 1
 MAX_BODY: Final = 16 * 2**20
 """Characters; no more is read. A letter with a record of 10 MiB, the most that Kinesis takes, is shorter."""
 
-_CUTTABLE = ("traceback", "exception_message", "reason", "defect", "key")
+_TEXTS = ("traceback", "exception_message", "reason", "defect")
+"""What gives way to the payload, in this order. The key does not: cut, it would put the record into another lane."""
 _GROUP = re.compile(r"[!-~]{1,128}")  # what SQS takes as the id of a message group
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -158,10 +159,10 @@ class _Body(msgspec.Struct, frozen=True):
 def envelope(letter: Letter, *, limit_bytes: int, bucket: str | None = None) -> Envelope:
     """Return the letter with a body of at most `limit_bytes`.
 
-    Texts give way to the payload, which is what a redrive needs: the traceback is cut first. If that does not
-    make room enough, the payload is left out, the letter says where in the bucket it is to be, if there is one, and how
-    to read it again, and texts are cut as need be: traceback, message, reason, defect, key. Raises `ValueError` if that
-    does not fit either (3 KB do).
+    Texts give way to the payload, which is what a redrive needs: traceback, message, reason and defect are cut as need
+    be, in this order. If that does not make room enough, they stay, the payload is left out, and the letter says where
+    in the bucket it is to be, if there is one, and how to read it again; then texts are cut as need be, last of them
+    the key. Raises `ValueError` if that does not fit either (3 KB do).
     """
     for document in _ever_smaller(_document(letter), limit_bytes, bucket):
         body = _body(document)
@@ -277,13 +278,14 @@ def group_id(key: str) -> str:
 def _ever_smaller(document: Document, limit: int, bucket: str | None) -> Iterator[Document]:
     """Yield the document with less and less in it, what matters least going first."""
     yield document
-    yield _cut(document, ("traceback",), limit)
     payload = document.payload or b""
+    if len(payload) < limit:  # what is larger has no room anyway, and takes long to write
+        yield _cut(document, _TEXTS, limit)
     at = kept(payload, bucket=bucket, consumer=document.consumer, name=_name(document)) if bucket else None
     omission = Omission(bytes=len(payload), limit=limit, read_again=_read_again(document), kept=at)
     bare = replace(document, payload=None, payload_omitted=omission)
     yield bare
-    yield _cut(bare, _CUTTABLE, limit)
+    yield _cut(bare, (*_TEXTS, "key"), limit)
 
 
 def _read_again(document: Document) -> str:
@@ -353,8 +355,10 @@ def read(body: str) -> Letter:
 def _expect_its_own(document: Document) -> None:
     """Raise `Unreadable` for a letter that names another object than that of its record: nobody's else is fetched."""
     at = document.kept
-    if at is not None and at.key != folder(document.consumer) + _name(document):
-        raise Unreadable("expected a letter whose payload is kept under its record's name, got another name")
+    if at is not None and at.key != address(document.consumer, name=_name(document), sha256=at.sha256):
+        raise Unreadable(
+            "expected a letter whose payload is kept by its record's name and its digest, got another name"
+        )
 
 
 def _letter(document: Document) -> Letter:

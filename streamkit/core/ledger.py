@@ -11,10 +11,6 @@ from typing import Literal
 
 import msgspec
 
-Holding = Literal["mine", "another's", "newer"]
-"""Of a key that was claimed: it is this claimant's, durably; another record's; or its record is already being run
-under a newer tenure, so that this one is over."""
-
 
 class Tenure(msgspec.Struct, frozen=True):
     """Under what right a shard's records are run."""
@@ -33,6 +29,18 @@ class Claimant(msgspec.Struct, frozen=True):
     tenure: Tenure = Tenure()
 
 
+class Anothers(msgspec.Struct, frozen=True):
+    """Of a key that was claimed: it is another record's."""
+
+    record: str = ""
+    """`Record.id` of that one; empty where it is not told."""
+
+
+Holding = Literal["mine", "newer"] | Anothers
+"""Of a key that was claimed: it is this claimant's, durably; its record is already being run under a newer tenure, so
+that this one is over; or it is another record's."""
+
+
 class Claim(msgspec.Struct, frozen=True):
     """What the ledger knows of a key."""
 
@@ -47,7 +55,7 @@ class Claim(msgspec.Struct, frozen=True):
         if self.expires <= now:
             return "mine"
         if self.by.record != by.record:
-            return "mine" if self.released else "another's"
+            return "mine" if self.released else Anothers(self.by.record)
         mine, there = by.tenure, self.by.tenure
         if mine.space != there.space or mine.epoch > there.epoch:
             return "mine"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from streamkit.core.ledger import Claimant, Tenure
+from streamkit.core.ledger import Anothers, Claimant, Tenure
 from streamkit.core.rules import Outcome
 from streamkit.errors import WorldError
 from streamkit.signals import Failed, Poison, Unavailable, WorldDown
@@ -93,13 +93,17 @@ class Screen:
         return wanted
 
     async def _claimed(self, key: str, claimants: Sequence[tuple[int, Record]]) -> int | None:
-        """Claim a key for the first of its records that can have it; return which, None being none of them.
+        """Claim a key for one of its records; return which, None being none of them. At most two requests.
 
-        Not only for the first of all: a later one may have claimed it in an attempt that was cut off.
+        It is the first one's, unless a later one claimed it in an attempt that was cut off.
         """
-        for ordinal, record in claimants:
-            if await self._is_mine(key, record):
-                return ordinal
+        ordinal, record = claimants[0]
+        owner = await self._owner(key, record)
+        if owner is None:
+            return ordinal
+        for ordinal, record in claimants[1:]:
+            if record.id == owner:
+                return ordinal if await self._owner(key, record) is None else None
         return None
 
     def _key(self, record: Record) -> str | None:
@@ -107,8 +111,8 @@ class Screen:
             return None
         return business_key(record, self._dedupe_key, self._on_missing_key)
 
-    async def _is_mine(self, key: str, record: Record) -> bool:
-        """Claim the key; say whether the record may run."""
+    async def _owner(self, key: str, record: Record) -> str | None:
+        """Claim the key; return the id of the record that has it, None if this one may run."""
         assert self._ledger is not None  # noqa: S101 - there are no keys without it
         try:
             holding = await self._ledger.claim(key, Claimant(record.id, self._tenure))
@@ -121,7 +125,7 @@ class Screen:
             raise Failed(record, error) from error
         if holding == "newer":
             raise Superseded(record.id)
-        return holding == "mine"
+        return holding.record if isinstance(holding, Anothers) else None
 
     async def release(self, record: Record) -> None:
         """Give the business key back: the same event, put again, may try where this record could not (rule 26)."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamkit.core.transactions import Write, together
+from streamkit.engine.handling import is_being_cancelled
 from streamkit.engine.transaction import writes_of
 from streamkit.errors import Cancelled, TransactionRefused
 
@@ -68,9 +69,10 @@ class Transacting:
         self._news = asyncio.Event()
 
     async def handle(self, attempt: Attempt, record: Record, watch: Watch) -> bool:
-        """Run the handler and commit what it wants written; return whether that settled the record.
+        """Run the handler and commit what it wants written; return whether the caller has nothing left to do with it.
 
-        One that wants nothing written is left to the caller. Raises what the handler raises, and `TransactionRefused`.
+        It is settled, or abandoned because the fence fell; one that wants nothing written is left to the caller. Raises
+        what the handler raises, and `TransactionRefused`.
         """
         for _ in range(READINGS):
             watch.call()
@@ -78,11 +80,14 @@ class Transacting:
             watch.end()
             if not writes:
                 return False
+            if is_being_cancelled():  # its handler did not heed that, and nobody will say so again while it waits here
+                raise asyncio.CancelledError
             try:
                 await self._committed(_Waiting(attempt, writes))
             except _ReadsChanged:
                 if not self._around.may_start():
-                    break
+                    self._settling.abandoned(attempt)
+                    return True
                 watch.begin(attempt)
             else:
                 return True

@@ -47,8 +47,7 @@ class ReadAhead:
 
     def take(self, size: int) -> None:
         """Account for an answer that was read."""
-        self._held += size
-        self._budget.add(size)
+        self._account(size)
 
     def keep(self, size: int, *, until: int) -> None:
         """The records of an answer are admitted: its memory is free when so many are passed."""
@@ -57,9 +56,14 @@ class ReadAhead:
     def free(self, passed: int) -> None:
         """Give back the memory of answers that are settled."""
         while self._answers and self._answers[0][0] <= passed:
-            self.take(-self._answers.popleft()[1])
+            self._account(-self._answers.popleft()[1])
 
     def release(self) -> None:
         """Give back all."""
         self._answers.clear()
-        self.take(-self._held)
+        self._account(-self._held)
+
+    def _account(self, size: int) -> None:
+        """Note so many bytes more, or (below zero) fewer."""
+        self._held += size
+        self._budget.add(size)

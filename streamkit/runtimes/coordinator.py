@@ -228,13 +228,13 @@ class Coordinator:
         self._finished, self._absent = absent & (self._finished | self._absent), absent
 
     async def _act(self, steps: Plan, group: asyncio.TaskGroup) -> None:
+        self._heed_operators()
         if steps.take:
             await self._identity.confirm()
         now = self._clock.monotonic()
         due = [seen for seen in steps.take if self._held_off.get(seen.id, (0, 0.0))[1] <= now]
         for first in range(0, len(due), _TAKES):
             await self._take(due[first : first + _TAKES], group)
-        self._heed_operators()
         moves = [move for move in steps.moves if move.shard in self._runs]  # others ended while shards were taken
         if moves and self._lookout.current and not any(run.draining for run in self.runs):
             self._offer(moves)

@@ -22,6 +22,8 @@ _PATIENCE_SECONDS = 1.0
 """An answer comes soon or not at all: whoever waits holds up all that the worker coordinates."""
 _SILENCE_SECONDS = 10.0
 """For so long takeovers wait for a stream that does not say who it is: records can be read without its saying so."""
+_FORGOTTEN_SECONDS = 120.0
+"""A silence that nobody met for so long may have ended meanwhile: the next one is waited out anew."""
 
 
 class Identity:
@@ -33,12 +35,14 @@ class Identity:
         self._table = table
         self._clock = clock
         self._due = float("-inf")
-        self._silent_until = float("-inf")
+        self._silent_since: float | None = None
+        self._silent_at = float("-inf")
+        """When it was asked last without an answer."""
 
     async def confirm(self) -> None:
         """Return if the stream is the registered one, or has not said who it is for ten seconds.
 
-        Raises `ConfigurationError` if it is another; `Throttled` or `Unanswered` before: to be asked again.
+        Raises `ConfigurationError` if it is another, `Unanswered` while it may still say who it is: to be asked again.
         """
         if self._clock.monotonic() < self._due:
             return
@@ -46,18 +50,19 @@ class Identity:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 found = await self._source.identify()
         except (Throttled, Unanswered, TimeoutError) as error:
-            if self._waits():
+            if self._silence() < _SILENCE_SECONDS:
                 raise Unanswered("the stream does not say who it is") from error
             return
         same_stream(self._registered, found, table=self._table)
-        self._due = self._clock.monotonic() + _AGAIN_SECONDS
+        self._due, self._silent_since = self._clock.monotonic() + _AGAIN_SECONDS, None
 
-    def _waits(self) -> bool:
-        """Say whether a silence may still end. Long after an earlier one, another begins."""
+    def _silence(self) -> float:
+        """Return for how many seconds the stream has not answered. It lasts until it does, while somebody asks."""
         now = self._clock.monotonic()
-        if now > self._silent_until + _AGAIN_SECONDS:
-            self._silent_until = now + _SILENCE_SECONDS
-        return now < self._silent_until
+        if self._silent_since is None or now - self._silent_at > _FORGOTTEN_SECONDS:
+            self._silent_since = now
+        self._silent_at = now
+        return now - self._silent_since
 
 
 def same_stream(registered: Stream, found: Stream, *, table: str) -> None:

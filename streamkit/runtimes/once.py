@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from streamkit.core.ledger import Claimant, Holding, Tenure
+from streamkit.core.ledger import Anothers, Claimant, Holding, Tenure
 from streamkit.engine.screen import business_key
 from streamkit.signals import Poison
 
@@ -50,7 +50,7 @@ class Once:
             raise Poison(BUSY)
         business = self._keys.get(key)
         if standing == "done" or business is None or self._ledger is None:
-            return "mine" if standing == "mine" else "another's"
+            return "mine" if standing == "mine" else Anothers()
         return await self._ledger.claim(business, self._in_turn(by))
 
     async def release(self, key: str, by: Claimant) -> None:

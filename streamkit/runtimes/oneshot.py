@@ -15,7 +15,7 @@ from streamkit.clock import SystemChance, SystemClock
 from streamkit.core.changes import carried
 from streamkit.core.items import Items
 from streamkit.core.kpl import expand
-from streamkit.core.ledger import Claimant, Holding
+from streamkit.core.ledger import Anothers, Claimant, Holding
 from streamkit.core.positions import Progress
 from streamkit.core.records import Origin, Record
 from streamkit.core.settlement import Outcome, Settling, Tally
@@ -69,7 +69,8 @@ class _Claims:
         self._claimants: dict[str, Claimant] = {}
 
     async def claim(self, key: str, by: Claimant) -> Holding:
-        return "mine" if self._claimants.setdefault(key, by) == by else "another's"
+        owner = self._claimants.setdefault(key, by)
+        return "mine" if owner == by else Anothers(owner.record)
 
     async def release(self, key: str, by: Claimant) -> None:
         if self._claimants.get(key) == by:

@@ -130,7 +130,12 @@ class Reading:
         self._ahead.take(size)
         if self._terms.trial is not None:
             await self._terms.trial.feed(records, self._engine, self._checkpoints.write)
-            return
+        else:
+            await self._feed_all(records)
+        self._ahead.keep(size, until=self._settling.admitted)
+        self.free()  # suspects are settled by now, so that no news of them may come
+
+    async def _feed_all(self, records: Sequence[Record]) -> None:
         wave = self._terms.wave
         share = max(1, self._terms.checkpoint.window // 8 if wave is None else wave // 2)
         fed = 0
@@ -142,7 +147,6 @@ class Reading:
             else:
                 self._engine.settled.clear()
                 await self._engine.settled.wait()
-        self._ahead.keep(size, until=self._settling.admitted)
 
     async def _feed_some(self, records: Sequence[Record]) -> None:
         """Hand over records there is room for; where nothing is to be handled twice, mark them first (rule 25)."""

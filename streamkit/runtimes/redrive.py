@@ -25,7 +25,7 @@ from streamkit.engine.handling import Threads
 from streamkit.engine.retry import FullJitter, HalfJitter, insist
 from streamkit.errors import ConfigurationError, WorldError
 from streamkit.events import ShardPaused
-from streamkit.runtimes.fetching import Fetching
+from streamkit.runtimes.fetching import Fetching, Patience
 from streamkit.runtimes.grip import Grip
 from streamkit.runtimes.once import Once
 from streamkit.runtimes.redrive_terms import Result
@@ -202,7 +202,9 @@ class Redrive:
         return settling
 
     def _fetches(self) -> Fetching:
-        return Fetching(self._tools.payloads, most_bytes=self._consumer.read_ahead_bytes)
+        tools = self._tools
+        patience = Patience(self._options.patience, clock=tools.clock, chance=tools.chance)
+        return Fetching(tools.payloads, most_bytes=self._consumer.read_ahead_bytes, patience=patience)
 
     def _surroundings(self) -> Surroundings:
         tools = self._tools

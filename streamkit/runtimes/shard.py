@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,9 +24,13 @@ from streamkit.runtimes.checkpoints import Checkpoints
 from streamkit.runtimes.reading import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from streamkit.core.balance import Level
     from streamkit.core.settlement import Settling
+    from streamkit.core.transactions import Write
     from streamkit.engine.needs import Handling
+    from streamkit.ports import Transactions
     from streamkit.runtimes.chart import Chart
     from streamkit.runtimes.lease import Lease
     from streamkit.runtimes.shard_terms import Terms
@@ -70,8 +75,18 @@ class ShardRun:
             self._settling,
             terms.around,
             tables,
-            lambda writes, ordinals, applied: self._checkpoints.commit(tables, writes, ordinals, applied),
+            partial(self._commit, tables),
         )
+
+    async def _commit(
+        self, tables: Transactions, writes: Sequence[Write], ordinals: Sequence[int], applied: Callable[[], None]
+    ) -> None:
+        """Commit as `Checkpoints` does. With the lease gone, the engine waits for its handlers: those of a ward end."""
+        try:
+            await self._checkpoints.commit(tables, writes, ordinals, applied)
+        except LeaseLost:
+            self._leave_trial()
+            raise
 
     @property
     def id(self) -> str:
@@ -124,6 +139,8 @@ class ShardRun:
         self._reading.close()
         self._asked = halt
         self._prefers = prefers
+        if self._working is None:
+            self._leave_trial()  # it has not begun, and need not wait for its place
         if self._terms.wave is None:
             self._engine.stop()
         else:  # what is marked runs to its end
@@ -169,12 +186,15 @@ class ShardRun:
 
     async def _worked(self, working: asyncio.Task[None]) -> None:
         """Wait for the engine; that its grace ran out is an end like any other."""
+        ended = asyncio.Event()
+        working.add_done_callback(lambda _: ended.set())
         try:
-            await working
-        except asyncio.CancelledError:
-            me = asyncio.current_task()
-            if not (self.draining or self._fallen) or me is None or me.cancelling():
-                raise
+            await ended.wait()
+        except asyncio.CancelledError:  # the lease is gone, or there is a fault: at once, for a ward heeds none of it
+            self._leave_trial()
+            raise
+        if working.cancelled() and not (self.draining or self._fallen):
+            raise asyncio.CancelledError
 
     def _over(self) -> bool:
         """Say whether the engine may end, once nothing is under way."""

@@ -61,23 +61,30 @@ class Stack:
         self.elsewhere.pop(letter.record.id, None)
         self._copies.pop(letter.record.id, None)
 
-    def _add_bare(self, bare: PayloadOmitted) -> None:
-        """Note a letter without its payload, unless a copy of it has one."""
-        name = bare.letter.record.id
-        if bare.kept is None:
-            self.omitted[name] = bare.letter
-        elif name not in self.letters:
-            self.letters[name], self.elsewhere[name] = bare.letter, bare
-
     def _add(self, held: Held) -> None:
         try:
-            letter = read(held.body)
-            self.letters[letter.record.id] = letter
-            self.elsewhere.pop(letter.record.id, None)
+            self._add_whole(read(held.body), held)
         except PayloadOmitted as bare:
-            letter = bare.letter
-            self._add_bare(bare)
+            self._add_bare(bare, held)
         except Unreadable:
             self.unreadable += 1
+
+    def _add_whole(self, letter: Letter, held: Held) -> None:
+        """Note a letter with its payload: no copy says more."""
+        name = letter.record.id
+        self.letters[name] = letter
+        self.elsewhere.pop(name, None)
+        self.omitted.pop(name, None)
+        self._copies[name].append(held)
+
+    def _add_bare(self, bare: PayloadOmitted, held: Held) -> None:
+        """Note a letter without its payload, unless a copy of it has one, or knows where it is."""
+        name = bare.letter.record.id
+        self._copies[name].append(held)
+        if name in self.letters:
             return
-        self._copies[letter.record.id].append(held)
+        if bare.kept is None:
+            self.omitted[name] = bare.letter
+            return
+        self.letters[name], self.elsewhere[name] = bare.letter, bare
+        self.omitted.pop(name, None)

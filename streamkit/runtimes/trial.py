@@ -37,6 +37,10 @@ _STUCK = "killed, for an attempt neither ended nor could be stopped"
 WARDS = 4
 """Wards of one process at a time: each takes as much memory as a worker, and all its shards may be in quarantine."""
 
+MISSED_SECONDS = 300.0
+"""For so long no ward is opened after one could not be: a busy node may have one to give again, and who has a consumer
+that cannot be imported is told every five minutes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarters:
@@ -58,12 +62,19 @@ class Means:
     consumer: Consumer
     clock: Clock
     report: Report
-    wardless: bool = False
-    """Whether there can be no ward: one was to be opened, and could not."""
+    missed: float | None = None
+    """When (monotonic) a ward was to be opened last that could not be."""
 
     def ward(self) -> Ward | None:
-        """Return a ward, if there can be one."""
-        return None if self.wardless else self.quarters.ward(self.consumer)
+        """Return a ward, if there can be one: not for a while after one could not be had."""
+        if self.missed is not None and self.clock.monotonic() < self.missed + MISSED_SECONDS:
+            return None
+        return self.quarters.ward(self.consumer)
+
+    def miss(self, shard: str, *, why: str) -> None:
+        """Note that a ward could not be had for this shard."""
+        self.missed = self.clock.monotonic()
+        self.report(WardMissed(shard=shard, why=why))
 
 
 class Trial:
@@ -82,6 +93,8 @@ class Trial:
         """Whether a step is under way."""
         self._left = False
         """Whether what is under way is to end, whatever it is about."""
+        self._opening: asyncio.Timeout | None = None
+        """What ends the wait for a place, and the start of the ward."""
         if (culprit := state.condemned) is not None:
             settling.doom(culprit, state.why)
 
@@ -110,16 +123,25 @@ class Trial:
     async def opened(self, stop: Callable[[], None]) -> AsyncGenerator[None]:
         """Keep the ward open. If it dies, or cannot be had, `stop` is called: the shard is to be taken anew."""
         async with AsyncExitStack() as stack:
-            if self._ward is not None:
-                await stack.enter_async_context(self._means.quarters.places)
-                try:
-                    await stack.enter_async_context(self._ward.opened(partial(self._fell, stop)))
-                except NoWard as error:
-                    if not self._left:  # else it was ended while it began
-                        self._means.wardless = True
-                        self._means.report(WardMissed(shard=self._row.id, why=str(error)))
-                    stop()
+            if self._ward is not None and not await self._open(self._ward, stack, stop):
+                stop()
             yield
+
+    async def _open(self, ward: Ward, stack: AsyncExitStack, stop: Callable[[], None]) -> bool:
+        """Wait for a place, and open the ward; return whether it is there, and nobody let go of it meanwhile."""
+        if self._left:
+            return False
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                await stack.enter_async_context(self._means.quarters.places)
+                await stack.enter_async_context(ward.opened(partial(self._fell, stop)))
+        except (NoWard, TimeoutError) as error:
+            if not self._left:  # else it was ended while it began
+                self._means.miss(self._row.id, why=str(error))
+            return False
+        finally:
+            self._opening = None
+        return not self._left
 
     def _fell(self, stop: Callable[[], None], how: str, busy: bool) -> None:  # noqa: FBT001 - it is told by a ward
         """The ward has died. If an attempt was under way and nobody let go of it, it was one of the step's records.
@@ -140,6 +162,9 @@ class Trial:
         self._left = True
         if self._ward is not None:
             self._ward.kill("let go of")
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
+            self._opening = None
 
     # The steps
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from msgspec.structs import asdict
 
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
-from streamkit.aws.decode import RawRecord, decode_records, decode_row
+from streamkit.aws.decode import RawRecord, decode_changes, decode_records, decode_row
+from streamkit.aws.lean import Decode
 
 SHAPE = botocore.session.get_session().get_service_model("kinesis").operation_model("GetRecords").output_shape
 
@@ -156,3 +158,21 @@ async def test_a_client_decodes_records_this_way(aws: Aws, name: str) -> None:
     assert isinstance(record, RawRecord)
     assert (record.Data, record.SequenceNumber) == (b"\x00data", put["SequenceNumber"])
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+@pytest.mark.parametrize("decode", [decode_records, decode_changes, decode_row])
+@pytest.mark.parametrize(
+    ("body", "status", "decoded"),
+    [
+        (b'{"Records": []}', 200, (True, True, True)),
+        (b"{}", 200, (False, False, True)),
+        (b"[", 200, (False, False, False)),
+        (b"{}", 400, (False, False, False)),
+    ],
+)
+def test_whether_an_answer_was_decoded_is_said(
+    decode: Decode, body: bytes, status: int, decoded: Sequence[bool]
+) -> None:
+    """The body does not tell: an object that came empty looks like one that was emptied."""
+    index = (decode_records, decode_changes, decode_row).index(decode)
+    assert decode(response(body, status), {}) is decoded[index]

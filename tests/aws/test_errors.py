@@ -18,6 +18,7 @@ from streamkit.aws.errors import (
     Rejected,
     Request,
     TransactionCancelled,
+    Unaccredited,
     Unreachable,
     meaning,
 )
@@ -46,8 +47,8 @@ ANSWERS: list[tuple[str, int, type[WorldError], str]] = [
     ("ResourceInUseException", 400, Busy, "nothing happened"),
     ("TransactionConflictException", 400, Busy, "nothing happened"),
     ("AccessDeniedException", 400, Denied, "allow kinesis:GetRecords to the credentials in force"),
-    ("UnrecognizedClientException", 400, Denied, "credentials in force are not accepted"),
-    ("ExpiredTokenException", 400, Denied, "renew them"),
+    ("UnrecognizedClientException", 400, Unaccredited, "credentials in force are not accepted"),
+    ("ExpiredTokenException", 400, Unaccredited, "renew them"),
     ("ResourceNotFoundException", 400, Missing, "create the stream, or correct its name, the region"),
     ("ExpiredIteratorException", 400, Expired, "names something too old"),
     ("InternalFailure", 500, Unanswered, "it may or may not have happened"),
@@ -146,8 +147,8 @@ def test_only_what_never_left_certainly_did_not_happen(error: Exception, kind: t
 @pytest.mark.parametrize(
     ("error", "kind", "says"),
     [
-        (sdk.NoCredentialsError(), Denied, "set AWS_PROFILE, or attach a role"),
-        (sdk.PartialCredentialsError(provider="env", cred_var="x"), Denied, "no usable credentials"),
+        (sdk.NoCredentialsError(), Unaccredited, "set AWS_PROFILE, or attach a role"),
+        (sdk.PartialCredentialsError(provider="env", cred_var="x"), Unaccredited, "no usable credentials"),
         (sdk.NoRegionError(), ConfigurationError, "correct the AWS settings in force"),
         (sdk.ProfileNotFound(profile="x"), ConfigurationError, "correct the AWS settings"),
         (ValueError("Invalid endpoint: nowhere"), ConfigurationError, "Invalid endpoint: nowhere"),

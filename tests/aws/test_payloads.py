@@ -6,7 +6,7 @@ import pytest
 
 from streamkit.aws.call import Call
 from streamkit.aws.clients import Aws
-from streamkit.aws.errors import Rejected
+from streamkit.aws.errors import Rejected, Unaccredited
 from streamkit.aws.payloads import S3Payloads
 from streamkit.core.kept import Kept, Lost, kept
 from streamkit.errors import Denied, Missing, Throttled, Unanswered, WorldError
@@ -70,7 +70,7 @@ async def test_s3_is_told_the_digest_of_what_it_is_to_keep() -> None:
         PAYLOAD,
         "I59Z7VXnN8dxR89VrQwbAwttfudIp0JpUvm4UtWpNeU=",
     )
-    assert asked["Key"] == f"dead-letters/flights/{'f' * 64}"
+    assert asked["Key"] == f"dead-letters/flights/{'f' * 64}-{place().sha256}"
 
 
 @virtual
@@ -105,10 +105,17 @@ def test_what_does_not_pass_is_a_lost_payload_that_says_why(error: type[WorldErr
     """Of this letter only."""
 
     async def main() -> None:
-        with pytest.raises(Lost, match=f"s3://bucket/dead-letters/flights/f+: .*{said}"):
+        with pytest.raises(Lost, match=f"s3://bucket/dead-letters/flights/f+-{place().sha256}: .*{said}"):
             await over(ScriptedBucket(error("archived"))).fetch(place())
 
     run_virtual(main)
+
+
+@virtual
+async def test_credentials_that_have_expired_are_no_lost_payload() -> None:
+    """They keep every other payload away as well: whoever asked stops."""
+    with pytest.raises(Unaccredited, match="renew them"):
+        await over(ScriptedBucket(Unaccredited("renew them"))).fetch(place())
 
 
 async def test_a_missing_bucket_says_what_to_do(aws: Aws, name: str) -> None:

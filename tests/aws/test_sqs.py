@@ -11,6 +11,7 @@ from streamkit.aws.errors import Rejected
 from streamkit.aws.outbox import BATCH_BYTES
 from streamkit.aws.sqs import SqsDeadLetters
 from streamkit.core.envelope import PayloadOmitted, read
+from streamkit.core.kept import Kept
 from streamkit.core.letters import Letter
 from streamkit.errors import ConfigurationError, Denied, Missing, Throttled, Unanswered, Undelivered, WorldError
 from streamkit.events import LetterSpilled, LetterTruncated
@@ -226,6 +227,17 @@ async def test_a_group_stops_at_a_letter_that_will_never_be_taken() -> None:
 # -- payloads over the limit
 
 
+class CountingBucket(MemoryPayloads):
+    """Knows how often it was given a payload."""
+
+    puts = 0
+
+    async def keep(self, kept: Kept, payload: bytes) -> None:
+        """Count it."""
+        self.puts += 1
+        await super().keep(kept, payload)
+
+
 class NarrowQueue(ScriptedQueue):
     """Takes messages of 16 KiB, and looks into the bucket when it is given a letter without its payload."""
 
@@ -296,15 +308,60 @@ def test_a_bucket_that_is_down_holds_its_letters_back_and_no_other(name: str, he
 
 @virtual
 async def test_a_letter_that_the_queue_refuses_after_its_payload_was_kept_is_sent_again_with_the_same() -> None:
-    """One object, however often."""
-    queue, sent = NarrowQueue(MemoryPayloads(), *[Unanswered("silence")] * 5), large_and_small()
-    port = with_bucket(queue)
-    with pytest.raises(Undelivered) as trouble:
-        await port.send(sent)
-    assert trouble.value.letters == sent
+    """One object, put once, and told of once its letter is durable, however often that is tried."""
+    bucket, recorder = CountingBucket(), Recorder()
+    queue, sent = NarrowQueue(bucket, *[Unanswered("silence")] * 10), large_and_small()
+    port = with_bucket(queue, report=recorder)
+    for _ in range(2):
+        with pytest.raises(Undelivered) as trouble:
+            await port.send(sent)
+        assert (trouble.value.letters, list(recorder.events)) == (sent, [])
     await port.send(sent)
     assert queue.taken == sent
-    assert len(queue.bucket.objects) == 2
+    assert (len(bucket.objects), bucket.puts) == (2, 2)
+    assert [type(each) for each in recorder.events] == [LetterSpilled] * 2
+    await port.send(sent[1:2])
+    assert bucket.puts == 3, "what the queue has taken is not remembered"
+
+
+def test_how_many_payloads_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten is put once more."""
+    monkeypatch.setattr("streamkit.aws.sqs.REMEMBERED", 2)
+
+    async def main() -> None:
+        bucket = CountingBucket()
+        queue, sent = NarrowQueue(bucket, *[Unanswered("silence")] * 5), letters(3, data=b"x" * 40_000)
+        port = with_bucket(queue)
+        with pytest.raises(Undelivered):
+            await port.send(sent)
+        await port.send(sent)
+        assert (bucket.puts, queue.taken) == (6, sent)
+
+    run_virtual(main)
+
+
+@virtual
+async def test_when_queue_and_bucket_fail_both_are_told() -> None:
+    """Whoever mends one of them does not learn of the other only afterwards."""
+    queue = NarrowQueue(MemoryPayloads(), *[Unanswered("the queue is down")] * 5)
+    queue.bucket.outage = Unanswered("the bucket is down")
+    with pytest.raises(Undelivered, match="the queue is down; the bucket is down"):
+        await with_bucket(queue).send(large_and_small())
+
+
+@pytest.mark.parametrize("name", ["flights-dlq", "flights-dlq.fifo"])
+def test_a_second_letter_with_other_bytes_leaves_the_payload_of_the_first_alone(name: str) -> None:
+    """A worker and a function write a change's JSON in their own ways; a FIFO queue swallows the second letter."""
+
+    async def main() -> None:
+        queue = NarrowQueue(MemoryPayloads())
+        first, second = letters(1, data=b"x" * 40_000) + letters(1, data=b"y" * 40_000)
+        await with_bucket(queue, name).send([first])
+        await with_bucket(queue, name).send([second])
+        bodies = [entry["MessageBody"] for batch in queue.batches for entry in batch]
+        assert [queue.whole(body) for body in bodies] == [first, second]
+
+    run_virtual(main)
 
 
 # -- limits and addresses

@@ -1,5 +1,6 @@
 """The letter in its envelope: whole where it fits, honest where it does not, and read back as it was."""
 
+import hashlib
 import json
 import random
 
@@ -196,7 +197,8 @@ def test_everything_of_the_letter_is_under_streamkit() -> None:
 @pytest.mark.parametrize("room", [-1, 0, 1])
 def test_the_payload_stays_up_to_the_very_limit(room: int) -> None:
     """One byte less, and it is left out with its size, the limit, and how to read it again."""
-    one = letter(b"x" * 5_000)
+    whole = letter(b"x" * 5_000)
+    one = replace(whole, verdict=replace(whole.verdict, reason=""))
     limit = len(envelope(one, limit_bytes=ROOMY).body) + room
     written = envelope(one, limit_bytes=limit)
     assert written.truncated == (room < 0)
@@ -224,6 +226,21 @@ def test_the_traceback_gives_way_to_the_payload(room: int) -> None:
     assert cause is not None
     assert CAUSE.traceback.endswith(cause.traceback)
     assert cause.message == CAUSE.message
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 5_000], ids=["empty", "full"])
+@pytest.mark.parametrize("bucket", [None, "bucket"])
+def test_every_text_but_the_key_gives_way_to_the_payload(bucket: str | None, data: bytes) -> None:
+    """A bucket is for payloads that are too large, not for long texts; and an empty payload is in none at all."""
+    one = letter(data, cause=Cause("E", "m" * 3_000, "t" * 3_000), defect="d" * 3_000)
+    one = replace(one, verdict=replace(one.verdict, reason="r" * 3_000))
+    written = envelope(one, limit_bytes=len(data) * 4 // 3 + 4_000, bucket=bucket)
+    found = read(written.body)
+    assert (written.kept, written.truncated) == (None, False)
+    assert (found.record.data, found.record.key) == (data, one.record.key)
+    facts = json.loads(written.body)["streamkit"]
+    assert facts["trimmed"] == ["traceback", "exception_message", "reason", "defect"]
+    assert len(facts["defect"]) > 0
 
 
 def test_texts_are_cut_in_order_when_the_payload_alone_is_not_enough() -> None:
@@ -278,7 +295,8 @@ def spilled(one: Letter, **changes: object) -> PayloadOmitted:
 @given(one=letters)
 def test_a_letter_whose_payload_was_kept_is_whole_with_it(one: Letter) -> None:
     """Nothing else of it is missing."""
-    large = replace(one, verdict=replace(one.verdict, record=replace(one.record, data=one.record.data + b"x" * 9_000)))
+    record = replace(one.record, data=one.record.data + b"x" * 9_000)
+    large = replace(one, verdict=replace(one.verdict, record=record), consumer="flights")
     put = envelope(large, limit_bytes=6_000, bucket="bucket")
     assert put.kept is not None
     assert (put.kept.size, put.truncated) == (len(large.record.data), False)
@@ -299,19 +317,26 @@ def test_a_change_whose_json_was_kept_goes_by_its_id_before_it_is_fetched() -> N
 
 
 def test_a_payload_is_kept_under_a_name_that_tells_nothing() -> None:
-    """The same for a record, whenever; another in a replay, and for each consumer."""
+    """The same for a record, whenever; another in a replay, for each consumer, and for other bytes."""
     one = letter(b"x" * 9_000, key="secret")
     again = letter(b"x" * 9_000, key="secret", attempt=7)
-    others = [letter(b"x" * 9_000, replayed=True), replace(one, consumer="other"), letter(b"x" * 9_000, subsequence=1)]
+    others = [
+        letter(b"x" * 9_000, replayed=True),
+        replace(one, consumer="other"),
+        letter(b"x" * 9_000, subsequence=1),
+        letter(b"y" * 9_000),
+    ]
     keys = [envelope(each, limit_bytes=BARE, bucket="bucket").kept for each in (one, again, *others)]
     first, second, *rest = [each.key for each in keys if each]
-    assert first == second == f"dead-letters/flights/{envelope(one, limit_bytes=ROOMY).deduplication_id}"
-    assert len({first, *rest}) == 4
+    digest = hashlib.sha256(one.record.data).hexdigest()
+    assert first == second == f"dead-letters/flights/{envelope(one, limit_bytes=ROOMY).deduplication_id}-{digest}"
+    assert len({first, *rest}) == 5
 
 
 def test_a_bucket_is_for_what_does_not_fit_and_no_more_than_a_record() -> None:
-    """What fits is in the letter; what is larger than any record of the service has to be read again."""
+    """What fits is in the letter, nothing is nowhere; what is larger than any record of the service is read again."""
     assert envelope(letter(), limit_bytes=ROOMY, bucket="bucket").kept is None
+    assert envelope(letter(b"", key="k" * 6_000), limit_bytes=BARE, bucket="bucket").kept is None
     huge = envelope(letter(b"x" * (10 * 2**20 + 1)), limit_bytes=BARE, bucket="bucket")
     assert (huge.kept, huge.truncated) == (None, True)
 
@@ -329,9 +354,14 @@ def test_another_payload_does_not_make_a_letter_whole(payload: bytes) -> None:
         ("key", "archive/flights/0001.ndjson.gz"),
         ("key", "dead-letters/flights/../../archive"),
         ("bytes", 10 * 2**20 + 1),
+        ("bytes", 0),
         ("bytes", -1),
         ("sha256", "canary"),
+        ("sha256", "0" * 64),
         ("bucket", None),
+        ("bucket", "canary\x1b[2Jcanary"),
+        ("bucket", "c" * 64),
+        ("bucket", "bucket\n"),
     ],
 )
 def test_a_letter_that_names_another_object_is_unreadable(name: str, value: object) -> None:
@@ -340,6 +370,16 @@ def test_a_letter_that_names_another_object_is_unreadable(name: str, value: obje
     body["streamkit"]["payloadOmitted"]["kept"][name] = value
     with pytest.raises(Unreadable) as trouble:
         read(json.dumps(body))
+    assert not isinstance(trouble.value, PayloadOmitted)
+    assert "canary" not in str(trouble.value)
+
+
+@pytest.mark.parametrize("consumer", ["canary\x1b[2J", "../canary", "c" * 101, "flights\n", ""])
+def test_a_letter_whose_consumer_is_no_name_keeps_nothing(consumer: str) -> None:
+    """It would be in the object's address, which is shown on terminals."""
+    body = envelope(replace(letter(b"x" * 9_000), consumer=consumer), limit_bytes=BARE, bucket="bucket").body
+    with pytest.raises(Unreadable) as trouble:
+        read(body)
     assert not isinstance(trouble.value, PayloadOmitted)
     assert "canary" not in str(trouble.value)
 

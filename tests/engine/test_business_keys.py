@@ -236,3 +236,21 @@ def test_a_claim_that_a_later_record_of_the_batch_made_before_a_crash_is_found(k
         assert bench.tally.duplicates == 1
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize(("owner", "claims"), [(None, 1), (0, 1), (49, 2), ("a record of another shard", 1)])
+def test_a_key_costs_a_batch_two_claims_however_often_it_is_in_it(owner: int | str | None, claims: int) -> None:
+    """An event put over and over would ask for one hot row as often, one request after the other."""
+
+    async def main() -> None:
+        bench = Bench(keyed([GOOD] * 50, "ab"), "bisect", settings={"dedupe_key": lambda _: "event"})
+        if owner is not None:
+            named = owner if isinstance(owner, str) else bench.records[owner].id
+            await bench.ledger.claim("event", Claimant(named))
+        before = bench.ledger.requests
+        await bench.live()
+        assert bench.ledger.requests - before == claims
+        assert bench.effects == ([] if isinstance(owner, str) else [owner or 0])
+        assert bench.tally.duplicates == 50 - len(bench.effects)
+
+    run_virtual(main)

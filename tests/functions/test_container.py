@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -115,6 +116,49 @@ def test_context_variables_are_those_of_the_caller_and_of_the_lifespan(resource:
         assert around.get(CALLER) == caller
     assert records.lambda_handler(kinesis(2), Context()) == SETTLED
     assert seen == [("first", "opened"), ("second", "opened"), ("nobody", "opened")]
+
+
+def test_inside_a_running_loop_an_invocation_is_refused_whole(
+    resource: Callable[[], str], effects: list[tuple[str, int, object]]
+) -> None:
+    """Nothing of it is left over for the next one, be the container cold or warm."""
+    handler = a_consumer(resource(), effects, []).lambda_handler
+
+    async def inside(number: int) -> None:
+        with pytest.raises(RuntimeError, match="expected a thread in which no event loop runs"):
+            handler(kinesis(number), Context())
+
+    for number in (10, 20):
+        asyncio.run(inside(number))
+        assert handler(kinesis(number + 5), Context()) == SETTLED
+    assert [number for _, number, _ in effects] == [15, 25]
+
+
+def test_what_an_interrupted_invocation_left_under_way_does_not_go_on_in_the_next(
+    resource: Callable[[], str],
+) -> None:
+    """It would take effect in an invocation whose records, fence and deadline are others.
+
+    A KeyboardInterrupt leaves a loop as SystemExit does, but would end the tests that it fails.
+    """
+    effects: list[int] = []
+    later = asyncio.Event()
+    name = resource()
+
+    @consumer(name, source=Kinesis("stream"), dead_letters=Sqs(name))
+    async def records(record: Record) -> None:
+        number = int(record.data)
+        if number == 0:
+            await later.wait()
+        if number == 1:
+            raise SystemExit
+        later.set()
+        effects.append(number)
+
+    with pytest.raises(SystemExit):
+        records.lambda_handler(kinesis(0, 1, shard="shardId-1"), Context())
+    assert records.lambda_handler(kinesis(10, 11, shard="shardId-2"), Context()) == SETTLED
+    assert sorted(effects) == [10, 11]
 
 
 def test_two_consumers_of_one_module_do_not_disturb_each_other(

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from streamkit import Record
+from streamkit.errors import Denied
+from streamkit.events import DeliveryUnsettled
 from streamkit.testing import Gate, VirtualLoop
 from tests.functions.stage import MODES, SETTLED, Exited, Stage, first, kinesis
 from tests.functions.test_answers import staged
@@ -143,6 +145,33 @@ def test_a_thread_that_does_not_end_ends_the_process_and_its_record_is_condemned
         assert exits == 2
         assert stage.dead == [4]
         assert sorted(stage.effects) == [n for n in range(10) if n != 4]
+
+    staged(factor, play)
+
+
+@both
+def test_a_thread_that_does_not_end_ends_the_process_also_when_the_claim_could_not_be_renewed(
+    factor: int | None,
+) -> None:
+    """The invocation has failed by then, but waits for the thread: Lambda would end it without a word."""
+
+    async def play(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        gate = loop.gate()
+
+        def handle(record: Record) -> None:
+            gate.wait()
+
+        stage.handler = handle
+        loop.call_later(1, setattr, stage.world.deliveries, "outage", Denied("no right to write"))
+        loop.call_later(59.9, gate.open)
+        with pytest.raises(BaseExceptionGroup):
+            await stage.invoke(kinesis(1))
+        assert stage.exits == 1
+        [told] = stage.world.report.named("delivery.unsettled")
+        assert isinstance(told, DeliveryUnsettled)
+        assert told.cause == "stuck"
 
     staged(factor, play)
 

@@ -167,6 +167,7 @@ def test_what_is_no_event_of_a_stream_is_refused(event: object, said: str) -> No
         ("sequenceNumber", "1" * 130),
         ("sequenceNumber", 12),
         ("data", "*secret*"),
+        ("data", "secret\ud800"),
         ("data", None),
         ("partitionKey", None),
         ("approximateArrivalTimestamp", "now"),
@@ -179,6 +180,7 @@ def test_a_field_that_is_wrong_is_named_and_not_quoted(field: str, value: object
     with pytest.raises(MalformedEvent, match=rf"\$\[1\]\.kinesis\.{field}") as refusal:
         parts(event, KINESIS)
     assert "secret" not in str(refusal.value)
+    assert "\\ud800" not in ascii(str(refusal.value))
 
 
 json = st.recursive(

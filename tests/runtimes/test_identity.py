@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import nullcontext
 from datetime import timedelta
 
@@ -66,6 +67,46 @@ def test_a_stream_that_does_not_answer_delays_takeovers_for_ten_seconds_at_most(
                 clock.advance(timedelta(seconds=1))
             clock.advance(timedelta(hours=1))
         assert source.asked == 26
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("tick", [0.5, 7.6, 16.0, 40.0])
+def test_a_lasting_silence_is_waited_out_once(tick: float) -> None:
+    """However seldom a worker looks: shards without an owner are taken while the stream says nothing."""
+
+    async def main() -> None:
+        clock, waited = ManualClock(), 0
+        identity = Identity(SilentStream(World().stream), STREAM, table="t", clock=clock)
+        for _ in range(100):
+            try:
+                await identity.confirm()
+            except Unanswered:
+                waited += 1
+            clock.advance(timedelta(seconds=tick))
+        assert waited == math.ceil(10 / tick)
+
+    run_virtual(main())
+
+
+def test_an_answer_ends_a_silence() -> None:
+    """The next one is waited out as well: the stream may have been made again since."""
+
+    class Now(MemorySource):
+        answers = iter([False, True, False])
+
+        async def identify(self) -> Stream:
+            if not next(self.answers):
+                raise Throttled("DescribeStreamSummary")
+            return STREAM
+
+    async def main() -> None:
+        clock = ManualClock()
+        identity = Identity(Now(World().stream), STREAM, table="t", clock=clock)
+        for silent in (True, False, True):
+            with pytest.raises(Unanswered) if silent else nullcontext():
+                await identity.confirm()
+            clock.advance(timedelta(seconds=5.5))
 
     run_virtual(main())
 

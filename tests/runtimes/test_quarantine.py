@@ -19,6 +19,9 @@ from streamkit.core.quarantine import Death
 from streamkit.core.records import Batch
 from streamkit.engine.transaction import writes_of
 from streamkit.runtimes.apart.ward import NoWard
+from streamkit.runtimes.trial import WARDS, Means, Quarters
+from streamkit.testing.memory import world
+from streamkit.testing.memory.stream import MemorySource
 from tests.runtimes.cluster import LEASE, Cluster, running, simulate
 from tests.runtimes.test_transactions import count, seen, transactional
 
@@ -190,6 +193,39 @@ class LateWard(SimulatedWard):
     def kill(self, why: str) -> None:
         """End it."""
         self._killed.set()
+        super().kill(why)
+
+
+class UnreachableWard(SimulatedWard):
+    """One whose process takes a minute to begin, and cannot be killed before it has."""
+
+    @asynccontextmanager
+    async def opened(self, fell: Callable[[str, bool], None]) -> AsyncGenerator[None]:
+        """Open it."""
+        await asyncio.sleep(60)
+        async with super().opened(fell):
+            yield
+
+
+class DeafWard(SimulatedWard):
+    """One whose handlers end with its process, whoever cancels them: only number 0 returns, after two seconds."""
+
+    def __init__(self, killing: Killing, consumer: Consumer) -> None:
+        super().__init__(killing, consumer)
+        self.ended = asyncio.Event()
+
+    async def _die_of(self, record: Record) -> None:
+        if record.json() == 0:
+            await asyncio.sleep(2)
+            return
+        while not self.ended.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.ended.wait()
+        raise asyncio.CancelledError
+
+    def kill(self, why: str) -> None:
+        """End it, and what runs there."""
+        self.ended.set()
         super().kill(why)
 
 
@@ -590,5 +626,120 @@ def test_what_ran_ahead_is_no_suspect() -> None:
         assert killing.dead == [0]
         assert cluster.repeated == []
         assert len(killing.deaths) <= 2 * log2(1000) + 4
+
+    simulate(main)
+
+
+async def suspect_all(cluster: Cluster, made: Consumer) -> None:
+    """Have the rows tell of two deaths, so that whoever takes the shards next tries what it reads."""
+    cluster.start(made, until_idle=1)
+    await cluster.until(cluster.processes[0].task.done)
+    rows = cluster.world.table.shard_rows
+    deaths = (Death(0.0, "seen dead", 1), Death(0.0, "seen dead", 2))
+    rows.update({shard: replace(row, deaths=deaths) for shard, row in rows.items()})
+
+
+def test_suspects_that_take_more_memory_than_there_is_are_tried_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was tried gives its memory back, answer after answer."""
+    monkeypatch.setattr(world, "MemorySource", partial(MemorySource, page=2))
+
+    async def main(cluster: Cluster) -> None:
+        made = cluster.consumer(read_ahead_bytes=2**20)
+        await suspect_all(cluster, made)
+        for number in range(8):
+            cluster.world.stream.put("large", f"{number}".rjust(400_000).encode())
+        cluster.start(made)
+        await cluster.until_handled(*range(8), within=60)
+        await cluster.until(lambda: bool(cluster.events("quarantine.ended")), within=60)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("mode", "within"), [("plain", 20.0), ("transactional", 3.0)])
+def test_a_lost_lease_ends_what_runs_in_the_ward(mode: str, within: float) -> None:
+    """No handler there goes on, heeding nothing, while the next owner tries the same suspects."""
+    wards: list[DeafWard] = []
+
+    async def main(cluster: Cluster) -> None:
+        made = transactional() if mode == "transactional" else cluster.consumer()
+
+        def ward(consumer: Consumer) -> DeafWard:
+            wards.append(DeafWard(Killing(cluster, frozenset()), transactional() if mode != "plain" else consumer))
+            return wards[-1]
+
+        cluster.ward = ward
+        await suspect_all(cluster, made)
+        cluster.put(0, 1)
+        cluster.start(made)
+        await cluster.until(lambda: bool(cluster.events("shard.quarantined")))
+        await asyncio.sleep(1)
+        [(shard, row)] = cluster.world.table.shard_rows.items()
+        cluster.world.table.shard_rows[shard] = replace(row, epoch=row.epoch + 1, owner=None)
+        await cluster.until(lambda: bool(cluster.events("shard.lost")), within=within)
+        assert wards[0].ended.is_set()
+        assert not cluster.events("ward.died")
+
+    simulate(main)
+
+
+def test_a_shard_that_waits_for_a_place_for_its_ward_can_be_handed_over() -> None:
+    """It has not begun: it is let go of at once, and its place is another's."""
+
+    async def main(cluster: Cluster) -> None:
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(50)
+
+        made = cluster.consumer(handle)
+        killing = Killing(cluster, frozenset())
+        cluster.ward = partial(SimulatedWard, killing)
+        await suspect_all(cluster, made)
+        cluster.put(*range(60), keys=60)
+        last = cluster.start(made, grace=20.0)
+        await cluster.until(lambda: len(cluster.events("shard.quarantined")) == WARDS + 2)
+        await asyncio.sleep(2)
+        before = len(cluster.events("shard.released"))
+        last.drain()
+        await cluster.until(lambda: len(cluster.events("shard.released")) == before + 2, within=5)
+        await cluster.until(last.task.done, within=30)
+        assert not cluster.events("ward.missed")
+        assert all(row.owner is None for row in cluster.world.table.shard_rows.values())
+
+    simulate(main, shards=WARDS + 2)
+
+
+def test_a_drain_waits_for_no_ward_to_begin() -> None:
+    """Its process may not be there yet, to be killed."""
+
+    async def main(cluster: Cluster) -> None:
+        made = cluster.consumer()
+        cluster.ward = partial(UnreachableWard, Killing(cluster, frozenset()))
+        await suspect_all(cluster, made)
+        cluster.put(*range(5))
+        last = cluster.start(made)
+        await cluster.until(lambda: bool(cluster.events("shard.quarantined")))
+        await asyncio.sleep(2)
+        last.drain()
+        await cluster.until(last.task.done, within=5)
+        assert not cluster.events("ward.missed")
+
+    simulate(main)
+
+
+def test_a_ward_that_could_not_be_had_is_asked_for_again_later() -> None:
+    """A node that was busy once is no reason to try suspects in the worker for ever: it is for five minutes."""
+
+    async def main(cluster: Cluster) -> None:
+        means = Means(
+            quarters=Quarters(ward=lambda _: NotToBeHad()),
+            consumer=cluster.consumer(),
+            clock=cluster.world.clock,
+            report=cluster.world.report,
+        )
+        assert means.ward() is not None
+        means.miss("shard", why="expected a process for suspects, got none")
+        await asyncio.sleep(299)
+        assert means.ward() is None
+        await asyncio.sleep(2)
+        assert means.ward() is not None
 
     simulate(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from streamkit import Record
 from streamkit.core.kept import Kept
 from streamkit.core.letters import Condition, Letter
-from streamkit.errors import Denied, Unanswered
+from streamkit.errors import Denied, Throttled, Unanswered
+from streamkit.runtimes.grip import Grip
+from streamkit.runtimes.stack import Stack
 from streamkit.testing import MemoryPayloads, change, run_virtual
 from streamkit.testing.builders import letter, record
 from tests.runtimes.test_redrive import Scene
@@ -99,7 +102,7 @@ def test_a_change_over_the_limit_is_redriven_as_the_change_it_is() -> None:
     run_virtual(main)
 
 
-@pytest.mark.parametrize("trouble", ["missing", "another", "denied", "no bucket", "another bucket"])
+@pytest.mark.parametrize("trouble", ["missing", "another", "no bucket", "another bucket"])
 def test_a_payload_that_is_not_to_be_had_leaves_its_letter_where_it_is(trouble: str) -> None:
     """It says why; other letters are handled, and once the payload is there, so is this one."""
 
@@ -112,8 +115,6 @@ def test_a_payload_that_is_not_to_be_had_leaves_its_letter_where_it_is(trouble: 
                 del scene.bucket.objects[name]
             case "another":
                 scene.bucket.objects[name] = bytes(SIZE)
-            case "denied":
-                scene.bucket.outage = Denied("s3:GetObject is not allowed")
             case "no bucket":
                 scene.payloads = None
             case _:
@@ -123,7 +124,7 @@ def test_a_payload_that_is_not_to_be_had_leaves_its_letter_where_it_is(trouble: 
         assert sorted(scene.numbers) == ([0, 1, 3, 4, 5] if some else [4])
         assert all("s3://bucket/dead-letters/consumer/" in reason for reason in result.stayed)
         assert sum(result.stayed.values()) == len(scene.mailbox.bodies) == 6 - len(scene.numbers)
-        scene.payloads, scene.bucket.outage = scene.bucket, None
+        scene.payloads = scene.bucket
         scene.bucket.objects[name] = letters[2].record.data
         await scene.run()
         assert (sorted(scene.numbers), scene.mailbox.bodies) == (list(range(6)), {})
@@ -169,6 +170,44 @@ def test_a_bucket_that_is_down_stops_a_redrive_and_loses_nothing() -> None:
     run_virtual(main)
 
 
+def test_a_bucket_that_is_throttled_for_a_moment_stops_nothing() -> None:
+    """It is asked again for as long as the operator has patience."""
+
+    async def main() -> None:
+        scene = LargeScene()
+        scene.put_large(10)
+
+        scene.bucket.outage = Throttled("slow down")
+
+        async def moment() -> None:
+            await asyncio.sleep(20)
+            scene.bucket.outage = None
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(moment())
+            result = await scene.run(patience=timedelta(seconds=30))
+        assert (result.handled, result.stopped, scene.mailbox.bodies) == (10, None, {})
+
+    run_virtual(main)
+
+
+def test_credentials_that_have_expired_stop_a_redrive_once_with_their_reason() -> None:
+    """No letter is blamed for them, and nobody waits for them to come back by themselves."""
+
+    async def main() -> None:
+        scene = LargeScene()
+        scene.put_large(8, keys=8)
+        scene.bucket.outage = Denied("the credentials in force are not accepted: renew them")
+        begun = scene.clock.monotonic()
+        result = await scene.run()
+        assert scene.clock.monotonic() - begun < 5
+        assert result.stopped == f"payloads are not to be had: {scene.bucket.outage}"
+        assert set(result.stayed) <= {"not tried to the end"}
+        assert (result.handled, len(scene.mailbox.bodies)) == (0, 8)
+
+    run_virtual(main)
+
+
 def test_a_copy_that_has_its_payload_needs_no_bucket() -> None:
     """A queue's limit may have been raised between them."""
 
@@ -180,5 +219,32 @@ def test_a_copy_that_has_its_payload_needs_no_bucket() -> None:
         scene.bucket.objects.clear()
         assert (await scene.run()).handled == 1
         assert scene.mailbox.bodies == {}
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("bare_first", [True, False])
+@pytest.mark.parametrize("better", ["whole", "kept"])
+def test_copies_of_a_record_are_one_letter_the_best_of_them(better: str, *, bare_first: bool) -> None:
+    """One may have been sent before there was a bucket, or before the queue's limit was raised."""
+
+    async def main() -> None:
+        scene = LargeScene()
+        one = letter(record(b"x" * SIZE))
+
+        def put_better() -> None:
+            scene.mailbox.put(one, bucket=scene.bucket, limit_bytes=2**20 if better == "whole" else LIMIT)
+
+        def put_bare() -> None:
+            scene.mailbox.put(one, limit_bytes=LIMIT)
+
+        for put in (put_bare, put_better) if bare_first else (put_better, put_bare):
+            put()
+        stack, grip = Stack(), Grip(scene.mailbox, clock=scene.clock)
+        await stack.gather(grip, most=10)
+        assert (len(stack), list(stack.letters), stack.omitted) == (1, [one.record.id], {})
+        await grip.let_go()
+        result = await scene.run()
+        assert (result.handled, result.left, scene.mailbox.bodies) == (1, 0, {})
 
     run_virtual(main)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Unpack
 
 import pytest
+from msgspec.structs import replace
 
 from streamkit import Checkpoint, Consumer, Kinesis, Outage, Record, Retry, Sqs, Transaction, consumer
 from streamkit.consumer import Settings
@@ -256,3 +258,35 @@ async def test_a_consumer_is_tried_without_any_table() -> None:
     result = await transactional().settle([1, 2, 1])
     assert {item["id"]: item["times"] for item in result.items["seen"]} == {1: 2, 2: 1}
     assert len(result.handled) == 3
+
+
+@pytest.mark.parametrize("end", ["drain", "lease lost"])
+def test_a_handler_that_ignores_its_cancellation_commits_nothing_and_ends(end: str) -> None:
+    """It returns with writes when nobody commits any more, and waits for no commit: worker and shard go on."""
+    heeded: list[int] = []
+
+    async def handle(record: Record, tx: Transaction) -> None:
+        await count(record, tx)
+        if record.json() == 0 and not heeded:
+            heeded.append(0)
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+
+    async def main(cluster: Cluster) -> None:
+        cluster.put(0)
+        first = cluster.start(transactional(handle), grace=1.0)
+        await cluster.until(lambda: bool(heeded))
+        if end == "drain":
+            first.drain()
+            await cluster.until(first.task.done, within=20)
+            assert seen(cluster) == {}
+            assert the_row(cluster).owner is None
+        else:
+            cluster.put(1, keys=2)
+            [(shard, row)] = cluster.world.table.shard_rows.items()
+            cluster.world.table.shard_rows[shard] = replace(row, epoch=row.epoch + 1, owner=None)
+            await until_all(cluster, range(2), within=20)
+            assert cluster.events("shard.lost")
+            assert seen(cluster) == once_each(range(2))
+
+    simulate(main, latency=lambda: 0.01)

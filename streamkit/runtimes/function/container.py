@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,8 @@ class Container:
         """What lifespans set of context variables: as long-lived as they are."""
 
     def invoke(self, consumer: Consumer, event: object, context: LambdaContext) -> Answer:
-        """Run one invocation to its end."""
+        """Run one invocation to its end. Raises `RuntimeError` where an event loop runs already."""
+        _expect_no_loop()
         function = self._functions.get(consumer)
         if function is None:
             function = self._functions[consumer] = self._runner.run(self._open(consumer), context=self._kept)
@@ -72,8 +73,19 @@ class Container:
         try:
             return loop.run_until_complete(invocation)  # Runner.run would hook into SIGINT, at a tenth of a millisecond
         finally:
+            self._end(invocation)
             if (emit := self._emitters.get(consumer)) is not None:
                 emit()
+
+    def _end(self, invocation: asyncio.Task[Answer]) -> None:
+        """Cancel what a KeyboardInterrupt or an exit left under way: it would go on inside the next invocation.
+
+        Every task on the way up raises it out of the loop once more.
+        """
+        while not invocation.done():
+            invocation.cancel()
+            with suppress(BaseException):
+                self._runner.get_loop().run_until_complete(invocation)
 
     def close(self) -> None:
         """Close the lifespans and the loop."""
@@ -107,6 +119,15 @@ class Container:
         if configured.worker.metrics is not None:
             self._emitters[consumer] = _emitting(function.meters, clock)
         return function
+
+
+def _expect_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    msg = "lambda_handler: expected a thread in which no event loop runs, got one inside a running loop"
+    raise RuntimeError(msg)
 
 
 def _emitting(meters: Meters, clock: Clock) -> Callable[[], None]:

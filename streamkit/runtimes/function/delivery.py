@@ -71,6 +71,8 @@ class Delivery:
         self._settling: Settling
         self._attempts: Attempts
         self._engine: Engine  # made by `_begin`, with what is known once the records are claimed
+        self._working: asyncio.Task[None]
+        self._beside: list[asyncio.Task[None]] = []
         self._fed = 0
         self._cut: dict[str, int] = {}
         self._halt: Halt | None = None
@@ -131,23 +133,34 @@ class Delivery:
         self._engine = Engine(self._handling(), self._settling, self._surroundings())
 
     async def _work(self) -> None:
+        """Settle what time allows, and end the process if that does not end, whatever fails meanwhile."""
+        tasks: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            timer = asyncio.get_running_loop().call_later(
+                self._left(self._deadline.leave), lambda: tasks.append(group.create_task(self._leave()))
+            )
+            try:
+                await self._settle()
+            finally:
+                timer.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def _settle(self) -> None:
         loop, deadline = asyncio.get_running_loop(), self._deadline
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(self._engine.run(until=self._over))
-            others = [group.create_task(each) for each in (self._feed(), self._renew())]
+            working = self._working = group.create_task(self._engine.run(until=self._over))
+            self._beside = [group.create_task(each) for each in (self._feed(), self._renew())]
             timers = [
                 loop.call_later(self._left(deadline.stop), self._stop),
                 loop.call_later(self._left(deadline.cancel), self._cancel, working),
-                loop.call_later(
-                    self._left(deadline.leave), lambda: others.append(group.create_task(self._leave(working)))
-                ),
             ]
             try:
                 await _worked(working)
             finally:  # a timer that outlived its invocation would keep all of it
                 for timer in timers:
                     timer.cancel()
-            for task in others:
+            for task in self._beside:
                 task.cancel()
 
     # While it works
@@ -205,10 +218,12 @@ class Delivery:
             self._claims.drop()
             self._engine.stop()
 
-    async def _leave(self, working: asyncio.Task[None]) -> None:
+    async def _leave(self) -> None:
         """End the process if an attempt does not end: it would thaw into a later invocation (rule 8)."""
-        if working.done():
+        if self._working.done():
             return
+        for task in self._beside:  # or they would have the last word
+            task.cancel()
         unsettled = self._unsettled()
         self._given_back(unsettled, "stuck")
         mark = self._attempts.places()

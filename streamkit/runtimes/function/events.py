@@ -114,7 +114,7 @@ class _Columns(msgspec.Struct, kw_only=True):
                 "moments": [body["approximateArrivalTimestamp"] for body in bodies],
             }
             return msgspec.convert(fields, cls)
-        except (LookupError, TypeError, msgspec.ValidationError):
+        except (LookupError, TypeError, UnicodeEncodeError, msgspec.ValidationError):
             raise _malformed_at(entries) from None
 
     def at(self, indexes: Iterable[int]) -> Self:
@@ -128,6 +128,11 @@ def _malformed_at(entries: Sequence[Entry]) -> MalformedEvent:
         msgspec.convert(entries, list[_Entry])
     except msgspec.ValidationError as error:
         return MalformedEvent(f"the Records of the event: {error}")
+    except UnicodeEncodeError:  # of a surrogate in a payload; those before it are base64
+        index = next(at for at, entry in enumerate(entries) if not str(entry["kinesis"]["data"]).isascii())
+        return MalformedEvent(
+            f"the Records of the event: expected base64, got another text - at `$[{index}].kinesis.data`"
+        )
     return MalformedEvent("the Records of the event: expected entries of a Kinesis stream, got others")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from streamkit.core.ledger import Anothers
 from streamkit.testing.memory import MemoryLedger
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ class Events:
 
         The second record of an event does not ask where the first one is in its batch.
         """
-        process.history.saw(f"key is {holding}")
+        refused = isinstance(holding, Anothers)
+        process.history.saw("key is another's" if refused else f"key is {holding}")
         number = int(key.removeprefix("event ")) * 2
         first, *rest = self._referee.book.entries[number : number + 2]
         second = rest[0] if rest else first
-        if holding == "another's":
+        if refused:
             (first if str(first.sequence) == _sequence(by) else second).duplicate = True
         if self._referee.mix.kind == "batch" and first.shard == second.shard and second is not first:
             second.duplicate = True
