@@ -227,17 +227,20 @@ async def test_what_comes_too_late_begins_when_it_may() -> None:
     now = SystemClock.monotonic()
     ends = [now - 1.0]
     async with opened("one") as (ward, deaths), asyncio.TaskGroup() as group:
-        late = group.create_task(ward.call(a_record(b"exit"), until=lambda: ends[-1]))
+
+        async def refused() -> None:
+            with pytest.raises(Poison):
+                await ward.call(a_record(b"poison"), until=lambda: ends[-1])
+
+        late = group.create_task(refused())
         await ward.call(a_record(b"fine"), until=lambda: now + 3600)
-        assert deaths == []
         assert not late.done()
         ends.append(0.0)  # it is down
         await ward.call(a_record(b"fine"))
-        assert deaths == []
+        assert not late.done()
         ends.append(now + 3600)
-        await deaths.some.wait()
-        assert deaths == ["exit status 3"]
-        late.cancel()
+        await late
+    assert deaths == []
 
 
 @pytest.mark.usefixtures("folder")
@@ -306,7 +309,6 @@ if (orphan := os.fork()) == 0:
 with open({file!r}, "w") as file:
     file.write(str(orphan))
 _write(os.fdopen(answers, "wb", 0), packed(Ready()))
-os.read(asks, 1)
 """
 """What a pool of processes does: its workers have the pipe as well."""
 
@@ -314,19 +316,16 @@ os.read(asks, 1)
 async def test_a_death_is_told_though_a_child_of_the_ward_has_its_pipe(tmp_path: Path) -> None:
     """The pipe does not end with the process: the worker does not wait for its end, and the child ends with it."""
     file = tmp_path / "orphan"
-    async with script(FORKS.format(file=str(file)) + "os.kill(os.getpid(), signal.SIGKILL)") as (ward, deaths):
-        async with asyncio.TaskGroup() as group:
-            attempt = group.create_task(ward.call(a_record(b"kill")))
-            await deaths.some.wait()
-            assert deaths == ["signal 9 (SIGKILL)"]
-            attempt.cancel()
+    async with script(FORKS.format(file=str(file)) + "os.kill(os.getpid(), signal.SIGKILL)") as (_, deaths):
+        await deaths.some.wait()
+        assert deaths == ["signal 9 (SIGKILL)"]
         await gone(file)
 
 
 async def test_what_a_ward_started_ends_with_it(tmp_path: Path) -> None:
     """In good order, too: nothing of a handler goes on once its shard is let go of."""
     file = tmp_path / "orphan"
-    async with script(FORKS.format(file=str(file))) as (_, deaths):
+    async with script(FORKS.format(file=str(file)) + "os.read(asks, 1)") as (_, deaths):
         pass
     assert deaths == []
     await gone(file)
