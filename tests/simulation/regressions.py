@@ -45,7 +45,7 @@ REGRESSIONS = {
     400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",
     400948: "the referee: what had arrived before the first snapshot counted against the window",
     1000812: "the referee: what a transaction's reads took was no part of how long its handler did",
-    2010328: "the referee: a gap was told of by a fast clock a moment too early, and what ran ahead was counted as known",
+    2010328: "the referee: a fast clock told of a gap a moment too early, and what ran ahead was taken for known",
     5000124: "two records of one event in a batch were each taken for a duplicate of the other (screen.py)",
     5000130: "what a claim of a business key took counted as its handler's time, and condemned its record (watch.py)",
 }
