@@ -44,6 +44,7 @@ REGRESSIONS = {
     400016: "the referee: what parked its key, read again over a trimmed gap, is one of its parked records",
     400213: "the referee: bits that count from a record trimmed beside a worker that still reads were believed",
     400948: "the referee: what had arrived before the first snapshot counted against the window",
+    401397: "the referee: whoever is drained writes nothing after its time, though a thread that never ends keeps it",
     1000812: "the referee: what a transaction's reads took was no part of how long its handler did",
     2010328: "the referee: a fast clock told of a gap a moment too early, and what ran ahead was taken for known",
     5000124: "two records of one event in a batch were each taken for a duplicate of the other (screen.py)",

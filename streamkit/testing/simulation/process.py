@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _PATIENCE = 1.0
 """Seconds a client waits for an answer before it calls a request unanswered."""
+_RELEASE_SECONDS = 5.0
+"""What a drain has to release its shards in, after the grace: not the product's own figure."""
 
 
 class Clock:
@@ -62,6 +64,11 @@ class Process:
         self.weather = weather
         self.wards: list[Home] = []
         """Processes of its own, which end with it."""
+
+    @property
+    def over_at(self) -> float:
+        """When its drain is over: it writes nothing any more, though a thread that never ends may keep it."""
+        return self.cut_at + _RELEASE_SECONDS
 
     @property
     def alive(self) -> bool:

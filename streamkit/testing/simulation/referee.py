@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from streamkit.testing.simulation.site import Site
 
 
-_RELEASE_SECONDS = 5.0
-"""What a drain has to release its shards in, after the grace: not the product's own figure."""
-
-
 class Sight(NamedTuple):
     """The rows, and what each process believed to hold, at one moment."""
 
@@ -288,7 +284,7 @@ class Referee:
 
     def _outlasted(self, process: Process, shard: str) -> bool:
         """Say whether an attempt went on until there was no time left to release the shard after the drain."""
-        late = process.cut_at + _RELEASE_SECONDS - 10 * self.mix.latency
+        late = process.over_at - 10 * self.mix.latency
         return any(run.under_way(late) for run in self._open[process.name, shard])
 
     def _lost(self, process: Process, event: ShardLost | WorkerFenced) -> None:

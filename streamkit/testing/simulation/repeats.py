@@ -90,7 +90,8 @@ class Repeats:
         return self._mix.checkpoint_records + self._mix.window
 
     def _within_interval(self, entry: Entry, last: Run) -> None:
-        causes = [*self._stops(last), *([] if last.process.gone_at is None else [last.process.gone_at])]
+        ends = (last.process.gone_at, last.process.over_at)
+        causes = [*self._stops(last), *(end for end in ends if end is not None and end < float("inf"))]
         lost = self._lost.get((last.process.name, entry.shard, last.epoch))
         if not causes and self._prompt:
             self._violated("no repeat without a cause", f"{entry}, handled by {last.process.name}")
