@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     seconds = parser.parse_args().seconds
     found = list(samples(seconds))
-    if len(found) < seconds / 2 or len(found) < PARTS:
+    if len(found) < seconds * 0.9 or len(found) < PARTS:
         sys.exit(f"expected a worker that runs for {seconds:g} s, got {len(found)} s")
     size = len(found) // PARTS
     peaks = [max(found[first : first + size]) for first in range(0, size * PARTS, size)]

@@ -8,9 +8,11 @@ which the SDK does not ask.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 MULTIPLE_CHOICES = 300
 """From this HTTP status on an answer is an error."""
@@ -40,16 +42,11 @@ _records = msgspec.json.Decoder(RawRecords)
 
 def decode_records(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Decode one answer in place of the SDK's parser, if it is what it should be."""
-    if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return False
-    try:
-        answer = _records.decode(response_dict["body"])
-    except msgspec.MsgspecError:
+    if (answer := _taken(_records, response_dict)) is None:
         return False
     for name in answer.__struct_fields__:
         if (value := getattr(answer, name)) is not None:
             customized_response_dict[name] = value
-    response_dict["body"] = b"{}"
     return True
 
 
@@ -65,16 +62,11 @@ _changes = msgspec.json.Decoder(RawChanges)
 
 def decode_changes(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Cut one answer into its changes in place of the SDK's parser, if it is what it should be."""
-    if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return False
-    try:
-        answer = _changes.decode(response_dict["body"])
-    except msgspec.MsgspecError:
+    if (answer := _taken(_changes, response_dict)) is None:
         return False
     customized_response_dict["Records"] = [bytes(each) for each in answer.Records]
     if answer.NextShardIterator is not None:
         customized_response_dict["NextShardIterator"] = answer.NextShardIterator
-    response_dict["body"] = b"{}"
     return True
 
 
@@ -89,15 +81,10 @@ _row = msgspec.json.Decoder(RawRow)
 
 def decode_row(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> bool:
     """Decode one answer in place of the SDK's parser, if it is what it should be. Other rows are left to that one."""
-    if response_dict["status_code"] >= MULTIPLE_CHOICES:
-        return False
-    try:
-        answer = _row.decode(response_dict["body"])
-    except msgspec.MsgspecError:
+    if (answer := _taken(_row, response_dict)) is None:
         return False
     if answer.Attributes is not None:
         customized_response_dict["Attributes"] = answer.Attributes
-    response_dict["body"] = b"{}"
     return True
 
 
@@ -109,3 +96,15 @@ def install_changes(client: Any) -> None:
 def install(client: Any) -> None:
     """Let a Kinesis client decode records this way."""
     client.meta.events.register("before-parse.kinesis.GetRecords", decode_records)
+
+
+def _taken(decoder: msgspec.json.Decoder[T], response: dict[str, Any]) -> T | None:
+    """Return what was answered, and leave an empty answer to the SDK's parser; None if it is not what it should be."""
+    if response["status_code"] >= MULTIPLE_CHOICES:
+        return None
+    try:
+        answer = decoder.decode(response["body"])
+    except msgspec.MsgspecError:
+        return None
+    response["body"] = b"{}"
+    return answer
